@@ -1,0 +1,67 @@
+# Every target in a line: make help
+GO       ?= go
+BIN      := bin/kt
+TOOLS    := -modfile=internal/tools/go.mod
+FUZZTIME ?= 5s
+KT_EVAL_DATA ?= ../shared/data/detection
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN{FS=":.*## "} /^[a-zA-Z0-9_-]+:.*## /{printf "  %-18s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## show the main job: clean call, blocked call, redacted stream (KEEP=1 leaves it running)
+	@$(BIN) demo $(if $(KEEP),--keep)
+
+.PHONY: test
+test: ## run all tests
+	$(GO) test ./...
+
+.PHONY: build
+build: ## build bin/kt
+	@$(GO) build -trimpath -o $(BIN) ./cmd/kt
+
+.PHONY: gen
+gen: ## regenerate all generated files
+	$(GO) generate ./...
+
+.PHONY: gen-check
+gen-check: ## fail when a generated file is stale
+	scripts=internal/tools; $(GO) run ./gen/ktgen all --check
+
+.PHONY: vet
+vet: ## go vet
+	$(GO) vet ./...
+
+.PHONY: staticcheck
+staticcheck: ## staticcheck over the main module
+	$(GO) tool $(TOOLS) staticcheck ./...
+
+.PHONY: check
+check: vet staticcheck gen-check race invariants fuzz ## everything CI runs after the tests
+
+.PHONY: race
+race: ## the suite under the race detector
+	$(GO) test -race -short ./...
+
+.PHONY: invariants
+invariants: ## the suite with invariant checks and poisoned buffers
+	$(GO) test -tags invariants -short ./...
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for a few seconds (FUZZTIME=5s)
+	internal/tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: ## whole-path benchmarks over recorded streams
+	$(GO) test -run '^$$' -bench . -benchmem ./bench/...
+
+.PHONY: eval
+eval: ## run the detectors over the labelled sets (KT_EVAL_DATA=DIR)
+	$(GO) run ./bench/eval -data $(KT_EVAL_DATA)
+
+.PHONY: test-clients
+test-clients: ## official OpenAI clients (Go and npm) through the gateway
+	cd loadtest/clients && $(GO) test ./... && npm ci --silent && npm test --silent
