@@ -1,0 +1,281 @@
+// Package dialect says what an API's requests, answers and stream events hold:
+// which bytes are text of which channel, where an answer ends, and how errors
+// and content-filter ends are written. One package below it implements each
+// API; nothing here does I/O.
+//
+// Cost on the stream path: one pass over the event's bytes, no allocation once
+// the scratch has grown, no lock, no clock, no map.
+package dialect
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/keeptrusts/kt/stream/jsonwalk"
+)
+
+// Limits that an answer or a request may not pass, whatever its size.
+const (
+	MaxChoices   = 128    // choices of one answer; also the largest index
+	MaxTools     = 128    // tool calls of one choice; also the largest index
+	MaxItems     = 10_000 // messages plus content parts of one request
+	MaxToolItems = 4_096  // tool definitions of one request
+)
+
+// Class mirrors pipeline's class of channel, in the same order, so that this
+// package need not import the pipeline.
+type Class uint8
+
+// The four classes of channel.
+const (
+	InputText Class = iota
+	InputTool
+	OutputText
+	OutputTool
+)
+
+// Field tells which text of a message or a choice a channel is.
+type Field uint8
+
+// The fields. Content, Reasoning, Refusal, ToolArgs and ToolName of an answer
+// arrive in pieces; all others are whole where they stand (Piece.Whole).
+const (
+	Content   Field = iota // message or delta content; all text parts of one message are one channel
+	Refusal                // the model's refusal text
+	Reasoning              // reasoning text of vendors: reasoning, reasoning_content
+	ToolName               // name of a called function
+	ToolArgs               // arguments of a called function: JSON inside a string
+	ToolDef                // strings of tool definitions in a request
+	Transcript             // transcript of an audio answer
+	Name                   // name of a message's author
+	Param                  // other known text of a request: user, stop, metadata, prediction, response_format ...
+	ErrorText              // message of an error object
+	Other                  // a string or a key that the wire schema does not know; ChannelKey.Path tells them apart
+	NumFields
+)
+
+var fieldNames = [NumFields]string{"content", "refusal", "reasoning", "tool_name", "tool_args", "tool_def", "transcript", "name", "param", "error", "other"}
+
+func (f Field) String() string {
+	if f < NumFields {
+		return fieldNames[f]
+	}
+	return "field?"
+}
+
+// ChannelKey names one channel of a request or an answer. It is comparable.
+type ChannelKey struct {
+	Choice int32  // answer: the choice's index; request: the message's position; -1 outside of both
+	Index  int32  // tool call index; position of a tool definition; 0 elsewhere
+	Path   uint32 // hash of the place for Other and Param, stable for a stream; 0 elsewhere
+	Field  Field
+}
+
+// Role is who a request's message speaks for.
+type Role uint8
+
+// The roles. A role that the API does not know is RoleUnknown and scanned like any other.
+const (
+	RoleNone Role = iota // not inside a message
+	RoleSystem
+	RoleDeveloper
+	RoleUser
+	RoleAssistant
+	RoleTool
+	RoleFunction
+	RoleUnknown
+)
+
+// Flags of a Piece.
+type Flags uint16
+
+// The flags.
+const (
+	// Escaped: the raw bytes hold a backslash escape; decode before scanning.
+	Escaped Flags = 1 << iota
+	// Whole: the piece is its channel's complete text in this frame or body: it
+	// begins and ends here, and a later piece with the same key is a new text.
+	// Without it the channel goes on over the frames of its choice.
+	Whole
+	// Repeat (with Whole, streams only): the same bytes as the last piece with
+	// this key; who found nothing in that one may skip this one.
+	Repeat
+	// Key: the piece is an object's key, not a value; an edit there renames it.
+	Key
+	// TrailingHigh: the text ends in a high surrogate escape whose other half
+	// may begin the channel's next piece. The last 6 raw bytes are that escape.
+	TrailingHigh
+	// LeadingLow: the text begins with a low surrogate escape (6 raw bytes).
+	LeadingLow
+	// Opaque: the payload of a data URI or of base64 data: recorded, not scanned.
+	Opaque
+	// ID: an identifier (call id, completion id); an edit there breaks a reference.
+	ID
+)
+
+// Piece is one piece of a channel's text: raw[Start:End] of the payload, between
+// the quotes of a JSON string, still escaped.
+type Piece struct {
+	Key        ChannelKey
+	Start, End int32
+	Flags      Flags
+	Class      Class
+	Role       Role // of the message, requests only
+}
+
+// Has tells whether all flags of f are set.
+func (p *Piece) Has(f Flags) bool { return p.Flags&f == f }
+
+// Span is a half-open byte range of the payload. The zero Span is absent.
+type Span struct{ Start, End int32 }
+
+// Of gives the span's bytes in raw.
+func (s Span) Of(raw []byte) []byte { return raw[s.Start:s.End] }
+
+// Present tells whether the span was in the payload (an empty string is present).
+func (s Span) Present() bool { return s.Start > 0 }
+
+// Request is what the gateway needs to know of a request. All spans point into
+// the body that was parsed; it may be reused for the next request.
+type Request struct {
+	Model        Span // content of the model string, without quotes
+	ModelEscaped bool // Model holds escapes: read it through jsonwalk.AppendUnescaped
+	Stream       bool
+	IncludeUsage bool // stream_options.include_usage
+	N            int  // number of choices asked for, 1 when absent
+	Messages     int
+	Tools        int   // tool definitions
+	MaxTokens    int64 // max_completion_tokens, else max_tokens; -1 when absent or larger than an int64
+	Logprobs     bool
+	TopLogprobs  int
+	Unknown      int // keys that the wire schema does not know; they go on, scanned
+	Pieces       []Piece
+}
+
+// Reset empties r and keeps its memory.
+func (r *Request) Reset() {
+	*r = Request{N: 1, MaxTokens: -1, Pieces: r.Pieces[:0]}
+}
+
+// Usage is the number of tokens of an exchange.
+type Usage struct {
+	Prompt, Completion, Total int64
+	Estimated                 bool // counted by us; the answer brought no figures
+}
+
+// Finish is the end of one choice, with the reason given.
+type Finish struct {
+	Choice int32
+	Reason Span // content of the finish_reason string
+}
+
+// Logprobs is a choice's logprobs value: a second copy of its text. A frame
+// whose text is edited gets the literal null there, and so does one whose
+// tokens are not the text of the same frame (Same is false) when an output
+// policy is active, since that copy was not scanned.
+type Logprobs struct {
+	Choice int32
+	Value  Span // the object, braces included
+	Same   bool // the tokens joined are exactly the choice's content or refusal in this payload
+}
+
+// Failure is an error object of an upstream. Its texts come from the upstream:
+// they are Pieces as well, and never go to a log.
+type Failure struct {
+	Type, Code, Message Span // contents; Code may be a number
+}
+
+// Chunk is one event of a stream or one whole answer. All spans point into the
+// payload that was parsed.
+type Chunk struct {
+	Pieces   []Piece
+	Finishes []Finish
+	Logprobs []Logprobs
+	Choices  int   // elements of choices; 0 on a usage chunk
+	Usage    Usage // valid when HasUsage
+	HasUsage bool
+	HasError bool    // an error object or an error event: nothing after it counts
+	Failure  Failure // valid when HasError
+	Terminal bool    // the API's end marker ([DONE]): it has no payload to forward
+	HasText  bool    // some piece is text of a choice and not empty: the first such event is the first valid one
+}
+
+// Reset empties c and keeps its memory.
+func (c *Chunk) Reset() {
+	*c = Chunk{Pieces: c.Pieces[:0], Finishes: c.Finishes[:0], Logprobs: c.Logprobs[:0]}
+}
+
+// Refusal of a payload that is well-formed but not what the API allows.
+var (
+	// ErrTooMany: more choices or tool calls than MaxChoices or MaxTools, or an index outside of 0 and that limit.
+	ErrTooMany = errors.New("choice or tool index outside of the allowed range")
+	// ErrAfterEnd: an event after the stream's terminal event.
+	ErrAfterEnd = errors.New("event after the end of the stream")
+	// ErrCallRenamed: a tool call changed its name or id in mid-stream.
+	ErrCallRenamed = errors.New("tool call changes its name or id")
+)
+
+// ValidationError tells that a request is well-formed JSON but not valid for
+// the API (status 422). It holds no text of the request but the field's path.
+type ValidationError struct {
+	Path string // e.g. messages[3].content
+	Want string // what is accepted, e.g. "string, array or null"
+}
+
+func (e *ValidationError) Error() string {
+	return fmt.Sprintf("validate request: %s must be %s", e.Path, e.Want)
+}
+
+// Error is the documented error envelope's content. Empty strings but Message
+// and Type are written as null where the envelope needs the key, else left out.
+type Error struct {
+	Type       string // policy_violation, rate_limit, upstream_error, validation_error ...
+	Message    string
+	Policy     string // policy_violation only
+	Code       string // input_blocked, output_blocked, duplicate_key ...
+	ReasonCode string
+	RequestID  string
+	Param      string
+}
+
+// Scratch is the reusable memory of one parser. It belongs to one goroutine at
+// a time. The zero value is ready.
+type Scratch struct {
+	Walker jsonwalk.Walker
+	Text   []byte // decoded text for comparisons
+	Aux    []int32
+}
+
+// Parser reads payloads. The output's spans point into the payload, which the
+// parser neither keeps nor changes.
+type Parser interface {
+	// ParseRequest reads a whole request body. The error is a *jsonwalk.Error
+	// (malformed, 400) or a *ValidationError (422).
+	ParseRequest(s *Scratch, body []byte, out *Request) error
+	// ParseResponse reads a whole answer of a call without stream. An error
+	// object is no error here: see Chunk.HasError.
+	ParseResponse(s *Scratch, body []byte, out *Chunk) error
+	// ParseEvent reads one event of a stream. Every error ends the stream.
+	// Allocates: never, once s, st and out have grown. data: valid during the call only.
+	ParseEvent(s *Scratch, st *Stream, name, data []byte, out *Chunk) error
+}
+
+// Writer writes what the gateway itself says to a client, in the API's form.
+type Writer interface {
+	// AppendError appends the error body of an HTTP answer.
+	AppendError(dst []byte, e *Error) []byte
+	// AppendErrorEvent appends the event that ends a stream which failed.
+	AppendErrorEvent(dst []byte, e *Error) []byte
+	// AppendFilterEnd appends the events that end a blocked stream: one
+	// content-filter end for every choice that is open in st, with the reason,
+	// then the end marker. A stream without open choices gets one for choice 0.
+	AppendFilterEnd(dst []byte, st *Stream, e *Error) []byte
+	// AppendDone appends the end marker.
+	AppendDone(dst []byte) []byte
+}
+
+// Dialect is one API's wire form. Implementations hold no state.
+type Dialect interface {
+	Parser
+	Writer
+}

@@ -1,0 +1,163 @@
+package dialect
+
+import "bytes"
+
+// Stream is what one answer's stream has shown so far: what a content-filter
+// end needs, which choices are open, and what every chunk repeats. It belongs
+// to one goroutine at a time. The zero value is ready; Reset makes it so again.
+type Stream struct {
+	ID, Model, Created []byte // raw JSON: ID and Model without quotes, Created a number
+	Done               bool   // the terminal event or an error was seen: nothing may follow
+
+	choices []choiceState
+	calls   []callState
+	repeats []repeat
+}
+
+type choiceState struct {
+	index    int32
+	finished bool
+}
+
+type callState struct {
+	choice, index int32
+	id, name      []byte
+}
+
+type repeat struct {
+	key  ChannelKey
+	text []byte
+}
+
+// Reset makes st ready for another stream and keeps its memory.
+func (st *Stream) Reset() {
+	*st = Stream{
+		ID: st.ID[:0], Model: st.Model[:0], Created: st.Created[:0],
+		choices: st.choices[:0], calls: st.calls[:0], repeats: st.repeats[:0],
+	}
+}
+
+// See notes that a chunk for the choice arrived. It fails past MaxChoices or
+// for an index outside of 0 and MaxChoices-1.
+func (st *Stream) See(choice int32) error {
+	if choice < 0 || choice >= MaxChoices {
+		return ErrTooMany
+	}
+	for i := range st.choices {
+		if st.choices[i].index == choice {
+			return nil
+		}
+	}
+	st.choices = append(st.choices, choiceState{index: choice})
+	return nil
+}
+
+// Finish notes that the choice gave its finish reason.
+func (st *Stream) Finish(choice int32) {
+	for i := range st.choices {
+		if st.choices[i].index == choice {
+			st.choices[i].finished = true
+		}
+	}
+}
+
+// Open appends the indexes of the choices that were seen and not finished, in
+// order of first appearance.
+func (st *Stream) Open(dst []int32) []int32 {
+	for i := range st.choices {
+		if !st.choices[i].finished {
+			dst = append(dst, st.choices[i].index)
+		}
+	}
+	return dst
+}
+
+// Choices is the number of choices seen so far.
+func (st *Stream) Choices() int { return len(st.choices) }
+
+// AllFinished tells that at least one choice was seen and all gave their finish reason.
+func (st *Stream) AllFinished() bool {
+	for i := range st.choices {
+		if !st.choices[i].finished {
+			return false
+		}
+	}
+	return len(st.choices) > 0
+}
+
+// Call notes id and name (raw, nil when the delta has none) of a tool call and
+// fails when one differs from what the call was given before, when the index is
+// outside of 0 and MaxTools-1, or when there are too many calls.
+func (st *Stream) Call(choice, index int32, id, name []byte) error {
+	if index < 0 || index >= MaxTools {
+		return ErrTooMany
+	}
+	for i := range st.calls {
+		c := &st.calls[i]
+		if c.choice == choice && c.index == index {
+			if !settle(&c.id, id) || !settle(&c.name, name) {
+				return ErrCallRenamed
+			}
+			return nil
+		}
+	}
+	if len(st.calls) >= MaxChoices*MaxTools {
+		return ErrTooMany
+	}
+	n := len(st.calls)
+	if n < cap(st.calls) {
+		st.calls = st.calls[:n+1] // keeps the element's byte slices
+	} else {
+		st.calls = append(st.calls, callState{})
+	}
+	c := &st.calls[n]
+	c.choice, c.index = choice, index
+	c.id, c.name = append(c.id[:0], id...), append(c.name[:0], name...)
+	return nil
+}
+
+// settle sets *have once; an empty or repeated value changes nothing.
+func settle(have *[]byte, got []byte) bool {
+	switch {
+	case len(got) == 0:
+		return true
+	case len(*have) == 0:
+		*have = append(*have, got...)
+		return true
+	}
+	return bytes.Equal(*have, got)
+}
+
+// maxRepeats and maxRepeatText bound what Repeated remembers; past them texts count as new.
+const (
+	maxRepeats    = 16
+	maxRepeatText = 256
+)
+
+// Repeated tells whether text is the same as in the last call for this key.
+func (st *Stream) Repeated(key ChannelKey, text []byte) bool {
+	for i := range st.repeats {
+		r := &st.repeats[i]
+		if r.key != key {
+			continue
+		}
+		if bytes.Equal(r.text, text) {
+			return true
+		}
+		if len(text) > maxRepeatText {
+			text = nil
+		}
+		r.text = append(r.text[:0], text...)
+		return false
+	}
+	if n := len(st.repeats); n < maxRepeats && len(text) <= maxRepeatText {
+		if n < cap(st.repeats) {
+			st.repeats = st.repeats[:n+1]
+		} else {
+			st.repeats = append(st.repeats, repeat{})
+		}
+		r := &st.repeats[n]
+		r.key, r.text = key, append(r.text[:0], text...)
+	}
+	return false
+}
