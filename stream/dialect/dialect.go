@@ -37,24 +37,26 @@ const (
 // Field tells which text of a message or a choice a channel is.
 type Field uint8
 
-// The fields. Content, Reasoning, Refusal, ToolArgs and ToolName of an answer
-// arrive in pieces; all others are whole where they stand (Piece.Whole).
+// The fields. Content, Refusal, Reasoning, ToolArgs, ToolInput and Transcript of
+// an answer arrive in pieces, and so does what a delta holds that the schema
+// does not know; all others are whole where they stand (flag Whole).
 const (
-	Content   Field = iota // message or delta content; all text parts of one message are one channel
-	Refusal                // the model's refusal text
-	Reasoning              // reasoning text of vendors: reasoning, reasoning_content
-	ToolName               // name of a called function
-	ToolArgs               // arguments of a called function: JSON inside a string
-	ToolDef                // strings of tool definitions in a request
-	Transcript             // transcript of an audio answer
-	Name                   // name of a message's author
-	Param                  // other known text of a request: user, stop, metadata, prediction, response_format ...
-	ErrorText              // message of an error object
-	Other                  // a string or a key that the wire schema does not know; ChannelKey.Path tells them apart
+	Content    Field = iota // message or delta content; all text parts of one message are one channel
+	Refusal                 // the model's refusal text
+	Reasoning               // reasoning text of vendors: reasoning, reasoning_content
+	ToolName                // name of a called function
+	ToolArgs                // arguments of a called function: JSON inside a string
+	ToolInput               // input of a called custom tool: plain text
+	ToolDef                 // strings of tool definitions in a request
+	Transcript              // transcript of an audio answer
+	Name                    // name of a message's author
+	Param                   // other known text of a request: user, stop, metadata, prediction, response_format ...
+	ErrorText               // message of an error object
+	Other                   // a string or a key that the wire schema does not know; ChannelKey.Path tells them apart
 	NumFields
 )
 
-var fieldNames = [NumFields]string{"content", "refusal", "reasoning", "tool_name", "tool_args", "tool_def", "transcript", "name", "param", "error", "other"}
+var fieldNames = [NumFields]string{"content", "refusal", "reasoning", "tool_name", "tool_args", "tool_input", "tool_def", "transcript", "name", "param", "error", "other"}
 
 func (f Field) String() string {
 	if f < NumFields {
@@ -67,7 +69,7 @@ func (f Field) String() string {
 type ChannelKey struct {
 	Choice int32  // answer: the choice's index; request: the message's position; -1 outside of both
 	Index  int32  // tool call index; position of a tool definition; 0 elsewhere
-	Path   uint32 // hash of the place for Other and Param, stable for a stream; 0 elsewhere
+	Path   uint32 // tells places of the same field apart; stable in one process; 0 for fields that arrive in pieces, but Other
 	Field  Field
 }
 
@@ -211,8 +213,8 @@ var (
 	ErrTooMany = errors.New("choice or tool index outside of the allowed range")
 	// ErrAfterEnd: an event after the stream's terminal event.
 	ErrAfterEnd = errors.New("event after the end of the stream")
-	// ErrCallRenamed: a tool call changed its name or id in mid-stream.
-	ErrCallRenamed = errors.New("tool call changes its name or id")
+	// ErrCallRenamed: a tool call changed its name in mid-stream.
+	ErrCallRenamed = errors.New("tool call changes its name")
 )
 
 // ValidationError tells that a request is well-formed JSON but not valid for

@@ -21,7 +21,7 @@ type choiceState struct {
 
 type callState struct {
 	choice, index int32
-	id, name      []byte
+	name          []byte
 }
 
 type repeat struct {
@@ -85,47 +85,37 @@ func (st *Stream) AllFinished() bool {
 	return len(st.choices) > 0
 }
 
-// Call notes id and name (raw, nil when the delta has none) of a tool call and
-// fails when one differs from what the call was given before, when the index is
-// outside of 0 and MaxTools-1, or when there are too many calls.
-func (st *Stream) Call(choice, index int32, id, name []byte) error {
+// Call notes the name (raw, empty when the delta has none) of a tool call and
+// fails when it differs from the name the call had before or when the index is
+// outside of 0 and MaxTools-1.
+func (st *Stream) Call(choice, index int32, name []byte) error {
 	if index < 0 || index >= MaxTools {
 		return ErrTooMany
 	}
 	for i := range st.calls {
 		c := &st.calls[i]
-		if c.choice == choice && c.index == index {
-			if !settle(&c.id, id) || !settle(&c.name, name) {
-				return ErrCallRenamed
-			}
-			return nil
+		if c.choice != choice || c.index != index {
+			continue
 		}
-	}
-	if len(st.calls) >= MaxChoices*MaxTools {
-		return ErrTooMany
+		switch {
+		case len(name) == 0:
+		case len(c.name) == 0:
+			c.name = append(c.name, name...)
+		case !bytes.Equal(c.name, name):
+			return ErrCallRenamed
+		}
+		return nil
 	}
 	n := len(st.calls)
 	if n < cap(st.calls) {
-		st.calls = st.calls[:n+1] // keeps the element's byte slices
+		st.calls = st.calls[:n+1] // keeps the element's memory
 	} else {
 		st.calls = append(st.calls, callState{})
 	}
 	c := &st.calls[n]
 	c.choice, c.index = choice, index
-	c.id, c.name = append(c.id[:0], id...), append(c.name[:0], name...)
+	c.name = append(c.name[:0], name...)
 	return nil
-}
-
-// settle sets *have once; an empty or repeated value changes nothing.
-func settle(have *[]byte, got []byte) bool {
-	switch {
-	case len(got) == 0:
-		return true
-	case len(*have) == 0:
-		*have = append(*have, got...)
-		return true
-	}
-	return bytes.Equal(*have, got)
 }
 
 // maxRepeats and maxRepeatText bound what Repeated remembers; past them texts count as new.

@@ -74,6 +74,7 @@ type Node struct {
 	Num    uint16
 	Elem   NodeID // array elements
 	Extra  NodeID // values of keys that are not among the fields
+	Tag    uint8  // for the dialect: what it does with the value; 0 nothing
 	Slot   uint8  // 1..Slots: the element's position goes to Leaf.Index[Slot-1]; 0: to none
 	Emit   bool   // a value here that is no string gives a leaf too
 	Quiet  bool   // a string here gives no leaf: a copy of other text, or never text

@@ -158,7 +158,6 @@ func AppendEscaped(dst, text []byte) []byte {
 }
 
 // AppendString appends text as a JSON string with its quotes.
-// Allocates: never, but for dst's growth.
 func AppendString(dst []byte, text string) []byte {
 	dst = append(dst, '"')
 	dst = AppendEscaped(dst, []byte(text))
