@@ -1,0 +1,105 @@
+package scan
+
+import (
+	_ "embed"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+)
+
+//go:embed data/fold.txt
+var foldData string
+
+// foldPages maps runes to ASCII text: pages of 256 runes, each entry up to three bytes of text with its length
+// in the top byte. It is parsed once and never changed.
+var foldPages = sync.OnceValue(func() *[0x1100]*[256]uint32 {
+	var pages [0x1100]*[256]uint32
+	for line := range strings.Lines(foldData) {
+		line = strings.TrimSuffix(line, "\n")
+		i := strings.IndexByte(line, ' ')
+		if i <= 0 || line[0] == '#' {
+			continue
+		}
+		cp, err := strconv.ParseUint(line[:i], 16, 21)
+		s := line[i+1:]
+		if err != nil || cp>>8 >= uint64(len(pages)) || len(s) == 0 || len(s) > 3 {
+			panic("scan: bad line in data/fold.txt: " + line)
+		}
+		if pages[cp>>8] == nil {
+			pages[cp>>8] = new([256]uint32)
+		}
+		v := uint32(len(s)) << 24
+		for k := range len(s) {
+			v |= uint32(s[k]) << (8 * k)
+		}
+		pages[cp>>8][cp&255] = v
+	}
+	return &pages
+})
+
+// ignorable tells whether the normalised view drops r: invisible, joining, direction and variation characters.
+func ignorable(r rune) bool {
+	switch {
+	case r < 0xAD:
+		return false
+	case r < 0x2000:
+		return r == 0xAD || r == 0x34F || r == 0x61C || r == 0x115F || r == 0x1160 || r == 0x17B4 || r == 0x17B5 || r >= 0x180B && r <= 0x180F
+	case r < 0xFE00:
+		return r >= 0x200B && r <= 0x200F || r >= 0x202A && r <= 0x202E || r >= 0x2060 && r <= 0x206F || r == 0x3164
+	case r < 0x10000:
+		return r <= 0xFE0F || r == 0xFEFF || r == 0xFFA0 || r >= 0xFFF0 && r <= 0xFFF8
+	}
+	return r >= 0x1BCA0 && r <= 0x1BCA3 || r >= 0x1D173 && r <= 0x1D17A || r >= 0xE0000 && r <= 0xE001F || r >= 0xE007F && r <= 0xE0FFF
+}
+
+// normRune writes what the normalised view has for r into b and gives its length, 0 if r is dropped. latin
+// says whether the rune kept before was an ASCII letter; keptLatin is the same for the next.
+func normRune(pages *[0x1100]*[256]uint32, r rune, latin bool, b *[4]byte) (n int, keptLatin bool) {
+	if r < utf8.RuneSelf {
+		b[0] = byte(r)
+		return 1, r|0x20 >= 'a' && r|0x20 <= 'z'
+	}
+	if ignorable(r) || latin && unicode.In(r, unicode.Mn, unicode.Me) {
+		return 0, latin
+	}
+	if p := pages[r>>8]; p != nil && p[r&255] != 0 {
+		v := p[r&255]
+		n = int(v >> 24)
+		b[0], b[1], b[2] = byte(v), byte(v>>8), byte(v>>16)
+		c := b[n-1] | 0x20
+		return n, c >= 'a' && c <= 'z'
+	}
+	return utf8.EncodeRune(b[:], r), false
+}
+
+func normaliseString(s string) string {
+	var out []byte
+	var b [4]byte
+	latin := false
+	for _, r := range s {
+		var n int
+		n, latin = normRune(foldPages(), r, latin, &b)
+		out = append(out, b[:n]...)
+	}
+	return string(out)
+}
+
+// Normalise appends the normalised view of the whole text p to dst.
+func Normalise(dst, p []byte) []byte {
+	var b [4]byte
+	latin := false
+	for len(p) > 0 {
+		r, size := utf8.DecodeRune(p)
+		if r == utf8.RuneError && size == 1 {
+			dst, latin = append(dst, p[0]), false
+		} else {
+			var n int
+			n, latin = normRune(foldPages(), r, latin, &b)
+			dst = append(dst, b[:n]...)
+		}
+		p = p[size:]
+	}
+	return dst
+}

@@ -1,0 +1,578 @@
+package scan
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Tables are the compiled form of rules. They never change after Build or Load and may be shared.
+type Tables struct {
+	rules []plainRule
+	spec  []Rule
+	back  int // text to keep left of the hold-back
+}
+
+type plainRule struct {
+	*compiled
+	word  *nfa
+	left  *nfa // reversed
+	first [256]bool
+	dist  []int // of each instruction of word: bytes to a match at least
+	allow map[string]bool
+}
+
+// State is what a channel carries between the calls of Feed. The zero State has every policy masked; Reset
+// starts a channel.
+type State struct {
+	mask uint64
+	p    *plainState
+}
+
+// Reset starts a channel in which the matches of the policies in mask count. Allocates: never.
+func (s *State) Reset(mask uint64) {
+	s.mask = mask
+	if s.p != nil {
+		s.p.reset()
+	}
+}
+
+type plainView struct {
+	b   []byte
+	at  []int64 // first raw byte of the rune that this byte belongs to
+	to  []int64 // the raw byte after it
+	off int64   // index of b[0] among the bytes of the view
+}
+
+type thread struct {
+	pc    uint32
+	start int64
+}
+
+type plainState struct {
+	t       *Tables
+	raw     plainView
+	norm    plainView
+	carry   [4]byte
+	ncarry  int
+	latin   bool
+	fed     int64
+	ended   bool
+	next    []int64 // per rule: first start not yet ruled out, in its view
+	threads [][]thread
+	wasEnd  []bool
+	pending []Match
+	mark    []uint32
+	gen     uint32
+	l1, l2  []uint32
+	t2      []thread
+}
+
+func (p *plainState) reset() {
+	p.raw.clear()
+	p.norm.clear()
+	p.ncarry, p.latin, p.fed, p.ended = 0, false, 0, false
+	clear(p.next)
+	clear(p.wasEnd)
+	for i := range p.threads {
+		p.threads[i] = p.threads[i][:0]
+	}
+	p.pending = p.pending[:0]
+}
+
+func (v *plainView) clear() {
+	v.b, v.at, v.to, v.off = v.b[:0], v.at[:0], v.to[:0], 0
+}
+
+func (v *plainView) len() int64 { return v.off + int64(len(v.b)) }
+func (v *plainView) byteAt(i int64) int {
+	if i < v.off || i >= v.len() {
+		return -1
+	}
+	return int(v.b[i-v.off])
+}
+
+func (v *plainView) add(b byte, at, to int64) {
+	v.b, v.at, v.to = append(v.b, b), append(v.at, at), append(v.to, to)
+}
+
+func (v *plainView) trim(keep int64) {
+	if d := keep - v.off; d > 4096 {
+		v.b, v.at, v.to = v.b[:copy(v.b, v.b[d:])], v.at[:copy(v.at, v.at[d:])], v.to[:copy(v.to, v.to[d:])]
+		v.off = keep
+	}
+}
+
+// Build compiles rules to tables. An error is a *RuleError, or joins several.
+func Build(rules []Rule, opt Options) (*Tables, Report, error) {
+	t := &Tables{spec: rules}
+	var errs []error
+	seen := map[string]bool{}
+	if len(rules) > MaxRules {
+		return nil, Report{}, fmt.Errorf("build tables: %d rules; at most %d", len(rules), MaxRules)
+	}
+	rep := Report{StateBytes: 128}
+	for _, r := range rules {
+		if seen[r.ID] {
+			errs = append(errs, r.fail("", "has the ID of an earlier rule", ""))
+		}
+		seen[r.ID] = true
+		c, err := compileRule(r)
+		if err == nil && r.Distance > 0 {
+			err = r.fail(r.Phrase, "is a fuzzy term", "not built yet")
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		limit := opt.MaxRuleStates
+		if limit == 0 {
+			limit = 20000
+		}
+		pr := plainRule{compiled: c}
+		word, why := compileNFA(c.parts.word, c.parts.right, false, limit)
+		if why == "" && c.parts.left != nil {
+			pr.left, why = compileNFA(c.parts.left, []rightAlt{{look: anyLook}}, true, limit)
+		}
+		if why != "" {
+			errs = append(errs, r.fail(c.parts.word.String(), why, "lower the bounds of its repeats"))
+			continue
+		}
+		pr.word = word
+		pr.dist = word.distances()
+		for _, pc := range word.closure(nil, word.start, ^syntax.EmptyOp(0), make([]uint32, len(word.inst)), 1) {
+			if in := word.inst[pc]; in.op == opByte {
+				for b := int(in.lo); b <= int(in.hi); b++ {
+					pr.first[b] = true
+				}
+			}
+		}
+		if len(c.Allow) > 0 {
+			pr.allow = map[string]bool{}
+			for _, a := range c.Allow {
+				if c.Fold {
+					a = strings.ToLower(a)
+				}
+				pr.allow[a] = true
+			}
+		}
+		t.rules = append(t.rules, pr)
+		rr := RuleReport{ID: r.ID, Class: ClassTable, Group: -1, States: len(word.inst), Bytes: 12 * len(word.inst), Span: r.hold(), Cap: c.cap}
+		if c.Phrase != "" {
+			rr.Class = ClassLiteral
+		}
+		if r.hold() {
+			rr.LongHold = c.cap
+			if c.max >= 0 {
+				rr.LongHold = min(c.cap, c.max)
+			}
+		}
+		rep.LongHold = max(rep.LongHold, rr.LongHold)
+		rep.TableBytes += rr.Bytes
+		rep.Rules = append(rep.Rules, rr)
+	}
+	if errs != nil {
+		return nil, rep, errors.Join(errs...)
+	}
+	return t, rep, nil
+}
+
+func (n *nfa) distances() []int {
+	d := make([]int, len(n.inst))
+	for i := range d {
+		d[i] = 1 << 30
+		if n.inst[i].op == opMatch {
+			d[i] = 0
+		}
+	}
+	for again := true; again; {
+		again = false
+		for i, in := range n.inst {
+			v := d[i]
+			switch in.op {
+			case opByte:
+				if in.lo <= in.hi {
+					v = min(v, d[in.out]+1)
+				}
+			case opSplit:
+				v = min(v, d[in.out], d[in.arg])
+			case opEmpty:
+				v = min(v, d[in.out])
+			}
+			if v < d[i] {
+				d[i], again = v, true
+			}
+		}
+	}
+	return d
+}
+
+// tablesMagic starts the binary form; the digits are the format version.
+const tablesMagic = "ktscan01"
+
+// AppendBinary appends the binary form of t to b. Two builds of the same rules give the same bytes.
+func (t *Tables) AppendBinary(b []byte) []byte {
+	j, err := json.Marshal(t.spec)
+	if err != nil {
+		panic(err) // strings and numbers always marshal
+	}
+	return append(append(b, tablesMagic...), j...)
+}
+
+// Load reads what AppendBinary wrote. b is not retained.
+func Load(b []byte) (*Tables, error) {
+	if len(b) < len(tablesMagic) || string(b[:len(tablesMagic)]) != tablesMagic {
+		return nil, fmt.Errorf("load tables: not a table file of format %s", tablesMagic)
+	}
+	var rules []Rule
+	if err := json.Unmarshal(b[len(tablesMagic):], &rules); err != nil {
+		return nil, fmt.Errorf("load tables: %w", err)
+	}
+	t, _, err := Build(rules, Options{})
+	if err != nil {
+		return nil, fmt.Errorf("load tables: %w", err)
+	}
+	return t, nil
+}
+
+// NumRules is the number of rules. Allocates: never.
+func (t *Tables) NumRules() int { return len(t.rules) }
+
+// Rule describes the i-th rule. Allocates: never.
+func (t *Tables) Rule(i int) RuleInfo {
+	r := &t.rules[i]
+	return RuleInfo{ID: r.ID, Policy: r.Policy, Span: r.hold(), Cap: r.cap, View: r.View}
+}
+
+func (t *Tables) newState() *plainState {
+	p := &plainState{t: t, next: make([]int64, len(t.rules)), threads: make([][]thread, len(t.rules)), wasEnd: make([]bool, len(t.rules))}
+	n := 0
+	for _, r := range t.rules {
+		n = max(n, len(r.word.inst))
+		if r.left != nil {
+			n = max(n, len(r.left.inst))
+		}
+	}
+	p.mark = make([]uint32, n)
+	return p
+}
+
+// Feed scans one more piece of one channel. win is the channel's text from its first unreleased byte: win[:n]
+// was fed before, win[n:] is new; end says that the channel ends with it. Between calls the caller may drop up
+// to keep bytes from the front of the text.
+//
+// fed is how many of the new bytes were taken. It stops when out is full: if out.Full() after a call, drain it
+// and call again with n grown by fed, even when no byte is left to feed.
+//
+// Matches come in the order (end, start, rule), each only when no earlier one can still come; offsets are
+// channel offsets. win[:keep] can no longer become part of a match of a Span rule that was not reported yet;
+// win[keep:] may. Hold-back includes rules that are masked.
+//
+// Allocates: never. win: valid during the call only.
+func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed, keep int) {
+	if s.p == nil || s.p.t != t {
+		s.p = t.newState()
+	}
+	p := s.p
+	base := p.fed - int64(n)
+	p.take(win[n:], end)
+	hold := p.scan(end)
+	sure := p.fed // matches that end at or before it are final
+	if !end {
+		sure--
+	}
+	sure = min(sure, hold)
+	slices.SortFunc(p.pending, func(a, b Match) int {
+		return cmp.Or(cmp.Compare(a.End, b.End), cmp.Compare(a.Start, b.Start), cmp.Compare(a.Rule, b.Rule))
+	})
+	i := 0
+	for ; i < len(p.pending) && p.pending[i].End <= sure; i++ {
+		m := p.pending[i]
+		if s.mask>>t.rules[m.Rule].Policy&1 == 0 {
+			continue
+		}
+		if out.Full() {
+			break
+		}
+		out.add(m)
+	}
+	p.pending = p.pending[:copy(p.pending, p.pending[i:])]
+	for _, m := range p.pending {
+		if t.rules[m.Rule].hold() {
+			hold = min(hold, m.Start)
+		}
+	}
+	return len(win) - n, int(min(max(hold-base, 0), int64(len(win))))
+}
+
+// take appends new raw bytes to the views.
+func (p *plainState) take(b []byte, end bool) {
+	var buf [4]byte
+	for _, c := range b {
+		p.raw.add(c, p.fed, p.fed+1)
+		p.fed++
+		p.carry[p.ncarry] = c
+		p.ncarry++
+		for p.ncarry > 0 && utf8.FullRune(p.carry[:p.ncarry]) {
+			p.normOne(&buf)
+		}
+	}
+	for end && p.ncarry > 0 {
+		p.normOne(&buf)
+	}
+}
+
+func (p *plainState) normOne(buf *[4]byte) {
+	at := p.fed - int64(p.ncarry)
+	r, size := utf8.DecodeRune(p.carry[:p.ncarry])
+	k := 1
+	if r == utf8.RuneError && size == 1 {
+		buf[0], p.latin = p.carry[0], false
+	} else {
+		k, p.latin = normRune(foldPages(), r, p.latin, buf)
+	}
+	for j := range k {
+		p.norm.add(buf[j], at, at+int64(size))
+	}
+	p.ncarry = copy(p.carry[:], p.carry[size:p.ncarry])
+}
+
+// scan looks for what can be decided now, adds it to pending and gives the hold-back as a raw offset.
+func (p *plainState) scan(end bool) int64 {
+	hold, norms := p.fed, false
+	lowRaw, lowNorm := p.raw.len(), p.norm.len()
+	for i := range p.t.rules {
+		r := &p.t.rules[i]
+		v, low := &p.raw, &lowRaw
+		if r.View == Normalised {
+			v, low, norms = &p.norm, &lowNorm, true
+		}
+		if !r.hold() {
+			p.ends(i, v, end)
+			continue
+		}
+		s := p.next[i]
+		for s < v.len() {
+			if !r.first[v.b[s-v.off]] || !p.behind(r, v, s) {
+				s++
+				continue
+			}
+			to, live := p.longest(r, v, s, end)
+			if live {
+				hold = min(hold, v.at[s-v.off])
+				break
+			}
+			if to > 0 {
+				p.pending = append(p.pending, Match{Start: v.at[s-v.off], End: v.to[to-1-v.off], Rule: uint32(i)})
+				s = to
+				continue
+			}
+			s++
+		}
+		p.next[i] = s
+		*low = min(*low, s)
+	}
+	if norms && !end {
+		hold = min(hold, p.fed-int64(p.ncarry))
+	}
+	p.raw.trim(lowRaw - MaxBehind - 1)
+	p.norm.trim(lowNorm - MaxBehind - 1)
+	return hold
+}
+
+// next byte after position i: -1 is the end of the text, -2 not known yet.
+func (v *plainView) after(i int64, end bool) int {
+	if i < v.len() {
+		return int(v.b[i-v.off])
+	}
+	if end {
+		return -1
+	}
+	return -2
+}
+
+// behind tells whether the left context of r holds at s.
+func (p *plainState) behind(r *plainRule, v *plainView, s int64) bool {
+	if r.left == nil {
+		return true
+	}
+	list := p.l1[:0]
+	p.gen++
+	list = r.left.closure(list, r.left.start, emptyOps(v.byteAt(s-1), v.byteAt(s)), p.mark, p.gen)
+	for i := s - 1; ; i-- {
+		for _, pc := range list {
+			if r.left.inst[pc].op == opMatch {
+				p.l1 = list
+				return true
+			}
+		}
+		c := v.byteAt(i)
+		if c < 0 || len(list) == 0 {
+			p.l1 = list
+			return false
+		}
+		next := p.l2[:0]
+		p.gen++
+		for _, pc := range list {
+			if in := &r.left.inst[pc]; in.op == opByte && byte(c) >= in.lo && byte(c) <= in.hi {
+				next = r.left.closure(next, in.out, emptyOps(v.byteAt(i-1), c), p.mark, p.gen)
+			}
+		}
+		p.l1, p.l2 = next, list
+		list = next
+	}
+}
+
+// longest runs the word of r from s. to is the end of its longest word so far, 0 if none; live says that a
+// longer one may still come.
+func (p *plainState) longest(r *plainRule, v *plainView, s int64, end bool) (to int64, live bool) {
+	list := p.l1[:0]
+	p.gen++
+	from := v.at[s-v.off]
+	ops := emptyOps(v.byteAt(s-1), v.byteAt(s))
+	list = r.word.closure(list, r.word.start, ops, p.mark, p.gen)
+	for i := s; ; i++ {
+		// list holds what is reached before byte i, with the conditions between i-1 and i applied.
+		nextByte := v.after(i, end)
+		if nextByte == -2 {
+			// Undecided: what the conditions would be is open.
+			for _, pc := range list {
+				need := int64(r.dist[pc])
+				if need == 0 && v.to[i-1-v.off]-from <= int64(r.cap) || need > 0 && p.fed-int64(p.viewCarry(r))-from+need <= int64(r.cap) {
+					live = true
+				}
+			}
+			p.l1 = list
+			return to, live
+		}
+		next := p.l2[:0]
+		p.gen++
+		for _, pc := range list {
+			in := &r.word.inst[pc]
+			if in.op == opMatch {
+				l := &r.word.looks[in.arg]
+				if (nextByte < 0 && l.eof || nextByte >= 0 && l.has(byte(nextByte))) && i > s &&
+					v.to[i-1-v.off]-from <= int64(r.cap) && r.accept(v.b[s-v.off:i-v.off]) {
+					to = i
+				}
+				continue
+			}
+			if nextByte >= 0 && byte(nextByte) >= in.lo && byte(nextByte) <= in.hi {
+				after := v.after(i+1, end)
+				if after == -2 {
+					next = r.word.closure(next, in.out, ^syntax.EmptyOp(0), p.mark, p.gen)
+				} else {
+					next = r.word.closure(next, in.out, emptyOps(nextByte, after), p.mark, p.gen)
+				}
+			}
+		}
+		p.l1, p.l2 = next, list
+		if nextByte < 0 || len(next) == 0 || v.to[i-v.off]-from > int64(r.cap) {
+			return to, false
+		}
+		list = next
+	}
+}
+
+func (p *plainState) viewCarry(r *plainRule) int {
+	if r.View == Normalised {
+		return p.ncarry
+	}
+	return 0
+}
+
+func (r *plainRule) accept(w []byte) bool {
+	if r.Validator.Name != "" && !r.Validator.ok(w) {
+		return false
+	}
+	if r.allow != nil {
+		if r.Fold {
+			return !r.allow[string(lowerASCII(w))]
+		}
+		return !r.allow[string(w)]
+	}
+	return true
+}
+
+func lowerASCII(w []byte) []byte {
+	return []byte(strings.ToLower(string(w)))
+}
+
+// ends reports the first of each run of ends of a rule that is not held for.
+func (p *plainState) ends(i int, v *plainView, end bool) {
+	r := &p.t.rules[i]
+	for ; p.next[i] <= v.len(); p.next[i]++ {
+		pos := p.next[i]
+		nb := v.after(pos, end)
+		if nb == -2 {
+			return
+		}
+		if nb < 0 && p.ended {
+			return
+		}
+		// Threads carry instructions whose conditions are still to be applied at pos.
+		ts := p.threads[i]
+		list := p.l1[:0]
+		starts := p.t2[:0]
+		ops := emptyOps(v.byteAt(pos-1), nb)
+		p.gen++
+		if nb >= 0 && r.first[byte(nb)] && p.behind2(r, v, pos) {
+			list = r.word.closure(list, r.word.start, ops, p.mark, p.gen)
+			for len(starts) < len(list) {
+				starts = append(starts, thread{start: pos})
+			}
+		}
+		for _, th := range ts {
+			list = r.word.closure(list, th.pc, ops, p.mark, p.gen)
+			for len(starts) < len(list) {
+				starts = append(starts, thread{start: th.start})
+			}
+		}
+		ts = ts[:0]
+		hit := false
+		for k, pc := range list {
+			in := &r.word.inst[pc]
+			if in.op == opMatch {
+				l := &r.word.looks[in.arg]
+				if (nb < 0 && l.eof || nb >= 0 && l.has(byte(nb))) && starts[k].start < pos {
+					hit = true
+				}
+				continue
+			}
+			if nb >= 0 && byte(nb) >= in.lo && byte(nb) <= in.hi && pos+1-starts[k].start <= int64(r.cap) {
+				ts = append(ts, thread{pc: in.out, start: starts[k].start})
+			}
+		}
+		// The latest start first: of two threads in one place it lives longer under the cap.
+		slices.SortStableFunc(ts, func(a, b thread) int { return cmp.Compare(b.start, a.start) })
+		p.threads[i], p.l1, p.t2 = ts, list, starts
+		if hit && !p.wasEnd[i] {
+			p.pending = append(p.pending, Match{Start: max(0, pos-int64(r.cap)), End: pos, Rule: uint32(i)})
+		}
+		p.wasEnd[i] = hit
+		if nb < 0 {
+			p.ended = p.ended || false
+			p.next[i]++
+			return
+		}
+	}
+}
+
+func (p *plainState) behind2(r *plainRule, v *plainView, s int64) bool {
+	if r.left == nil {
+		return true
+	}
+	l1 := p.l1
+	p.l1 = nil
+	gen := p.gen
+	ok := p.behind(r, v, s)
+	p.l1 = l1
+	p.gen++
+	_ = gen
+	return ok
+}
