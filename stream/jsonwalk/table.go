@@ -34,9 +34,12 @@ var kindNames = [...]string{"null", "boolean", "number", "string", "array", "obj
 func (k Kinds) String() string {
 	var names []string
 	for i, n := range kindNames {
-		if k&(1<<i) != 0 {
+		if i > 0 && k&(1<<i) != 0 {
 			names = append(names, n)
 		}
+	}
+	if k&Null != 0 {
+		names = append(names, kindNames[0])
 	}
 	if n := len(names); n > 1 {
 		names = append(names[:n-2], names[n-2]+" or "+names[n-1])
