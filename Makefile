@@ -29,7 +29,7 @@ gen: ## regenerate all generated files
 
 .PHONY: gen-check
 gen-check: ## fail when a generated file is stale
-	scripts=internal/tools; $(GO) run ./gen/ktgen all --check
+	$(GO) run ./gen/ktgen all --check
 
 .PHONY: vet
 vet: ## go vet
@@ -63,5 +63,5 @@ eval: ## run the detectors over the labelled sets (KT_EVAL_DATA=DIR)
 	$(GO) run ./bench/eval -data $(KT_EVAL_DATA)
 
 .PHONY: test-clients
-test-clients: ## official OpenAI clients (Go and npm) through the gateway
-	cd loadtest/clients && $(GO) test ./... && npm ci --silent && npm test --silent
+test-clients: build ## official OpenAI clients (Go and npm) through the gateway
+	cd loadtest/clients && npm ci --silent && KT_NODE=1 $(GO) test -count=1 ./...
