@@ -1,0 +1,211 @@
+// Package config reads policy-config.yaml into a typed tree whose every value
+// knows its place. It is strict: what the schemas do not name is an error, and
+// all faults of all files are reported in one run. It knows nothing of
+// policies beyond their schemas, nor of providers beyond their names.
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/keeptrusts/kt/internal/diag"
+)
+
+// Source is one configuration file; Name is how messages call it.
+type Source struct {
+	Name string
+	Data []byte
+}
+
+// Options of Load. The zero value is what kt itself uses.
+type Options struct {
+	Built     *Built   // what counts as implemented; nil is DefaultBuilt
+	Providers []string // known provider ids; nil: any id is accepted
+}
+
+// Config is a checked configuration. It does not change after Load.
+type Config struct {
+	Pack      Pack
+	Providers Providers
+	Chain     []ChainEntry
+	Policy    map[string]Value // by kind; a kind without block is absent
+	Testing   *Testing         // nil without tests
+	Digest    string           // config_version: sha256 of the merged content, whatever its layout
+	Files     []string         // names of the sources, in order
+	root      Value
+}
+
+// Pack names the configuration.
+type Pack struct {
+	Name        string
+	Version     string
+	Enabled     bool
+	Description string
+	Value       Value
+}
+
+// ChainEntry is one policy of the chain.
+type ChainEntry struct {
+	Kind     string
+	When     When
+	Stage    string // "" or pre-request, post-request, pre-response, post-response
+	Parallel bool
+	Pos      Pos   // of the kind's name
+	Value    Value // the entry: a string, or a map with the kind as its only key
+}
+
+// When holds the conditions of a chain entry; all that are given must hold.
+type When struct {
+	Path   string            // prefix; "" matches every path
+	Header map[string]string // lower-case names; all must be equal
+	Model  []string          // any; empty matches every model
+	Value  Value
+}
+
+// Always tells that there is no condition.
+func (w When) Always() bool { return w.Path == "" && len(w.Header) == 0 && len(w.Model) == 0 }
+
+// Root is the merged configuration.
+func (c *Config) Root() Value { return c.root }
+
+// Entry is the first chain entry of a kind.
+func (c *Config) Entry(kind string) (ChainEntry, bool) {
+	for _, e := range c.Chain {
+		if e.Kind == kind {
+			return e, true
+		}
+	}
+	return ChainEntry{}, false
+}
+
+// Load reads, merges and checks files; later ones win over earlier ones. The
+// Config is nil when the list holds an error. Warnings and notes can come with
+// a Config. No diagnostic ever holds a secret that stands in a file.
+func Load(files []Source, opt Options) (*Config, diag.List) {
+	var all diag.List
+	var parsed []*file
+	var merged *node
+	usable := len(files) > 0
+	names := make([]string, 0, len(files))
+	for _, src := range files {
+		f, root := parseFile(src)
+		parsed = append(parsed, f)
+		names = append(names, src.Name)
+		for i := range f.diags {
+			f.finish(&f.diags[i])
+		}
+		all = append(all, f.diags...)
+		if root == nil {
+			usable = false
+			continue
+		}
+		merged = merge(merged, root, "")
+	}
+	if len(files) == 0 {
+		all = append(all, diag.Diagnostic{Code: diag.EmptyFile, Message: "no configuration file is given", Hint: "--policy-config policy-config.yaml"})
+	}
+	if !usable {
+		all.Sort()
+		return nil, all
+	}
+	root := Value{n: merged}
+	set, err := loadSchemas()
+	if err != nil { // the schemas are embedded and tested: a fault of the program
+		all = append(all, diag.Diagnostic{Code: diag.SchemaOther, File: names[0], Message: fmt.Sprintf("schemas of this kt are broken: %v", err)})
+		return nil, all
+	}
+	c := &checker{set: set, root: root, opt: opt, built: DefaultBuilt(), seen: map[string]bool{}}
+	if opt.Built != nil {
+		c.built = *opt.Built
+	}
+	if err := c.schema(); err != nil {
+		all = append(all, diag.Diagnostic{Code: diag.SchemaOther, File: names[0], Message: "the configuration could not be checked", Hint: scrubText(err.Error())})
+	}
+	c.secrets(root, nil)
+	cfg := &Config{Files: names, root: root}
+	c.build(cfg)
+	for i := range c.diags {
+		for _, f := range parsed { // a secret of one file never shows in a message about another
+			c.diags[i].Message = f.scrub(c.diags[i].Message)
+			c.diags[i].Hint = f.scrub(c.diags[i].Hint)
+			c.diags[i].Pointer = f.scrub(c.diags[i].Pointer)
+		}
+	}
+	all = append(all, c.diags...)
+	all.Sort()
+	if all.HasErrors() {
+		return nil, all
+	}
+	sum := sha256.Sum256(root.CanonicalJSON())
+	cfg.Digest = "sha256:" + hex.EncodeToString(sum[:])
+	return cfg, all
+}
+
+// byName are the lists whose entries are merged by a field instead of being
+// replaced.
+var byName = map[string]string{"/providers/targets": "id", "/consumer_groups": "name"}
+
+// merge lays over on base: maps merge key by key, everything else replaces.
+// Neither is changed.
+func merge(base, over *node, ptr string) *node {
+	if base == nil {
+		return over
+	}
+	switch {
+	case base.kind == Map && over.kind == Map:
+		out := &node{kind: Map, pos: over.pos, fields: append([]field(nil), base.fields...)}
+		index := make(map[string]int, len(out.fields))
+		for i, f := range out.fields {
+			index[f.key] = i
+		}
+		for _, f := range over.fields {
+			i, ok := index[f.key]
+			if !ok {
+				out.fields = append(out.fields, f)
+				continue
+			}
+			f.value = merge(out.fields[i].value, f.value, ptr+"/"+escapePointer(f.key))
+			out.fields[i] = f
+		}
+		return out
+	case base.kind == List && over.kind == List && byName[ptr] != "":
+		key := byName[ptr]
+		out := &node{kind: List, pos: over.pos, items: append([]*node(nil), base.items...)}
+		merged := make(map[int]bool)
+		for _, item := range over.items {
+			i := indexByName(out.items[:len(base.items)], key, item)
+			if i < 0 || merged[i] { // a name twice in one file stays twice, and is reported
+				out.items = append(out.items, item)
+				continue
+			}
+			merged[i] = true
+			out.items[i] = merge(out.items[i], item, ptr+"/*")
+		}
+		return out
+	}
+	return over
+}
+
+func indexByName(items []*node, key string, item *node) int {
+	name := nameOf(item, key)
+	if name == "" {
+		return -1
+	}
+	for i, it := range items {
+		if nameOf(it, key) == name {
+			return i
+		}
+	}
+	return -1
+}
+
+func nameOf(n *node, key string) string {
+	if n.kind != Map {
+		return ""
+	}
+	if f := n.field(key); f != nil && f.value.kind == String {
+		return f.value.text
+	}
+	return ""
+}

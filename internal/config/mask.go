@@ -1,0 +1,208 @@
+package config
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/keeptrusts/kt/internal/diag"
+)
+
+// hidden takes the place of a secret wherever text is shown.
+const hidden = "********"
+
+// keyLike matches what looks like a credential of a known service. It decides
+// what is masked and what is refused as inlined; it is not a detector for
+// traffic.
+var keyLike = regexp.MustCompile(`(?:sk-|sk_|rk_|pk_live_|gsk_|xai-|hf_|r8_|pplx-|nvapi-|glpat-|dapi|kt_gk_|kt_ak_|kt_live_|ghp_|gho_|ghu_|ghs_|ghr_|github_pat_|xox[abeoprs]-)[A-Za-z0-9_\-]{12,}` +
+	`|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[0-9A-Za-z_\-]{20,}|ya29\.[0-9A-Za-z_\-]{20,}` +
+	`|eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*)?` +
+	`|-----BEGIN [A-Z ]*PRIVATE KEY-----[^"']*` +
+	`|(?i:bearer|basic) +[A-Za-z0-9_\-.=+/]{12,}`)
+
+// userinfo matches the credentials of an address.
+var userinfo = regexp.MustCompile(`(://)[^/@\s"']+@`)
+
+// secretLine matches a key that by its name holds a secret, with its value, in
+// a line of a file that has no tree.
+var secretLine = regexp.MustCompile(`(?i)((?:api[_-]?key|secret|token|password|passwd|authorization|credential|private[_-]?key)[A-Za-z_]*["']?\s*:\s*)(.*)$`)
+
+// tokenLike matches long words of letters and digits in such a line.
+var tokenLike = regexp.MustCompile(`[A-Za-z0-9_\-+/=.]{16,}`)
+
+// secretKey tells whether a key's name says that its value is a secret.
+func secretKey(key string) bool {
+	k := strings.ReplaceAll(strings.ToLower(key), "-", "_")
+	if strings.HasSuffix(k, "_env") || strings.HasSuffix(k, "_header") || strings.HasSuffix(k, "_prefix") {
+		return false
+	}
+	switch k {
+	case "api_key", "apikey", "key", "secret", "token", "password", "passwd", "authorization", "credentials",
+		"access_key", "private_key", "secret_key", "secret_key_ref", "public_key", "x_api_key", "client_secret", "bearer":
+		return true
+	}
+	for _, suffix := range []string{"_api_key", "_token", "_secret", "_password", "_secret_key", "_private_key", "_access_key"} {
+		if strings.HasSuffix(k, suffix) {
+			return true
+		}
+	}
+	return false
+}
+
+// envName is what secret_key_ref.env may hold.
+var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// storeName is what secret_key_ref.store may hold.
+var storeName = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+
+// markRegions finds the secrets of a tree: texts under keys whose name says
+// so, texts that look like a credential, and malformed secret references.
+func (f *file) markRegions(root *node) {
+	var order []*node // all nodes in the order of the file
+	var walk func(n *node, key, parent string)
+	walk = func(n *node, key, parent string) {
+		order = append(order, n)
+		if n.kind == String && n.text != "" {
+			ref := parent == "secret_key_ref"
+			switch {
+			case secretText(n.text), strings.EqualFold(parent, "headers") && credentialHeader(key):
+				n.secret = true
+			case ref && key == "env":
+				n.secret = !envName.MatchString(n.text)
+			case ref && key == "store":
+				n.secret = !storeName.MatchString(n.text)
+			case ref:
+				n.secret = true
+			case secretKey(key):
+				n.secret = true
+			}
+		}
+		if n.kind == Number && secretKey(key) {
+			n.secret = true
+		}
+		for _, c := range n.items {
+			walk(c, key, parent)
+		}
+		for _, c := range n.fields {
+			if secretText(c.key) {
+				f.values = append(f.values, c.key)
+			}
+			order = append(order, &node{pos: c.pos})
+			walk(c.value, c.key, key)
+		}
+	}
+	walk(root, "", "")
+	slices.SortStableFunc(order, func(a, b *node) int {
+		if a.pos.Line != b.pos.Line {
+			return a.pos.Line - b.pos.Line
+		}
+		return a.pos.Column - b.pos.Column
+	})
+	for i, n := range order {
+		if !n.secret {
+			continue
+		}
+		r := region{n.pos.Line, n.pos.Column, len(f.lines) + 1, 1}
+		for _, next := range order[i+1:] {
+			if next.pos.Line > n.pos.Line || next.pos.Column > n.pos.Column {
+				r.endLine, r.endCol = next.pos.Line, next.pos.Column
+				break
+			}
+		}
+		f.regions = append(f.regions, r)
+		f.values = append(f.values, n.text)
+		for line := range strings.SplitSeq(n.text, "\n") {
+			f.values = append(f.values, strings.TrimSpace(line))
+		}
+	}
+	slices.SortFunc(f.values, func(a, b string) int { return len(b) - len(a) })
+	f.values = slices.Compact(f.values)
+	f.values = slices.DeleteFunc(f.values, func(s string) bool { return len(s) < 4 })
+}
+
+// secretText tells whether a text looks like a credential.
+func secretText(s string) bool { return keyLike.MatchString(s) || userinfo.MatchString(s) }
+
+// line is a source line with its secrets masked, "" when it is not shown.
+func (f *file) line(n int) string {
+	if n < 1 || n > len(f.lines) || len(f.lines[n-1]) > maxExcerpt {
+		return ""
+	}
+	text := f.lines[n-1]
+	for _, r := range f.regions {
+		switch {
+		case n == r.line:
+			// all that follows on the line goes: what stands behind a secret
+			// would only be shifted
+			text = text[:min(byteOffset(f.lines[n-1], r.col), len(text))] + hidden
+		case n > r.line && n < r.endLine:
+			text = hidden
+		case n == r.endLine && r.endLine > r.line:
+			rest := byteOffset(f.lines[n-1], r.endCol)
+			if strings.TrimSpace(f.lines[n-1][:rest]) != "" {
+				text = hidden
+			}
+		}
+	}
+	text = f.scrub(text)
+	if f.broken {
+		text = secretLine.ReplaceAllString(text, "${1}"+hidden)
+		text = tokenLike.ReplaceAllStringFunc(text, func(s string) string {
+			if strings.ContainsFunc(s, unicode.IsDigit) && strings.ContainsFunc(s, unicode.IsLetter) {
+				return hidden
+			}
+			return s
+		})
+		if n > 1 && !strings.Contains(text, ": ") && secretLine.MatchString(f.lines[n-2]) {
+			text = hidden
+		}
+	}
+	return text
+}
+
+// scrub takes every known secret out of a text.
+func (f *file) scrub(s string) string {
+	for _, v := range f.values {
+		s = strings.ReplaceAll(s, v, hidden)
+	}
+	return scrubText(s)
+}
+
+func scrubText(s string) string {
+	s = keyLike.ReplaceAllString(s, hidden)
+	return userinfo.ReplaceAllString(s, "${1}"+hidden+"@")
+}
+
+// finish gives a diagnostic its source line and takes secrets out of its text.
+func (f *file) finish(d *diag.Diagnostic) {
+	d.Excerpt = f.line(d.Line)
+	d.Message = f.scrub(d.Message)
+	d.Hint = f.scrub(d.Hint)
+	d.Pointer = f.scrub(d.Pointer)
+	if d.Excerpt != "" {
+		// a masked line is shorter or longer than the real one
+		n := utf8.RuneCountInString(d.Excerpt)
+		if d.EndColumn > n+1 {
+			d.EndColumn = n + 1
+		}
+	}
+}
+
+// show is a value as it may stand in a message.
+func (v Value) show() string {
+	if v.n == nil {
+		return "nothing"
+	}
+	if v.n.secret {
+		return "a hidden value"
+	}
+	switch v.n.kind {
+	case String:
+		return "\"" + shorten(v.n.text) + "\""
+	case Number, Bool:
+		return v.n.text
+	}
+	return v.n.kind.String()
+}

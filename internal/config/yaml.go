@@ -1,0 +1,425 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	yaml "go.yaml.in/yaml/v4"
+
+	"github.com/keeptrusts/kt/internal/diag"
+)
+
+// Limits of one file. They bound what a hostile file can cost; the error names
+// the limit.
+const (
+	MaxFileBytes = 4 << 20
+	MaxDepth     = 32
+	MaxNodes     = 200_000
+	maxExcerpt   = 4096 // bytes; a longer source line is not quoted
+	maxText      = 1 << 20
+	maxFaults    = 1000 // faults kept of one file's YAML pass
+)
+
+// file is one source while and after it is read.
+type file struct {
+	name    string
+	lines   []string // without ends of line
+	regions []region // secrets
+	values  []string // texts of secrets
+	broken  bool     // not well-formed: quoted lines are masked by guess
+	diags   diag.List
+	nodes   int
+}
+
+// region is a stretch of the file that is never shown, from start up to end.
+type region struct{ line, col, endLine, endCol int }
+
+func (f *file) add(line, col, endCol int, code diag.Code, pointer, message, hint string) {
+	if len(f.diags) >= maxFaults {
+		return
+	}
+	f.diags = append(f.diags, diag.Diagnostic{
+		Code: code, File: f.name, Line: line, Column: col, EndColumn: endCol,
+		Pointer: pointer, Message: message, Hint: hint,
+	})
+}
+
+// parseFile reads one source with the strict rules. The node is nil when the
+// file cannot be used at all.
+func parseFile(src Source) (*file, *node) {
+	f := &file{name: src.Name}
+	data := src.Data
+	if len(data) > MaxFileBytes {
+		f.add(1, 1, 0, diag.TooLarge, "", fmt.Sprintf("the file has %d bytes; the limit is %d", len(data), MaxFileBytes), "split the file into layers")
+		return f, nil
+	}
+	data = f.cleanBytes(data)
+	f.lines = strings.Split(string(data), "\n")
+	for i, l := range f.lines {
+		f.lines[i] = strings.TrimSuffix(l, "\r")
+	}
+	doc := f.parseYAML(data)
+	if doc == nil {
+		return f, nil
+	}
+	root := f.convert(doc, "", 1)
+	f.markRegions(root)
+	if root.kind != Map && root.kind != Invalid {
+		p := root.pos
+		f.add(p.Line, p.Column, p.EndColumn, diag.NotAMap, "", fmt.Sprintf("the top level must be a map; got %s", root.kind), "a configuration starts with pack:")
+		return f, nil
+	}
+	if root.kind == Invalid {
+		return f, nil
+	}
+	return f, root
+}
+
+// cleanBytes reports bytes that no configuration may hold and replaces them,
+// so that the rest of the file is still checked.
+func (f *file) cleanBytes(data []byte) []byte {
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		f.add(1, 1, 0, diag.NotUTF8, "", "the file is UTF-16; only UTF-8 is accepted", "save the file as UTF-8 without a byte order mark")
+		f.broken = true
+		return nil
+	}
+	if rest, ok := bytes.CutPrefix(data, []byte("\xef\xbb\xbf")); ok {
+		f.add(1, 1, 0, diag.ByteOrderMark, "", "the file starts with a byte order mark", "save the file as UTF-8 without a byte order mark")
+		data = rest
+	}
+	out := make([]byte, 0, len(data))
+	line, col := 1, 1
+	for i := 0; i < len(data); {
+		r, n := utf8.DecodeRune(data[i:])
+		switch {
+		case r == utf8.RuneError && n <= 1:
+			f.add(line, col, 0, diag.NotUTF8, "", fmt.Sprintf("byte 0x%02X is not valid UTF-8", data[i]), "")
+			out = append(out, '?')
+		case r == '\n':
+			out = append(out, '\n')
+			line, col = line+1, 0
+		case r == '\r' && i+1 < len(data) && data[i+1] == '\n', r == '\t':
+			out = append(out, byte(r))
+		case r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r == 0xfeff ||
+			r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069:
+			f.add(line, col, 0, diag.ControlChar, "", fmt.Sprintf("control character U+%04X", r), "in a double-quoted string write it as an escape")
+			out = append(out, '?')
+		default:
+			out = append(out, data[i:i+n]...)
+		}
+		i += n
+		col++
+	}
+	return out
+}
+
+// parseYAML gives the first document's node, or nil with faults added.
+func (f *file) parseYAML(data []byte) (doc *yaml.Node) {
+	defer func() {
+		if r := recover(); r != nil { // the parser is not ours: a panic there is a fault of the file
+			f.broken = true
+			f.add(1, 1, 0, diag.Syntax, "", "not well-formed YAML: the parser gave up", "")
+			doc = nil
+		}
+	}()
+	for i, l := range f.lines {
+		t := strings.TrimSpace(l)
+		if t == "" || t[0] == '#' {
+			continue
+		}
+		if l[0] == '%' {
+			f.add(i+1, 1, 0, diag.Directive, "", "YAML directives are not accepted", "remove the line")
+		}
+		break
+	}
+	loader, err := yaml.NewLoader(bytes.NewReader(data))
+	if err != nil {
+		f.syntax(err)
+		return nil
+	}
+	var first yaml.Node
+	switch err := loader.Load(&first); {
+	case errors.Is(err, io.EOF):
+		f.add(1, 1, 0, diag.EmptyFile, "", "the file is empty or holds comments only", "kt init writes a first configuration")
+		return nil
+	case err != nil:
+		f.syntax(err)
+		return nil
+	}
+	var second yaml.Node
+	switch err := loader.Load(&second); {
+	case errors.Is(err, io.EOF):
+	case err != nil:
+		f.syntax(err)
+	default:
+		l, c := f.clamp(second.Line, second.Column)
+		if len(second.Content) > 0 {
+			l, c = f.clamp(second.Content[0].Line, second.Content[0].Column)
+		}
+		f.add(l, c, 0, diag.ManyDocuments, "", "the file holds a second YAML document", "one file is one document; give further files with further --policy-config")
+	}
+	if len(first.Content) != 1 {
+		f.add(1, 1, 0, diag.EmptyFile, "", "the file is empty", "kt init writes a first configuration")
+		return nil
+	}
+	return first.Content[0]
+}
+
+func (f *file) syntax(err error) {
+	f.broken = true
+	line, col, msg := 1, 1, err.Error()
+	var le *yaml.LoadError
+	if errors.As(err, &le) {
+		line, col, msg = le.Mark.Line, le.Mark.Column, le.Message
+		if le.ContextMsg != "" {
+			msg = le.ContextMsg + ": " + msg
+		}
+	}
+	line, col = f.clamp(line, col)
+	hint := ""
+	text := f.lines[line-1]
+	switch {
+	case strings.HasPrefix(strings.TrimLeft(text, " "), "\t"):
+		hint = "indent with spaces; YAML does not accept tabs there"
+	case strings.Contains(msg, "mapping values are not allowed"):
+		hint = "quote a value that holds a colon and a space, and check the indentation"
+	case strings.Contains(msg, "could not find expected ':'"):
+		hint = "a key needs a colon and a space behind it"
+	case strings.Contains(msg, "escape"):
+		hint = "write patterns in single quotes, where a backslash is only a backslash"
+	case strings.Contains(msg, "exceeded max depth"):
+		f.add(line, col, 0, diag.TooDeep, "", fmt.Sprintf("nested deeper than %d levels", MaxDepth), "")
+		return
+	}
+	f.add(line, col, 0, diag.Syntax, "", "not well-formed YAML: "+msg, hint)
+}
+
+// clamp brings a place of the parser into the file.
+func (f *file) clamp(line, col int) (int, int) {
+	line = min(max(line, 1), len(f.lines))
+	return line, min(max(col, 1), utf8.RuneCountInString(f.lines[line-1])+1)
+}
+
+// decimal is the one accepted spelling of numbers: that of JSON.
+var decimal = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$`)
+
+// numberLike is what some YAML reader would take for a number, though ours
+// calls it a string.
+var numberLike = regexp.MustCompile(`^[-+]?[0-9][0-9_]*$`)
+
+const maxNumber = 40 // characters
+
+// convert turns a yaml node into ours and reports what is not accepted.
+func (f *file) convert(y *yaml.Node, ptr string, depth int) *node {
+	n := &node{pos: f.pos(y)}
+	bad := func(code diag.Code, msg, hint string) {
+		f.add(n.pos.Line, n.pos.Column, n.pos.EndColumn, code, ptr, msg, hint)
+		n.kind = Invalid
+	}
+	f.nodes++
+	if f.nodes > MaxNodes {
+		if f.nodes == MaxNodes+1 {
+			bad(diag.TooManyNodes, fmt.Sprintf("more than %d values", MaxNodes), "split the file, or move long lists out of it")
+		}
+		n.kind = Invalid
+		return n
+	}
+	if depth > MaxDepth {
+		bad(diag.TooDeep, fmt.Sprintf("nested deeper than %d levels", MaxDepth), "")
+		return n
+	}
+	if y.Anchor != "" {
+		bad(diag.AnchorOrAlias, "anchors are not accepted", "write the value out where it is needed")
+	}
+	switch y.Kind {
+	case yaml.AliasNode:
+		bad(diag.AnchorOrAlias, "aliases are not accepted", "write the value out where it is needed")
+		return n
+	case yaml.ScalarNode:
+		f.scalar(y, n, bad)
+	case yaml.SequenceNode:
+		if y.Style&yaml.TaggedStyle != 0 {
+			bad(diag.ExplicitTag, fmt.Sprintf("explicit tag %s is not accepted", y.Tag), "remove the tag")
+		}
+		if n.kind != Invalid {
+			n.kind = List
+		}
+		for i, c := range y.Content {
+			n.items = append(n.items, f.convert(c, fmt.Sprintf("%s/%d", ptr, i), depth+1))
+		}
+	case yaml.MappingNode:
+		if y.Style&yaml.TaggedStyle != 0 {
+			bad(diag.ExplicitTag, fmt.Sprintf("explicit tag %s is not accepted", y.Tag), "remove the tag")
+		}
+		if n.kind != Invalid {
+			n.kind = Map
+		}
+		f.mapping(y, n, ptr, depth)
+	default:
+		bad(diag.Syntax, "not well-formed YAML: unknown node", "")
+	}
+	return n
+}
+
+func (f *file) mapping(y *yaml.Node, n *node, ptr string, depth int) {
+	seen := make(map[string]Pos, len(y.Content)/2)
+	for i := 0; i+1 < len(y.Content); i += 2 {
+		k, v := y.Content[i], y.Content[i+1]
+		pos := f.pos(k)
+		at := func(code diag.Code, msg, hint string) {
+			f.add(pos.Line, pos.Column, pos.EndColumn, code, ptr, msg, hint)
+		}
+		quoted := k.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0
+		switch {
+		case k.Kind == yaml.AliasNode || k.Anchor != "":
+			at(diag.AnchorOrAlias, "anchors and aliases are not accepted", "write the key out")
+			continue
+		case k.Kind == yaml.ScalarNode && (k.Tag == "!!merge" || k.Value == "<<" && !quoted):
+			at(diag.AnchorOrAlias, "merge keys are not accepted", "write the values out; several files are layered with several --policy-config")
+			continue
+		case k.Kind != yaml.ScalarNode:
+			at(diag.KeyNotString, "a key must be a string; got a list or map", "")
+			continue
+		case k.Style&yaml.TaggedStyle != 0:
+			at(diag.ExplicitTag, fmt.Sprintf("explicit tag %s is not accepted", k.Tag), "remove the tag")
+			continue
+		case k.Tag != "!!str":
+			at(diag.KeyNotString, "a key must be a string", "put the key in quotes")
+			continue
+		}
+		value := f.convert(v, ptr+"/"+escapePointer(k.Value), depth+1)
+		if value.kind == Null && v.Value == "" {
+			value.pos = pos
+		}
+		if first, dup := seen[k.Value]; dup {
+			at(diag.DuplicateKey, fmt.Sprintf("key %q appears twice in this map", shorten(k.Value)), fmt.Sprintf("the first one is in line %d", first.Line))
+			continue
+		}
+		seen[k.Value] = pos
+		n.fields = append(n.fields, field{key: k.Value, pos: pos, value: value})
+	}
+}
+
+func (f *file) scalar(y *yaml.Node, n *node, bad func(diag.Code, string, string)) {
+	if y.Style&yaml.TaggedStyle != 0 {
+		bad(diag.ExplicitTag, fmt.Sprintf("explicit tag %s is not accepted", y.Tag), "remove the tag; quotes make a string")
+		return
+	}
+	if n.kind == Invalid {
+		return
+	}
+	plain := y.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0
+	switch y.Tag {
+	case "!!null":
+		n.kind = Null
+	case "!!bool":
+		n.kind, n.text = Bool, strings.ToLower(y.Value)
+	case "!!int", "!!float":
+		if !decimal.MatchString(y.Value) || len(y.Value) > maxNumber {
+			bad(diag.NumberForm, fmt.Sprintf("number %s is not in plain decimal form", shorten(y.Value)), "write digits without underscores, leading zeros, signs or prefixes, or put a string in quotes")
+			return
+		}
+		n.kind, n.text = Number, y.Value
+	case "!!timestamp":
+		bad(diag.Timestamp, fmt.Sprintf("%s would be read as a date", shorten(y.Value)), "put it in quotes")
+	case "!!str":
+		if plain && numberLike.MatchString(y.Value) {
+			bad(diag.NumberForm, fmt.Sprintf("%s looks like a number, but is not in plain decimal form", shorten(y.Value)), "put a string in quotes")
+			return
+		}
+		if len(y.Value) > maxText {
+			bad(diag.WrongLength, fmt.Sprintf("a text of %d bytes; the limit is %d", len(y.Value), maxText), "")
+			return
+		}
+		n.kind, n.text = String, y.Value
+	default:
+		bad(diag.ExplicitTag, fmt.Sprintf("values of type %s are not accepted", y.Tag), "put a string in quotes")
+	}
+}
+
+// pos finds the characters that a node covers on its first line.
+func (f *file) pos(y *yaml.Node) Pos {
+	line, col := f.clamp(y.Line, y.Column)
+	p := Pos{File: f.name, Line: line, Column: col, file: f}
+	text := []byte(f.lines[line-1])
+	if len(text) > maxExcerpt {
+		return p
+	}
+	start := byteOffset(f.lines[line-1], col)
+	rest := text[start:]
+	length := 0
+	switch {
+	case y.Kind == yaml.MappingNode && y.Style&yaml.FlowStyle == 0 && len(y.Content) > 0 && y.Content[0].Kind == yaml.ScalarNode:
+		length = scalarLength(y.Content[0], rest)
+	case y.Kind == yaml.ScalarNode:
+		length = scalarLength(y, rest)
+	case y.Kind == yaml.AliasNode:
+		length = 1 + len(y.Value)
+	default:
+		length = 1
+	}
+	length = min(max(length, 1), len(rest))
+	p.EndColumn = col + max(1, utf8.RuneCount(rest[:length]))
+	return p
+}
+
+// scalarLength is how many bytes of rest a scalar takes on its first line.
+func scalarLength(y *yaml.Node, rest []byte) int {
+	if len(rest) == 0 {
+		return 0
+	}
+	switch rest[0] {
+	case '\'':
+		for i := 1; i < len(rest); i++ {
+			if rest[i] == '\'' {
+				if i+1 < len(rest) && rest[i+1] == '\'' {
+					i++
+					continue
+				}
+				return i + 1
+			}
+		}
+		return len(rest)
+	case '"':
+		for i := 1; i < len(rest); i++ {
+			switch rest[i] {
+			case '\\':
+				i++
+			case '"':
+				return i + 1
+			}
+		}
+		return len(rest)
+	case '|', '>':
+		if y.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+			return 1
+		}
+	}
+	if bytes.HasPrefix(rest, []byte(y.Value)) && y.Value != "" {
+		return len(y.Value)
+	}
+	return len(bytes.TrimRight(rest, " \t"))
+}
+
+func byteOffset(s string, col int) int {
+	for i := range s {
+		if col--; col == 0 {
+			return i
+		}
+	}
+	return len(s)
+}
+
+// shorten quotes at most 40 characters of a user's text.
+func shorten(s string) string {
+	if utf8.RuneCountInString(s) <= 40 {
+		return s
+	}
+	return string(slices.Clone([]rune(s)[:37])) + "..."
+}
