@@ -9,7 +9,7 @@ import (
 
 // ParseResponse reads a whole answer; see dialect.Parser.
 func (c *Chat) ParseResponse(s *dialect.Scratch, body []byte, out *dialect.Chunk) error {
-	return c.answer(s, nil, c.response, body, out)
+	return c.answer(s, nil, c.response, body, false, out)
 }
 
 var doneMark = []byte("[DONE]")
@@ -26,7 +26,7 @@ func (c *Chat) ParseEvent(s *dialect.Scratch, st *dialect.Stream, name, data []b
 		return nil
 	}
 	failed := string(name) == "error"
-	err := c.answer(s, st, c.chunk, data, out)
+	err := c.answer(s, st, c.chunk, data, failed, out)
 	if failed {
 		// Whatever an error event holds, it ends the stream; what could not be
 		// read of it is not told to anybody.
@@ -41,8 +41,9 @@ func (c *Chat) ParseEvent(s *dialect.Scratch, st *dialect.Stream, name, data []b
 	return err
 }
 
-// answer reads a chunk or a whole answer along t. st is nil for the latter.
-func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table, src []byte, out *dialect.Chunk) error {
+// answer reads a chunk or a whole answer along t. st is nil for the latter;
+// failed tells that it is known to be an error.
+func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table, src []byte, failed bool, out *dialect.Chunk) error {
 	out.Reset()
 	leaves, err := s.Walker.Walk(t, src, jsonwalk.Options{SplitSurrogates: st != nil})
 	if err != nil {
@@ -169,7 +170,7 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 		}
 		out.Pieces = appendPiece(out.Pieces, p, n, raw)
 	}
-	out.HasError = out.HasError || errorObject
+	out.HasError = out.HasError || errorObject || failed
 	if !out.HasError {
 		out.Failure = dialect.Failure{}
 	}

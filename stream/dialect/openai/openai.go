@@ -317,6 +317,9 @@ func appendPiece(to []dialect.Piece, p dialect.Piece, n *jsonwalk.Node, raw []by
 	if payload > 0 {
 		head := p
 		head.End = p.Start + int32(payload)
+		if bytes.IndexByte(raw[:payload], '\\') < 0 {
+			head.Flags &^= dialect.Escaped
+		}
 		to = append(to, head)
 		p.Start = head.End
 	}
