@@ -125,6 +125,9 @@ func NewTable(nodes []Node, fields []Field, root NodeID) (*Table, error) {
 			if int(own[j].Node) >= len(nodes) {
 				return nil, fmt.Errorf("check field table: field %s of node %d (%s) points out of the table", own[j].Key, i, n.Name)
 			}
+			if string(AppendEscaped(nil, []byte(own[j].Key))) != own[j].Key {
+				return nil, fmt.Errorf("check field table: field %q of node %d (%s) needs escapes in JSON", own[j].Key, i, n.Name)
+			}
 			if j > 0 && own[j-1].Key >= own[j].Key {
 				return nil, fmt.Errorf("check field table: fields %s and %s of node %d (%s) are not in order", own[j-1].Key, own[j].Key, i, n.Name)
 			}

@@ -74,6 +74,11 @@ type Walker struct {
 	typ    Error // first wrong type
 	typed  bool
 
+	// Which field came after a field, or first in a node's object, last time: documents
+	// of one kind keep their order, and a guess that holds saves reading the key.
+	guessed *Table
+	after   []uint16 // by field, then by node: index in Table.Fields plus one
+
 	text    []byte // decoded keys
 	set     []keySlot
 	entries int    // keys in the set that belong to this document
@@ -109,6 +114,10 @@ func (w *Walker) Walk(t *Table, src []byte, opt Options) ([]Leaf, error) {
 		w.object = 0
 	}
 	w.first = w.object + 1
+	if w.guessed != t {
+		w.guessed = t
+		w.after = append(w.after[:0], make([]uint16, len(t.Fields)+len(t.Nodes))...)
+	}
 	ok := w.document()
 	w.src = nil
 	switch {
@@ -226,7 +235,7 @@ func (w *Walker) value(p int, id NodeID, path uint32) int {
 		w.depth++
 		var end int
 		if kind == Object {
-			end = w.readObject(p+1, node, path)
+			end = w.readObject(p+1, id, node, path)
 		} else {
 			end = w.readArray(p+1, node, path)
 		}
@@ -260,7 +269,7 @@ func (w *Walker) wrong(node *Node, at int) NodeID {
 	return Unknown
 }
 
-func (w *Walker) readObject(p int, node *Node, path uint32) int {
+func (w *Walker) readObject(p int, id NodeID, node *Node, path uint32) int {
 	src := w.src
 	if p = space(src, p); p < len(src) && src[p] == '}' {
 		return p + 1
@@ -269,67 +278,68 @@ func (w *Walker) readObject(p int, node *Node, path uint32) int {
 	*st = step{field: -1}
 	var seen uint64
 	var object uint32 // this object's number, once it has unknown keys
+	first, fields := int(node.First), w.t.Fields[node.First:node.First+node.Num]
+	last := len(w.t.Fields) + int(id) // where in w.after the guess for the next key is
 	for {
 		if p >= len(src) || src[p] != '"' {
 			return w.unexpected(p)
 		}
 		start := p + 1
-		end, flags := w.str(start)
-		if end < 0 {
-			return -1
-		}
-		if flags&(TrailingHigh|LeadingLow) != 0 {
-			return w.refuse(LoneSurrogate, start)
-		}
-		key, decoded := src[start:end], -1
-		if flags != 0 {
-			decoded = len(w.text)
-			w.text = AppendUnescaped(w.text, key)
-			key = w.text[decoded:]
-		}
+		end, i := start, int(w.after[last])-1-first
 		child, below := node.Extra, uint32(0)
-		st.field = -1
-		fields := w.t.Fields[node.First : node.First+node.Num]
-		known := false
-		for i := range fields {
-			if fields[i].Key != string(key) {
-				continue
+		if i >= 0 && i < len(fields) && isKey(src[start:], fields[i].Key) {
+			end += len(fields[i].Key)
+		} else {
+			var flags uint8
+			if end, flags = w.str(start); end < 0 {
+				return -1
 			}
-			st.field = int32(node.First) + int32(i)
+			if flags&(TrailingHigh|LeadingLow) != 0 {
+				return w.refuse(LoneSurrogate, start)
+			}
+			key, decoded := src[start:end], -1
+			if flags != 0 {
+				decoded = len(w.text)
+				w.text = AppendUnescaped(w.text, key)
+				key = w.text[decoded:]
+			}
+			if i = find(fields, key); i >= 0 {
+				w.after[last] = uint16(first + i + 1)
+				if decoded >= 0 {
+					w.text = w.text[:decoded]
+				}
+			} else {
+				st.field = -1
+				for k := range fields {
+					if foldEqual(fields[k].Key, key) {
+						return w.refuse(CaseVariantKey, start)
+					}
+				}
+				if object == 0 {
+					w.object++
+					object = w.object
+				}
+				h := maphash.Bytes(seed, key)
+				slot := keySlot{object: object, hash: uint32(h), start: int32(start), end: int32(end)}
+				if decoded >= 0 {
+					slot.start, slot.end = ^int32(decoded), int32(len(w.text))
+				}
+				if c := w.insert(slot); c != 0 {
+					return w.refuse(c, start)
+				}
+				below = mix(path, uint32(h>>32)) // the lower half is the set's
+				if !node.Quiet && !w.leaf(start, end, child, Key, flags, below) {
+					return -1
+				}
+			}
+		}
+		if i >= 0 {
+			st.field = int32(first + i)
 			if seen&(1<<i) != 0 {
 				return w.refuse(DuplicateKey, start)
 			}
 			seen |= 1 << i
-			child, below, known = fields[i].Node, path, true
-			break
-		}
-		if !known {
-			for i := range fields {
-				if foldEqual(fields[i].Key, key) {
-					return w.refuse(CaseVariantKey, start)
-				}
-			}
-			if object == 0 {
-				w.object++
-				object = w.object
-			}
-			h := maphash.Bytes(seed, key)
-			span := keySlot{object: object, hash: uint32(h), start: int32(start), end: int32(end)}
-			if decoded >= 0 {
-				span.start, span.end = ^int32(decoded), int32(len(w.text))
-			}
-			switch w.insert(span) {
-			case DuplicateKey:
-				return w.refuse(DuplicateKey, start)
-			case TooManyKeys:
-				return w.refuse(TooManyKeys, start)
-			}
-			below = mix(path, uint32(h>>32)) // uint32(h) is the set's
-			if !node.Quiet && !w.leaf(start, end, child, Key, flags, below) {
-				return -1
-			}
-		} else if decoded >= 0 {
-			w.text = w.text[:decoded]
+			child, below, last = fields[i].Node, path, first+i
 		}
 		if p = space(src, end+1); p >= len(src) || src[p] != ':' {
 			return w.unexpected(p)
@@ -390,6 +400,20 @@ func (w *Walker) readArray(p int, node *Node, path uint32) int {
 		}
 		st.pos++
 	}
+}
+
+// isKey tells whether p begins with the key and a quote. Keys of tables need no escapes.
+func isKey(p []byte, key string) bool {
+	return len(p) > len(key) && p[len(key)] == '"' && string(p[:len(key)]) == key
+}
+
+func find(fields []Field, key []byte) int {
+	for i := range fields {
+		if fields[i].Key == string(key) {
+			return i
+		}
+	}
+	return -1
 }
 
 // mix is one step of a path hash; never 0, so that unknown places differ from known ones.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -428,6 +429,15 @@ func FuzzWalkerAgreesWithStrictReaders(f *testing.F) {
 	f.Add([]byte(`{"a":[1,-2.5e+10,"\u00e9\ud83d\ude00\n",{"b":null,"c":true,"":false}],"é":"日本"}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var w jsonwalk.Walker
+		// What a walker read before must not show.
+		var used jsonwalk.Walker
+		_, _ = used.Walk(chat, in, jsonwalk.Options{})
+		_, usedErr := used.Walk(chat, chunk, jsonwalk.Options{})
+		again, againErr := used.Walk(chat, in, jsonwalk.Options{})
+		fresh, freshErr := w.Walk(chat, in, jsonwalk.Options{})
+		if usedErr != nil || !slices.Equal(again, fresh) || fmt.Sprint(againErr) != fmt.Sprint(freshErr) {
+			t.Fatalf("%q: used walker %v %v, fresh %v %v", in, again, againErr, fresh, freshErr)
+		}
 		leaves, err := w.Walk(loose, in, jsonwalk.Options{})
 		if want := strict(in); (err == nil) != want {
 			t.Fatalf("%q: walker %v, jsontext accepts: %v", in, err, want)
