@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -128,6 +129,9 @@ func (c *checker) kindKnown(at Value, name string) {
 	c.unknownKind(at, name)
 }
 
+// fieldName is a header name by RFC 9110 section 5.6.2.
+var fieldName = regexp.MustCompile("^[!#$%&'*+.^_`|~A-Za-z0-9-]{1,128}$")
+
 func (c *checker) when(v Value) When {
 	w := When{Path: c.text(v.Get("path")), Value: v}
 	h := v.Get("header")
@@ -136,6 +140,10 @@ func (c *checker) when(v Value) When {
 	}
 	for _, k := range h.Keys() {
 		name := strings.ToLower(k)
+		if !fieldName.MatchString(k) {
+			c.add(h.Get(k).KeyDiag(diag.BadCondition, diag.Error, fmt.Sprintf("%q is not a header name", shorten(k)), ""))
+			continue
+		}
 		if _, twice := w.Header[name]; twice {
 			c.add(h.Get(k).KeyDiag(diag.BadCondition, diag.Error, fmt.Sprintf("header %s stands twice, in different case", shorten(name)), "header names have no case"))
 			continue

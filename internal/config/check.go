@@ -118,6 +118,8 @@ type checker struct {
 	built Built
 	diags diag.List
 	seen  map[string]bool // pointers of unknown keys that were reported
+
+	badNames []string // keys that break a propertyNames rule
 }
 
 func (c *checker) add(d diag.Diagnostic) {
@@ -146,7 +148,9 @@ func (c *checker) schema() error {
 
 func (c *checker) walk(e *jsonschema.ValidationError) {
 	if k, ok := e.ErrorKind.(*kind.PropertyNames); ok {
-		c.propertyName(e.InstanceLocation, k.Property)
+		// The library gives these no usable place; headers and conditions
+		// look at names themselves, and Load fails if they missed one.
+		c.badNames = append(c.badNames, k.Property)
 		return
 	}
 	if len(e.Causes) == 0 {
@@ -206,7 +210,11 @@ func (c *checker) leaf(e *jsonschema.ValidationError) {
 			if len(path) == 0 {
 				msg = fmt.Sprintf("the configuration needs %s", m)
 			}
-			c.add(v.KeyDiag(diag.MissingKey, diag.Error, msg, c.describe(append(slices.Clone(path), m))))
+			hint := c.describe(append(slices.Clone(path), m))
+			if hint != "" {
+				hint = m + ": " + hint
+			}
+			c.add(v.KeyDiag(diag.MissingKey, diag.Error, msg, hint))
 		}
 	case *kind.Enum:
 		set := stringsOf(k.Want)
@@ -220,7 +228,7 @@ func (c *checker) leaf(e *jsonschema.ValidationError) {
 	case *kind.Minimum, *kind.Maximum, *kind.ExclusiveMinimum, *kind.ExclusiveMaximum:
 		c.err(v, rangeCode, fmt.Sprintf("%s must be %s; got %s", name, rangeText(sch), v.show()), c.describe(path))
 	case *kind.MinLength:
-		c.err(v, diag.WrongLength, fmt.Sprintf("%s must have at least %d characters; it has %d", name, k.Want, k.Got), "")
+		c.err(v, diag.WrongLength, tooFew(name, "characters", k.Want, k.Got), "")
 	case *kind.MaxLength:
 		c.err(v, diag.WrongLength, fmt.Sprintf("%s must have at most %d characters; it has %d", name, k.Want, k.Got), "")
 	case *kind.MinItems:
@@ -228,7 +236,7 @@ func (c *checker) leaf(e *jsonschema.ValidationError) {
 			c.err(v, diag.EmptyChain, "the chain has no policy", "name at least one kind, such as audit-logger")
 			return
 		}
-		c.err(v, diag.WrongLength, fmt.Sprintf("%s must have at least %d entries; it has %d", name, k.Want, k.Got), "")
+		c.err(v, diag.WrongLength, tooFew(name, "entries", k.Want, k.Got), "")
 	case *kind.MaxItems:
 		code := diag.WrongLength
 		if len(path) == 2 && path[1] == "chain" {
@@ -244,6 +252,13 @@ func (c *checker) leaf(e *jsonschema.ValidationError) {
 	default:
 		c.err(v, diag.SchemaOther, fmt.Sprintf("%s breaks the schema", name), c.describe(path))
 	}
+}
+
+func tooFew(name, what string, want, got int) string {
+	if want == 1 {
+		return name + " must not be empty"
+	}
+	return fmt.Sprintf("%s must have at least %d %s; it has %d", name, want, what, got)
 }
 
 // properties reports a map with too few or too many keys.
@@ -272,20 +287,8 @@ func (c *checker) pattern(path []string, v Value, name string) {
 	case name == "version" && len(path) == 2:
 		c.err(v, diag.WrongForm, fmt.Sprintf("version must be a semantic version; got %s", v.show()), "such as 0.1.0")
 	default:
-		c.err(v, diag.WrongForm, fmt.Sprintf("%s has characters that are not accepted there: %s", name, v.show()), c.describe(path))
+		c.err(v, diag.WrongForm, fmt.Sprintf("%s does not have the form that is needed there: %s", name, v.show()), c.describe(path))
 	}
-}
-
-func (c *checker) propertyName(path []string, key string) {
-	v, ok := c.find(path)
-	if !ok {
-		return
-	}
-	code := diag.WrongForm
-	if slices.Contains(path, "headers") {
-		code = diag.HeaderRefused
-	}
-	c.add(v.Get(key).KeyDiag(code, diag.Error, fmt.Sprintf("%q is not a name of %s", shorten(key), lastName(path)), "letters, digits and hyphens"))
 }
 
 func (c *checker) wrongType(path []string, v Value, name string, sch map[string]any) {
@@ -309,20 +312,13 @@ func (c *checker) wrongType(path []string, v Value, name string, sch map[string]
 			hint = "remove the quotes"
 		}
 	case v.Kind() == String && slices.Contains(want, "a list"):
-		hint = "write it as a list: [" + shortShow(v) + "]"
+		hint = "write it as a list: one entry a line, with a dash before it"
 	}
 	got := v.Kind().String()
 	if v.Kind() == String || v.Kind() == Number {
 		got += ", " + v.show()
 	}
 	c.err(v, diag.WrongType, fmt.Sprintf("%s must be %s; got %s", name, strings.Join(want, " or "), got), hint)
-}
-
-func shortShow(v Value) string {
-	if v.n.secret {
-		return "..."
-	}
-	return shorten(v.n.text)
 }
 
 // unknownKey says what is known about a key that the schema does not have.
@@ -397,7 +393,11 @@ func (c *checker) unknownKind(at Value, name string) {
 
 // describe is the schema's description of the value at a path.
 func (c *checker) describe(path []string) string {
-	d, _ := c.set.at(path)["description"].(string)
+	sch := c.set.at(path)
+	if h, ok := sch["x-kt-hint"].(string); ok {
+		return h
+	}
+	d, _ := sch["description"].(string)
 	return d
 }
 

@@ -92,15 +92,18 @@ func Load(files []Source, opt Options) (*Config, diag.List) {
 		f, root := parseFile(src)
 		parsed = append(parsed, f)
 		names = append(names, src.Name)
-		for i := range f.diags {
-			f.finish(&f.diags[i])
-		}
-		all = append(all, f.diags...)
 		if root == nil {
 			usable = false
 			continue
 		}
 		merged = merge(merged, root, "")
+	}
+	shareSecrets(parsed)
+	for _, f := range parsed {
+		for i := range f.diags {
+			f.finish(&f.diags[i])
+		}
+		all = append(all, f.diags...)
 	}
 	if len(files) == 0 {
 		all = append(all, diag.Diagnostic{Code: diag.EmptyFile, Message: "no configuration file is given", Hint: "--policy-config policy-config.yaml"})
@@ -125,14 +128,10 @@ func Load(files []Source, opt Options) (*Config, diag.List) {
 	c.secrets(root, nil)
 	cfg := &Config{Files: names, root: root}
 	c.build(cfg)
-	for i := range c.diags {
-		for _, f := range parsed { // a secret of one file never shows in a message about another
-			c.diags[i].Message = f.scrub(c.diags[i].Message)
-			c.diags[i].Hint = f.scrub(c.diags[i].Hint)
-			c.diags[i].Pointer = f.scrub(c.diags[i].Pointer)
-		}
-	}
 	all = append(all, c.diags...)
+	if len(c.badNames) > 0 && !all.HasErrors() {
+		all = append(all, root.Diag(diag.SchemaOther, diag.Error, fmt.Sprintf("%q is not accepted as a name", shorten(c.badNames[0])), ""))
+	}
 	all.Sort()
 	if all.HasErrors() {
 		return nil, all
@@ -168,6 +167,7 @@ func merge(base, over *node, ptr string) *node {
 			f.value = merge(out.fields[i].value, f.value, ptr+"/"+escapePointer(f.key))
 			out.fields[i] = f
 		}
+		out.reindex()
 		return out
 	case base.kind == List && over.kind == List && byName[ptr] != "":
 		key := byName[ptr]

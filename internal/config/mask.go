@@ -57,69 +57,83 @@ var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // storeName is what secret_key_ref.store may hold.
 var storeName = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
-// markRegions finds the secrets of a tree: texts under keys whose name says
+// markRegions finds the secrets of a file: texts under keys whose name says
 // so, texts that look like a credential, and malformed secret references.
-func (f *file) markRegions(root *node) {
-	var order []*node // all nodes in the order of the file
-	var walk func(n *node, key, parent string)
-	walk = func(n *node, key, parent string) {
-		order = append(order, n)
-		if n.kind == String && n.text != "" {
-			ref := parent == "secret_key_ref"
-			switch {
-			case secretText(n.text), strings.EqualFold(parent, "headers") && credentialHeader(key):
-				n.secret = true
-			case ref && key == "env":
-				n.secret = !envName.MatchString(n.text)
-			case ref && key == "store":
-				n.secret = !storeName.MatchString(n.text)
-			case ref:
-				n.secret = true
-			case secretKey(key):
-				n.secret = true
-			}
-		}
-		if n.kind == Number && secretKey(key) {
-			n.secret = true
-		}
-		for _, c := range n.items {
-			walk(c, key, parent)
-		}
-		for _, c := range n.fields {
-			if secretText(c.key) {
-				f.values = append(f.values, c.key)
-			}
-			order = append(order, &node{pos: c.pos})
-			walk(c.value, c.key, key)
-		}
-	}
-	walk(root, "", "")
-	slices.SortStableFunc(order, func(a, b *node) int {
+// Refused values and repeated keys count too.
+func (f *file) markRegions() {
+	slices.SortStableFunc(f.marks, func(a, b mark) int {
 		if a.pos.Line != b.pos.Line {
 			return a.pos.Line - b.pos.Line
 		}
 		return a.pos.Column - b.pos.Column
 	})
-	for i, n := range order {
-		if !n.secret {
+	for i, m := range f.marks {
+		if m.n == nil {
+			if secretText(m.key) {
+				f.values = append(f.values, m.key)
+			}
 			continue
 		}
-		r := region{n.pos.Line, n.pos.Column, len(f.lines) + 1, 1}
-		for _, next := range order[i+1:] {
-			if next.pos.Line > n.pos.Line || next.pos.Column > n.pos.Column {
+		if !m.holdsSecret() {
+			continue
+		}
+		m.n.secret = true
+		r := region{m.pos.Line, m.pos.Column, len(f.lines) + 1, 1}
+		for _, next := range f.marks[i+1:] {
+			if next.pos.Line > r.line || next.pos.Column > r.col {
 				r.endLine, r.endCol = next.pos.Line, next.pos.Column
 				break
 			}
 		}
 		f.regions = append(f.regions, r)
-		f.values = append(f.values, n.text)
-		for line := range strings.SplitSeq(n.text, "\n") {
+		f.values = append(f.values, m.n.text)
+		for line := range strings.SplitSeq(m.n.text, "\n") {
 			f.values = append(f.values, strings.TrimSpace(line))
 		}
 	}
-	slices.SortFunc(f.values, func(a, b string) int { return len(b) - len(a) })
-	f.values = slices.Compact(f.values)
-	f.values = slices.DeleteFunc(f.values, func(s string) bool { return len(s) < 4 })
+	f.marks = nil
+}
+
+func (m mark) holdsSecret() bool {
+	if m.n.text == "" || m.n.kind == Null || m.n.kind == Bool {
+		return false
+	}
+	switch {
+	case secretText(m.n.text), strings.EqualFold(m.parent, "headers") && credentialHeader(m.key):
+		return true
+	case m.parent == "secret_key_ref" && m.key == "env":
+		return !envName.MatchString(m.n.text)
+	case m.parent == "secret_key_ref" && m.key == "store":
+		return !storeName.MatchString(m.n.text)
+	}
+	return m.parent == "secret_key_ref" || secretKey(m.key)
+}
+
+// shareSecrets lets every file know the secrets of all, since a message about
+// one may quote another.
+func shareSecrets(files []*file) {
+	var all []string
+	for _, f := range files {
+		all = append(all, f.values...)
+	}
+	all = slices.DeleteFunc(all, func(s string) bool { return len(s) < 4 }) // shorter ones are only masked in place
+	if len(all) == 0 {
+		return
+	}
+	slices.SortFunc(all, func(a, b string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a) // the longest first
+		}
+		return strings.Compare(a, b)
+	})
+	pairs := make([]string, 0, 2*len(all))
+	for _, v := range slices.Compact(all) {
+		pairs = append(pairs, v, hidden)
+	}
+	r := strings.NewReplacer(pairs...)
+	for _, f := range files {
+		f.hide = r
+	}
 }
 
 // secretText tells whether a text looks like a credential.
@@ -136,7 +150,7 @@ func (f *file) line(n int) string {
 		case n == r.line:
 			// all that follows on the line goes: what stands behind a secret
 			// would only be shifted
-			text = text[:min(byteOffset(f.lines[n-1], r.col), len(text))] + hidden
+			return f.scrub(text[:byteOffset(text, r.col)]) + hidden
 		case n > r.line && n < r.endLine:
 			text = hidden
 		case n == r.endLine && r.endLine > r.line:
@@ -164,8 +178,8 @@ func (f *file) line(n int) string {
 
 // scrub takes every known secret out of a text.
 func (f *file) scrub(s string) string {
-	for _, v := range f.values {
-		s = strings.ReplaceAll(s, v, hidden)
+	if f.hide != nil {
+		s = f.hide.Replace(s)
 	}
 	return scrubText(s)
 }

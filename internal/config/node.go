@@ -37,6 +37,7 @@ type node struct {
 	kind   Kind
 	text   string // String: the text; Number: JSON spelling; Bool: true or false
 	fields []field
+	index  map[string]int // of fields, only for long maps
 	items  []*node
 	pos    Pos
 	secret bool // never show the text
@@ -48,7 +49,24 @@ type field struct {
 	value *node
 }
 
+// reindex makes field fast; to be called when all fields are there.
+func (n *node) reindex() {
+	if len(n.fields) <= 16 {
+		return
+	}
+	n.index = make(map[string]int, len(n.fields))
+	for i := range n.fields {
+		n.index[n.fields[i].key] = i
+	}
+}
+
 func (n *node) field(key string) *field {
+	if n.index != nil {
+		if i, ok := n.index[key]; ok {
+			return &n.fields[i]
+		}
+		return nil
+	}
 	for i := range n.fields {
 		if n.fields[i].key == key {
 			return &n.fields[i]

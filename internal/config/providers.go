@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -485,6 +486,9 @@ func allowedHeader(name string) bool {
 	return false
 }
 
+// headerName is what a header of a target may be called.
+var headerName = regexp.MustCompile(`^[A-Za-z0-9-]{1,128}$`)
+
 func (c *checker) headers(v Value, t *Target) {
 	if v.Len() == 0 {
 		return
@@ -501,6 +505,8 @@ func (c *checker) headers(v Value, t *Target) {
 		switch {
 		case twice:
 			c.add(hv.KeyDiag(diag.HeaderRefused, diag.Error, fmt.Sprintf("header %s is set twice, in different case", name), ""))
+		case !headerName.MatchString(name):
+			c.add(hv.KeyDiag(diag.HeaderRefused, diag.Error, fmt.Sprintf("%q is not a header name", shorten(k)), "letters, digits and hyphens are accepted"))
 		case !allowedHeader(name):
 			c.add(hv.KeyDiag(diag.HeaderRefused, diag.Error, fmt.Sprintf("header %s cannot be set by a target", shorten(name)), "accepted are x-*, openai-*, anthropic-*, cf-aig-*, helicone-*, http-referer, user-agent and accept-language; keys go into secret_key_ref"))
 		case strings.ContainsFunc(text, func(r rune) bool { return r < 0x20 && r != '\t' || r >= 0x7f }):

@@ -209,8 +209,8 @@ func (c *checker) secrets(v Value, path []string) {
 				return // the schema's pattern says it
 			}
 		}
-		if last == "secret_key_ref" && v.Kind() == Number {
-			return // a wrong type, said by the schema
+		if last == "secret_key_ref" && (v.Kind() == Number || !secretText(v.n.text)) {
+			return // a wrong type, said by the schema; it may be a variable's name
 		}
 		if last == "base_url" {
 			c.err(v, diag.SecretInline, "base_url holds credentials", "remove what stands before @ and use secret_key_ref: {env: NAME}")

@@ -18,7 +18,7 @@ import (
 // Limits of one file. They bound what a hostile file can cost; the error names
 // the limit.
 const (
-	MaxFileBytes = 4 << 20
+	MaxFileBytes = 2 << 20
 	MaxDepth     = 32
 	MaxNodes     = 200_000
 	maxExcerpt   = 4096 // bytes; a longer source line is not quoted
@@ -30,11 +30,21 @@ const (
 type file struct {
 	name    string
 	lines   []string // without ends of line
+	widths  []int    // of lines, in characters
+	marks   []mark   // every value and key, in the order they were read
 	regions []region // secrets
 	values  []string // texts of secrets
-	broken  bool     // not well-formed: quoted lines are masked by guess
+	hide    *strings.Replacer
+	broken  bool // not well-formed: quoted lines are masked by guess
 	diags   diag.List
 	nodes   int
+}
+
+// mark is a value with the keys that lead to it; a key has no node.
+type mark struct {
+	n           *node
+	key, parent string
+	pos         Pos
 }
 
 // region is a stretch of the file that is never shown, from start up to end.
@@ -64,12 +74,16 @@ func parseFile(src Source) (*file, *node) {
 	for i, l := range f.lines {
 		f.lines[i] = strings.TrimSuffix(l, "\r")
 	}
+	f.widths = make([]int, len(f.lines))
+	for i, l := range f.lines {
+		f.widths[i] = utf8.RuneCountInString(l)
+	}
 	doc := f.parseYAML(data)
 	if doc == nil {
 		return f, nil
 	}
-	root := f.convert(doc, "", 1)
-	f.markRegions(root)
+	root := f.convert(doc, "", "", "", 1)
+	f.markRegions()
 	if root.kind != Map && root.kind != Invalid {
 		p := root.pos
 		f.add(p.Line, p.Column, p.EndColumn, diag.NotAMap, "", fmt.Sprintf("the top level must be a map; got %s", root.kind), "a configuration starts with pack:")
@@ -134,7 +148,9 @@ func (f *file) parseYAML(data []byte) (doc *yaml.Node) {
 			continue
 		}
 		if l[0] == '%' {
-			f.add(i+1, 1, 0, diag.Directive, "", "YAML directives are not accepted", "remove the line")
+			f.add(i+1, 1, f.widths[i]+1, diag.Directive, "", "YAML directives are not accepted", "remove the line")
+			data = blankLine(data, i) // so that the rest is checked
+			continue
 		}
 		break
 	}
@@ -171,12 +187,30 @@ func (f *file) parseYAML(data []byte) (doc *yaml.Node) {
 	return first.Content[0]
 }
 
+// blankLine gives data with a line turned into a comment.
+func blankLine(data []byte, line int) []byte {
+	out := bytes.Clone(data)
+	for i := 0; i < len(out); i++ {
+		if line == 0 {
+			out[i] = '#'
+			break
+		}
+		if out[i] == '\n' {
+			line--
+		}
+	}
+	return out
+}
+
 func (f *file) syntax(err error) {
 	f.broken = true
 	line, col, msg := 1, 1, err.Error()
 	var le *yaml.LoadError
 	if errors.As(err, &le) {
 		line, col, msg = le.Mark.Line, le.Mark.Column, le.Message
+		if strings.Contains(msg, "unexpected end") && le.ContextMark.Line > 0 {
+			line, col = le.ContextMark.Line, le.ContextMark.Column
+		}
 		if le.ContextMsg != "" {
 			msg = le.ContextMsg + ": " + msg
 		}
@@ -203,7 +237,7 @@ func (f *file) syntax(err error) {
 // clamp brings a place of the parser into the file.
 func (f *file) clamp(line, col int) (int, int) {
 	line = min(max(line, 1), len(f.lines))
-	return line, min(max(col, 1), utf8.RuneCountInString(f.lines[line-1])+1)
+	return line, min(max(col, 1), f.widths[line-1]+1)
 }
 
 // decimal is the one accepted spelling of numbers: that of JSON.
@@ -211,17 +245,22 @@ var decimal = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1
 
 // numberLike is what some YAML reader would take for a number, though ours
 // calls it a string.
-var numberLike = regexp.MustCompile(`^[-+]?[0-9][0-9_]*$`)
+var numberLike = regexp.MustCompile(`^[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?$`)
 
 const maxNumber = 40 // characters
 
-// convert turns a yaml node into ours and reports what is not accepted.
-func (f *file) convert(y *yaml.Node, ptr string, depth int) *node {
+// convert turns a yaml node into ours and reports what is not accepted. key
+// and parent are the last two keys on the way to it.
+func (f *file) convert(y *yaml.Node, ptr, key, parent string, depth int) *node {
 	n := &node{pos: f.pos(y)}
 	bad := func(code diag.Code, msg, hint string) {
 		f.add(n.pos.Line, n.pos.Column, n.pos.EndColumn, code, ptr, msg, hint)
 		n.kind = Invalid
 	}
+	if y.Kind == yaml.ScalarNode {
+		n.text = y.Value
+	}
+	f.marks = append(f.marks, mark{n, key, parent, n.pos})
 	f.nodes++
 	if f.nodes > MaxNodes {
 		if f.nodes == MaxNodes+1 {
@@ -245,29 +284,29 @@ func (f *file) convert(y *yaml.Node, ptr string, depth int) *node {
 		f.scalar(y, n, bad)
 	case yaml.SequenceNode:
 		if y.Style&yaml.TaggedStyle != 0 {
-			bad(diag.ExplicitTag, fmt.Sprintf("explicit tag %s is not accepted", y.Tag), "remove the tag")
+			bad(diag.ExplicitTag, "explicit tags are not accepted", "remove the tag")
 		}
 		if n.kind != Invalid {
 			n.kind = List
 		}
 		for i, c := range y.Content {
-			n.items = append(n.items, f.convert(c, fmt.Sprintf("%s/%d", ptr, i), depth+1))
+			n.items = append(n.items, f.convert(c, fmt.Sprintf("%s/%d", ptr, i), key, parent, depth+1))
 		}
 	case yaml.MappingNode:
 		if y.Style&yaml.TaggedStyle != 0 {
-			bad(diag.ExplicitTag, fmt.Sprintf("explicit tag %s is not accepted", y.Tag), "remove the tag")
+			bad(diag.ExplicitTag, "explicit tags are not accepted", "remove the tag")
 		}
 		if n.kind != Invalid {
 			n.kind = Map
 		}
-		f.mapping(y, n, ptr, depth)
+		f.mapping(y, n, ptr, key, depth)
 	default:
 		bad(diag.Syntax, "not well-formed YAML: unknown node", "")
 	}
 	return n
 }
 
-func (f *file) mapping(y *yaml.Node, n *node, ptr string, depth int) {
+func (f *file) mapping(y *yaml.Node, n *node, ptr, parent string, depth int) {
 	seen := make(map[string]Pos, len(y.Content)/2)
 	for i := 0; i+1 < len(y.Content); i += 2 {
 		k, v := y.Content[i], y.Content[i+1]
@@ -275,6 +314,12 @@ func (f *file) mapping(y *yaml.Node, n *node, ptr string, depth int) {
 		at := func(code diag.Code, msg, hint string) {
 			f.add(pos.Line, pos.Column, pos.EndColumn, code, ptr, msg, hint)
 		}
+		if k.Kind == yaml.ScalarNode {
+			f.marks = append(f.marks, mark{nil, k.Value, "", pos})
+		} else {
+			f.convert(k, ptr, "", parent, depth+1) // for its places only
+		}
+		value := f.convert(v, ptr+"/"+escapePointer(k.Value), k.Value, parent, depth+1)
 		quoted := k.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0
 		switch {
 		case k.Kind == yaml.AliasNode || k.Anchor != "":
@@ -287,13 +332,12 @@ func (f *file) mapping(y *yaml.Node, n *node, ptr string, depth int) {
 			at(diag.KeyNotString, "a key must be a string; got a list or map", "")
 			continue
 		case k.Style&yaml.TaggedStyle != 0:
-			at(diag.ExplicitTag, fmt.Sprintf("explicit tag %s is not accepted", k.Tag), "remove the tag")
+			at(diag.ExplicitTag, "explicit tags are not accepted", "remove the tag")
 			continue
 		case k.Tag != "!!str":
 			at(diag.KeyNotString, "a key must be a string", "put the key in quotes")
 			continue
 		}
-		value := f.convert(v, ptr+"/"+escapePointer(k.Value), depth+1)
 		if value.kind == Null && v.Value == "" {
 			value.pos = pos
 		}
@@ -304,11 +348,12 @@ func (f *file) mapping(y *yaml.Node, n *node, ptr string, depth int) {
 		seen[k.Value] = pos
 		n.fields = append(n.fields, field{key: k.Value, pos: pos, value: value})
 	}
+	n.reindex()
 }
 
 func (f *file) scalar(y *yaml.Node, n *node, bad func(diag.Code, string, string)) {
 	if y.Style&yaml.TaggedStyle != 0 {
-		bad(diag.ExplicitTag, fmt.Sprintf("explicit tag %s is not accepted", y.Tag), "remove the tag; quotes make a string")
+		bad(diag.ExplicitTag, "explicit tags are not accepted", "remove the tag; quotes make a string")
 		return
 	}
 	if n.kind == Invalid {
