@@ -281,7 +281,17 @@ var validators = map[string]func(w []byte, a, b int) bool{
 		}
 		return false
 	},
-	HKID: func(w []byte, _, _ int) bool { return hkid(w) },
+	HKID:         func(w []byte, _, _ int) bool { return hkid(w) },
+	Digits:       checkDigits,
+	Personnummer: checkPersonnummer,
+	KVNR:         checkKVNR,
+	RVNR:         checkRVNR,
+	SVNR:         checkSVNR,
+	VATDE:        checkVATDE,
+	ACN:          checkACN,
+	CUIT:         checkCUIT,
+	ICAO9303:     checkICAO9303,
+	SecretLike:   checkSecretLike,
 	TWID: func(w []byte, _, _ int) bool {
 		d, n := digits(w)
 		i := strings.IndexByte("ABCDEFGHJKLMNPQRSTUVXYWZIO", upper(w[0]))

@@ -1,0 +1,352 @@
+// Package rulebook is the library of what the detectors look for: identifiers of people, secret formats,
+// prompt-injection phrases and the term lists of the lexical kinds, as data. Each entry stands in data/*.rules
+// with what it must find, what it must not, and the public document that defines it; the tests run all of them
+// through the scan engine.
+//
+// # Use by kinds
+//
+// A kind takes Entries and turns each into scan rules with Entry.Rules (policy number and Span set by the
+// caller), keeping the entry index beside each rule to name the entity of a match:
+//
+//   - pii-detector: PII(); with healthcare_mode PHI() too; pci_mode: false drops the entries with Group "payment".
+//   - hipaa-phi-detector: HIPAA().
+//   - dlp-filter: its own patterns and terms; Secrets() with sensitivity_level high or restricted.
+//   - prompt-injection: Injection(). Entry.Group is the group of evidence and Entry.Weight its weight in 1/1000.
+//     Within a channel each group counts once, with the largest weight that matched; the score is the sum over
+//     the groups, judged against the threshold (750 by default) whenever it grows. The rules read the normalised
+//     view and need Span when the action blocks.
+//   - the lexical kinds: Terms(list), with the names of the Lists.
+//
+// # Format of a data file
+//
+// Blocks separated by empty lines; lines that begin with # are comments.
+//
+//	[id] ENTITY group country     the entry; country is an ISO 3166 code or -
+//	pattern RE                    a pattern, or
+//	phrase TEXT                   a phrase; both may be repeated
+//	fold | normalised | wide      options: ignore case; read the normalised view; on only where asked for
+//	check NAME [A [B]]            the validator of scan
+//	cap N                         bytes of the longest match
+//	weight N                      evidence in 1/1000
+//	allow WORD                    a word that is no match; may be repeated
+//	+ TEXT                        text in which each «marked» span is found, and nothing else
+//	- TEXT                        text in which nothing is found
+//	source TEXT                   the document that defines it (default: the line `source` of the head)
+//	note TEXT
+//
+// A line `define NAME RE` in the head makes {NAME} stand for RE in the patterns below. In examples <20w> is
+// replaced by 20 made-up characters of a class (d digits, h and H hex, a and A letters, n and N letters and
+// digits, w mixed letters and digits, b base64url), \n by a line end and ¦ by nothing, so that no example in the
+// repository looks like a real key.
+package rulebook
+
+import (
+	"embed"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/keeptrusts/kt/pipeline/scan"
+)
+
+//go:embed data/*.rules
+var files embed.FS
+
+// Entry is one thing to find.
+type Entry struct {
+	ID        string // unique in the rulebook
+	Entity    string // what a finding is called: EMAIL, US_SSN, ...
+	Group     string // category; for prompt-injection the group of evidence
+	Country   string // ISO 3166 code, empty = anywhere
+	Patterns  []string
+	Phrases   []string
+	Fold      bool
+	View      scan.View
+	Wide      bool // ambiguous on its own; only where a kind asks for it
+	Check     scan.Validator
+	Allow     []string
+	Cap       int // raw bytes; 0 = scan.DefaultCap
+	Weight    int // 1/1000
+	Positives []Example
+	Negatives []string
+	Source    string
+	Note      string
+}
+
+// Example is a text with the spans to be found in it.
+type Example struct {
+	Text  string
+	Spans [][2]int // byte offsets, half open, in order
+}
+
+// Rules gives the scan rules of e for a policy. span asks for exact spans and hold-back (scan.Rule.Span).
+func (e *Entry) Rules(policy uint8, span bool) []scan.Rule {
+	var out []scan.Rule
+	for i, p := range e.Patterns {
+		r := e.rule(policy, span, i)
+		r.Pattern = p
+		r.Group = groupOf(p)
+		out = append(out, r)
+	}
+	for i, p := range e.Phrases {
+		r := e.rule(policy, span, len(e.Patterns)+i)
+		r.Phrase = p
+		out = append(out, r)
+	}
+	return out
+}
+
+func (e *Entry) rule(policy uint8, span bool, i int) scan.Rule {
+	id := e.ID
+	if i > 0 {
+		id += "#" + strconv.Itoa(i+1)
+	}
+	return scan.Rule{
+		ID: id, Policy: policy, Fold: e.Fold, View: e.View, Validator: e.Check,
+		Allow: e.Allow, Cap: e.Cap, Span: span,
+	}
+}
+
+// groupOf is 1 when a pattern has a capture group, the span that is found, else 0.
+func groupOf(p string) int {
+	for i := 0; i < len(p); i++ {
+		switch p[i] {
+		case '\\':
+			i++
+		case '[':
+			for i++; i < len(p) && p[i] != ']'; i++ {
+				if p[i] == '\\' {
+					i++
+				}
+			}
+		case '(':
+			if i+1 < len(p) && p[i+1] != '?' {
+				return 1
+			}
+		}
+	}
+	return 0
+}
+
+// PII lists the identifiers of people, without the wide ones and the clinical ones.
+func PII() []Entry { return strict(load("pii")) }
+
+// PHI lists the clinical identifiers: record and plan numbers, provider numbers.
+func PHI() []Entry { return strict(load("phi")) }
+
+// HIPAA lists what covers the Safe Harbor classes that patterns can find (45 CFR 164.514(b)(2)): the
+// identifiers of the United States and those without a country, the clinical ones, dates, ZIP codes, URLs and
+// names beside a title or a label.
+func HIPAA() []Entry {
+	var out []Entry
+	for _, e := range append(load("pii"), load("phi")...) {
+		if (e.Country == "" || e.Country == "US") && (!e.Wide || e.Group == "safe_harbor") {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// WidePII lists PII with the entries that are ambiguous on their own (bare national numbers without a check
+// digit, for instance): more recall, more false alarms.
+func WidePII() []Entry {
+	var out []Entry
+	for _, e := range append(load("pii"), load("phi")...) {
+		if e.Group != "safe_harbor" {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// Secrets lists the secret formats.
+func Secrets() []Entry { return strict(load("secrets")) }
+
+// Injection lists the evidence of prompt injection, with groups and weights.
+func Injection() []Entry { return strict(load("injection")) }
+
+// Lists names the built-in term lists.
+func Lists() []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, e := range load("terms") {
+		if !seen[e.Group] {
+			seen[e.Group] = true
+			out = append(out, e.Group)
+		}
+	}
+	return out
+}
+
+// Terms gives the entries of one built-in list, none for an unknown name.
+func Terms(list string) []Entry {
+	var out []Entry
+	for _, e := range load("terms") {
+		if e.Group == list {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// All lists every entry of the rulebook.
+func All() []Entry {
+	var out []Entry
+	for _, f := range []string{"pii", "phi", "secrets", "injection", "terms"} {
+		out = append(out, load(f)...)
+	}
+	return out
+}
+
+func strict(es []Entry) []Entry {
+	var out []Entry
+	for _, e := range es {
+		if !e.Wide {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// load reads an embedded file. The tests read every file, so a fault in one cannot reach a user.
+func load(name string) []Entry {
+	b, err := files.ReadFile("data/" + name + ".rules")
+	if err != nil {
+		panic(err)
+	}
+	es, err := Parse(name+".rules", string(b))
+	if err != nil {
+		panic(err)
+	}
+	return es
+}
+
+// Parse reads a data file (see the package comment).
+func Parse(name, text string) ([]Entry, error) {
+	var out []Entry
+	var cur *Entry
+	source := ""
+	defs := []string{}
+	for n, line := range strings.Split(text, "\n") {
+		fail := func(format string, a ...any) ([]Entry, error) {
+			return nil, fmt.Errorf("parse %s:%d: %s", name, n+1, fmt.Sprintf(format, a...))
+		}
+		line = strings.TrimRight(line, " \t\r")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		key, val, _ := strings.Cut(line, " ")
+		if line[0] == '[' {
+			f := strings.Fields(line)
+			if len(f) != 4 || !strings.HasSuffix(f[0], "]") {
+				return fail("want [id] ENTITY group country")
+			}
+			out = append(out, Entry{ID: f[0][1 : len(f[0])-1], Entity: f[1], Group: f[2], Source: source})
+			cur = &out[len(out)-1]
+			if f[3] != "-" {
+				cur.Country = f[3]
+			}
+			continue
+		}
+		if cur == nil && key != "define" && key != "source" {
+			return fail("%q before the first entry", key)
+		}
+		switch key {
+		case "define":
+			k, v, _ := strings.Cut(val, " ")
+			v = strings.NewReplacer(defs...).Replace(v)
+			defs = append(defs, "{"+k+"}", v)
+		case "source":
+			if cur == nil {
+				source = val
+			} else {
+				cur.Source = val
+			}
+		case "sources": // a new default for the entries below
+			source = val
+		case "pattern":
+			cur.Patterns = append(cur.Patterns, strings.NewReplacer(defs...).Replace(val))
+		case "phrase":
+			cur.Phrases = append(cur.Phrases, val)
+		case "fold":
+			cur.Fold = true
+		case "normalised":
+			cur.View = scan.Normalised
+		case "wide":
+			cur.Wide = true
+		case "check":
+			f := strings.Fields(val)
+			cur.Check.Name = f[0]
+			for i, p := range []*int{&cur.Check.A, &cur.Check.B} {
+				if len(f) > i+1 {
+					v, err := strconv.Atoi(f[i+1])
+					if err != nil {
+						return fail("check: %v", err)
+					}
+					*p = v
+				}
+			}
+		case "cap", "weight":
+			v, err := strconv.Atoi(val)
+			if err != nil {
+				return fail("%s: %v", key, err)
+			}
+			if key == "cap" {
+				cur.Cap = v
+			} else {
+				cur.Weight = v
+			}
+		case "allow":
+			cur.Allow = append(cur.Allow, val)
+		case "note":
+			cur.Note = val
+		case "+":
+			cur.Positives = append(cur.Positives, example(val))
+		case "-":
+			cur.Negatives = append(cur.Negatives, example(val).Text)
+		default:
+			return fail("unknown key %q", key)
+		}
+	}
+	return out, nil
+}
+
+var madeUp = regexp.MustCompile(`<(\d+)([dhHaAnNwb])>`)
+
+var classes = map[byte]string{
+	'd': "7305914826", 'h': "7c0fa51e93bd4286", 'H': "7C0FA51E93BD4286",
+	'a': "kqvxzjwpfygbmhdu", 'A': "KQVXZJWPFYGBMHDU",
+	'n': "k7q3v0x5z9j1w4p8f2y6g", 'N': "K7Q3V0X5Z9J1W4P8F2Y6G",
+	'w': "k7Qv3Xz0Jw5Pf9Yg1Bm4Hd8u2Z6R", 'b': "k7Qv3Xz0Jw5P-f9Yg1Bm4_Hd8u2Z6R",
+}
+
+func example(s string) Example {
+	s = madeUp.ReplaceAllStringFunc(s, func(m string) string {
+		g := madeUp.FindStringSubmatch(m)
+		n, _ := strconv.Atoi(g[1])
+		abc := classes[g[2][0]]
+		b := make([]byte, n)
+		x := uint32(n)
+		for i := range b {
+			x = x*1664525 + 1013904223 // Numerical Recipes' generator: the same text every time
+			b[i] = abc[int(x>>16)%len(abc)]
+		}
+		return string(b)
+	})
+	s = strings.NewReplacer(`\n`, "\n", `\t`, "\t", "¦", "").Replace(s)
+	var e Example
+	var b strings.Builder
+	for _, r := range s {
+		switch r {
+		case '«':
+			e.Spans = append(e.Spans, [2]int{b.Len(), -1})
+		case '»':
+			e.Spans[len(e.Spans)-1][1] = b.Len()
+		default:
+			b.WriteRune(r)
+		}
+	}
+	e.Text = b.String()
+	return e
+}

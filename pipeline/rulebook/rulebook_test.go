@@ -1,0 +1,154 @@
+package rulebook_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/keeptrusts/kt/pipeline/rulebook"
+	"github.com/keeptrusts/kt/pipeline/scan"
+)
+
+// find runs the rules of tables over text, cut at the given bytes, and gives the united spans.
+func find(t *testing.T, tb *scan.Tables, s *scan.State, text string, cuts ...int) []string {
+	t.Helper()
+	s.Reset(1)
+	var out scan.Matches
+	var spans [][2]int64
+	feed := func(to, n int, end bool) {
+		for {
+			fed, _ := tb.Feed(s, []byte(text[:to]), n, end, &out)
+			for i := range out.Len() {
+				m := out.At(i)
+				spans = append(spans, [2]int64{m.Start, m.End})
+			}
+			full := out.Full()
+			if out.Overflow {
+				t.Fatalf("%q: overflow", text)
+			}
+			out.Clear()
+			if n += fed; n >= to && !full {
+				return
+			}
+		}
+	}
+	at := 0
+	for _, c := range cuts {
+		feed(c, at, false)
+		at = c
+	}
+	feed(len(text), at, true)
+	slices.SortFunc(spans, func(a, b [2]int64) int { return int(a[0] - b[0]) })
+	var got []string
+	for i := 0; i < len(spans); {
+		x := spans[i]
+		for i++; i < len(spans) && spans[i][0] < x[1]; i++ {
+			x[1] = max(x[1], spans[i][1])
+		}
+		got = append(got, fmt.Sprintf("%d-%d %s", x[0], x[1], text[x[0]:x[1]]))
+	}
+	return got
+}
+
+func want(e rulebook.Example) []string {
+	var w []string
+	for _, s := range e.Spans {
+		w = append(w, fmt.Sprintf("%d-%d %s", s[0], s[1], e.Text[s[0]:s[1]]))
+	}
+	return w
+}
+
+func build(t *testing.T, e *rulebook.Entry) *scan.Tables {
+	t.Helper()
+	tb, _, err := scan.Build(e.Rules(0, true), scan.Options{})
+	if err != nil {
+		t.Fatalf("%s: %v", e.ID, err)
+	}
+	return tb
+}
+
+// Each example is found with its exact span and nothing else is, whole, cut once at every byte, and byte by byte.
+func TestEveryExampleIsFoundExactlyHoweverItIsCut(t *testing.T) {
+	for _, e := range rulebook.All() {
+		t.Run(e.ID, func(t *testing.T) {
+			t.Parallel()
+			tb := build(t, &e)
+			var s scan.State
+			for _, p := range e.Positives {
+				w := want(p)
+				if len(w) == 0 {
+					t.Errorf("positive %q marks no span", p.Text)
+				}
+				if got := find(t, tb, &s, p.Text); !slices.Equal(got, w) {
+					t.Errorf("in %q\n got %q\nwant %q", p.Text, got, w)
+					continue
+				}
+				step := max(1, len(p.Text)/64) // long made-up keys: 64 cuts
+				var every []int
+				for c := 1; c < len(p.Text); c++ {
+					every = append(every, c)
+					if c%step != 0 {
+						continue
+					}
+					if got := find(t, tb, &s, p.Text, c); !slices.Equal(got, w) {
+						t.Fatalf("in %q cut at %d\n got %q\nwant %q", p.Text, c, got, w)
+					}
+				}
+				if got := find(t, tb, &s, p.Text, every...); !slices.Equal(got, w) {
+					t.Errorf("in %q byte by byte\n got %q\nwant %q", p.Text, got, w)
+				}
+			}
+			for _, n := range e.Negatives {
+				if got := find(t, tb, &s, n); len(got) > 0 {
+					t.Errorf("in %q: found %q, want nothing", n, got)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryEntryIsComplete(t *testing.T) {
+	seen := map[string]bool{}
+	for _, e := range rulebook.All() {
+		if seen[e.ID] {
+			t.Errorf("%s: two entries share the id", e.ID)
+		}
+		seen[e.ID] = true
+		if e.Source == "" {
+			t.Errorf("%s: no source", e.ID)
+		}
+		if len(e.Positives) == 0 || len(e.Negatives) == 0 {
+			t.Errorf("%s: %d positives, %d negatives", e.ID, len(e.Positives), len(e.Negatives))
+		}
+		if e.Entity == "" || strings.ContainsAny(e.Entity, " a") && e.Entity != strings.ToLower(e.Entity) {
+			t.Errorf("%s: entity %q", e.ID, e.Entity)
+		}
+		if len(e.Patterns)+len(e.Phrases) == 0 {
+			t.Errorf("%s: nothing to find", e.ID)
+		}
+	}
+}
+
+// The rulebook keeps what issue 9 asks for.
+func TestRulebookHasTheNumbersAskedFor(t *testing.T) {
+	if n := len(rulebook.PII()) + len(rulebook.PHI()); n < 60 {
+		t.Errorf("%d identifiers of people, want at least 60", n)
+	}
+	if n := len(rulebook.Secrets()); n < 150 {
+		t.Errorf("%d secret formats, want at least 150", n)
+	}
+}
+
+// No example may look like a real key to a secret scanner that reads the repository.
+func TestNoExampleStandsInOnePiece(t *testing.T) {
+	for _, e := range rulebook.Secrets() {
+		for _, p := range e.Positives {
+			for _, s := range p.Spans {
+				if v := p.Text[s[0]:s[1]]; len(v) >= 20 && strings.Contains(rulebook.RawSecrets(), v) {
+					t.Errorf("%s: the value stands in the data file", e.ID)
+				}
+			}
+		}
+	}
+}
