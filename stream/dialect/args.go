@@ -325,6 +325,17 @@ func (v *ArgsView) Forget(text int64) {
 	v.quotes = append(v.quotes[:0], v.quotes[k:]...)
 }
 
+// AppendArgsEdit appends what stands for text at the place in the arguments'
+// own JSON: escaped inside a literal, a quoted string elsewhere. It is text of
+// the channel; on the wire it is escaped once more, as all of the channel.
+// Allocates: never, but for dst's growth.
+func AppendArgsEdit(dst []byte, at Place, text []byte) []byte {
+	if at == InLiteral {
+		return jsonwalk.AppendEscaped(dst, text)
+	}
+	return append(jsonwalk.AppendEscaped(append(dst, '"'), text), '"')
+}
+
 // ScalarSpan widens the span [start, end) of text to the whole number or
 // keyword it is part of, so that a quoted marker in its place is one JSON value.
 func ScalarSpan(text []byte, start, end int) (int, int) {

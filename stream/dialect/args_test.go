@@ -113,6 +113,23 @@ func TestArgsViewKnowsTheLiterals(t *testing.T) {
 	}
 }
 
+func TestEditsLeaveTheArgumentsJSON(t *testing.T) {
+	for _, c := range []struct{ in, cut, want string }{
+		{`{"q":"my ssn here"}`, "ssn", `{"q":"my <\"x\"> here"}`},
+		{`{"q":"a\u0062c"}`, `\u0062`, `{"q":"a<\"x\">c"}`},
+		{`{"q":[4111,2]}`, "4111", `{"q":["<\"x\">",2]}`},
+	} {
+		var v dialect.ArgsView
+		view(&v, c.in)
+		i := strings.Index(c.in, c.cut)
+		j := i + len(c.cut)
+		got := c.in[:i] + string(dialect.AppendArgsEdit(nil, v.Place(int64(i), int64(j)), []byte(`<"x">`))) + c.in[j:]
+		if got != c.want || !json.Valid([]byte(got)) {
+			t.Errorf("%s: got %s, want %s", c.in, got, c.want)
+		}
+	}
+}
+
 func FuzzArgsViewSplitsAlike(f *testing.F) {
 	f.Add(`{"q":"\u0061\ud83d\ude00\ud83dx\n\"\\","n":41}`, uint64(1))
 	f.Add(`"\ud83d\ud83d\u`, uint64(2))

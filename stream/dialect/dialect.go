@@ -18,6 +18,7 @@ import (
 const (
 	MaxChoices   = 128    // choices of one answer; also the largest index
 	MaxTools     = 128    // tool calls of one choice; also the largest index
+	MaxCalls     = 1_024  // tool calls of one answer
 	MaxItems     = 10_000 // messages plus content parts of one request
 	MaxToolItems = 4_096  // tool definitions of one request
 )
@@ -154,8 +155,14 @@ type Request struct {
 	Pieces       []Piece
 }
 
-// Reset empties r and keeps its memory.
+// keepPieces is how many pieces a Request or a Chunk keeps room for.
+const keepPieces = 4096
+
+// Reset empties r and keeps its memory, unless it is unusually large.
 func (r *Request) Reset() {
+	if cap(r.Pieces) > keepPieces {
+		r.Pieces = nil
+	}
 	*r = Request{N: 1, MaxTokens: -1, Pieces: r.Pieces[:0]}
 }
 
@@ -202,8 +209,11 @@ type Chunk struct {
 	HasText  bool    // some piece is text of a choice and not empty: the first such event is the first valid one
 }
 
-// Reset empties c and keeps its memory.
+// Reset empties c and keeps its memory, unless it is unusually large.
 func (c *Chunk) Reset() {
+	if cap(c.Pieces) > keepPieces {
+		c.Pieces = nil
+	}
 	*c = Chunk{Pieces: c.Pieces[:0], Finishes: c.Finishes[:0], Logprobs: c.Logprobs[:0]}
 }
 
@@ -246,6 +256,18 @@ type Scratch struct {
 	Walker jsonwalk.Walker
 	Text   []byte // decoded text for comparisons
 	Aux    []int32
+}
+
+// Shrink lets go of memory that only an unusually large payload needed. Call it
+// before the scratch waits in a pool.
+func (s *Scratch) Shrink() {
+	s.Walker.Shrink()
+	if cap(s.Text) > 64<<10 {
+		s.Text = nil
+	}
+	if cap(s.Aux) > 16<<10 {
+		s.Aux = nil
+	}
 }
 
 // Parser reads payloads. The output's spans point into the payload, which the

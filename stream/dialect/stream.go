@@ -87,7 +87,7 @@ func (st *Stream) AllFinished() bool {
 
 // Call notes the name (raw, empty when the delta has none) of a tool call and
 // fails when it differs from the name the call had before or when the index is
-// outside of 0 and MaxTools-1.
+// outside of 0 and MaxTools-1 or the stream has MaxCalls calls already.
 func (st *Stream) Call(choice, index int32, name []byte) error {
 	if index < 0 || index >= MaxTools {
 		return ErrTooMany
@@ -107,6 +107,9 @@ func (st *Stream) Call(choice, index int32, name []byte) error {
 		return nil
 	}
 	n := len(st.calls)
+	if n >= MaxCalls {
+		return ErrTooMany
+	}
 	if n < cap(st.calls) {
 		st.calls = st.calls[:n+1] // keeps the element's memory
 	} else {

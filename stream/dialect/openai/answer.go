@@ -99,7 +99,7 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 		p := dialect.Piece{Start: l.Start, End: l.End, Class: dialect.OutputText, Flags: pieceFlags(l)}
 		p.Key = dialect.ChannelKey{Choice: choice, Field: dialect.Other}
 		if l.Index[slotAnswerCall] >= 0 {
-			p.Class, p.Key.Index = dialect.OutputTool, callIndex(calls, l)
+			p.Class, p.Key.Index = dialect.OutputTool, callIndex(&calls, l)
 		}
 		if l.Kind == jsonwalk.Key {
 			p.Flags |= dialect.Key
@@ -234,6 +234,9 @@ func indexes(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table, src []by
 		}
 		idx = append(idx, l.Index[slotChoice], l.Index[slotAnswerCall], int32(v))
 	}
+	if len(idx)-out.Choices > 3*dialect.MaxCalls {
+		return nil, dialect.ErrTooMany
+	}
 	s.Aux = idx
 	for i := range leaves {
 		if l := &leaves[i]; l.Index[slotAnswerCall] >= dialect.MaxTools {
@@ -248,26 +251,34 @@ func indexes(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table, src []by
 			return nil, err
 		}
 	}
+	calls := idx[out.Choices:]
 	for i := range leaves {
 		l := &leaves[i]
 		if t.Nodes[l.Node].Tag != tagToolName || l.Kind != jsonwalk.String {
 			continue
 		}
-		if err := st.Call(idx[l.Index[slotChoice]], callIndex(idx[out.Choices:], l), l.Of(src)); err != nil {
+		if err := st.Call(idx[l.Index[slotChoice]], callIndex(&calls, l), l.Of(src)); err != nil {
 			return nil, err
 		}
 	}
 	return idx, nil
 }
 
-// callIndex gives the index of the tool call that holds l.
-func callIndex(calls []int32, l *jsonwalk.Leaf) int32 {
-	for ; len(calls) >= 3; calls = calls[3:] {
-		if calls[0] == l.Index[slotChoice] && calls[1] == l.Index[slotAnswerCall] {
-			return calls[2]
+// callIndex gives the index of the tool call that holds l. Leaves come in the
+// order of their positions, so what lies before l in calls is dropped.
+func callIndex(calls *[]int32, l *jsonwalk.Leaf) int32 {
+	choice, call := l.Index[slotChoice], l.Index[slotAnswerCall]
+	for len(*calls) >= 3 {
+		c := *calls
+		switch {
+		case c[0] == choice && c[1] == call:
+			return c[2]
+		case c[0] > choice || c[0] == choice && c[1] > call:
+			return call
 		}
+		*calls = c[3:]
 	}
-	return l.Index[slotAnswerCall]
+	return call
 }
 
 // compareTokens sets Same where the tokens of a choice's logprobs, joined, are

@@ -105,6 +105,17 @@ func TestPiecesOfADeltaGoOnAndOthersAreWhole(t *testing.T) {
 	}
 }
 
+func TestOddTypesBesideTheTextDoNotEndAStream(t *testing.T) {
+	for _, data := range []string{
+		`{"id":5,"created":"now","error":false,"choices":[{"index":0,"delta":{"content":"a"},"logprobs":[]}]}`,
+		`{"id":null,"created":null,"model":null,"object":"","usage":{},"choices":[{"index":null,"delta":null,"logprobs":null,"finish_reason":null}]}`,
+	} {
+		if _, c, err := stream(data); err != nil || c.HasError {
+			t.Errorf("%s: %v %v", data, c.HasError, err)
+		}
+	}
+}
+
 func TestRepeatedHeadsAreMarked(t *testing.T) {
 	var s dialect.Scratch
 	var st dialect.Stream
@@ -230,6 +241,7 @@ func TestStreamsThatMustEnd(t *testing.T) {
 		{"many", []string{call("1000000000", `"f"`)}},
 		{"many", []string{call("-1", `"f"`)}},
 		{"many", []string{delta(`"tool_calls":[` + strings.Repeat(`{},`, 128) + `{"id":"x"}]`)}},
+		{"many", []string{`{"choices":[` + strings.TrimSuffix(strings.Repeat(`{"delta":{"tool_calls":[`+strings.TrimSuffix(strings.Repeat(`{"index":0},`, 100), ",")+`]}},`, 11), ",") + `]}`}},
 		{"renamed", []string{call("0", `"f"`), call("0", `"g"`)}},
 		{"", []string{call("0", `"f"`), call("0", `"f"`), call("0", `""`), call("0", `null`), call("1", `"g"`)}},
 		{"", []string{call("127", `"f"`)}},

@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"github.com/keeptrusts/kt/stream/jsonwalk"
 	"github.com/keeptrusts/kt/stream/jsonwalk/wiretable"
 )
@@ -62,6 +64,59 @@ func TestFieldTablesAreWhatTheSchemasSay(t *testing.T) {
 		c := compile(t, w.file)
 		if got := tables[w.name]; !reflect.DeepEqual(got.Nodes, c.Nodes) || !reflect.DeepEqual(got.Fields, c.Fields) || got.Root != c.Root {
 			t.Errorf("the %s table in use is not the schema's", w.name)
+		}
+	}
+}
+
+func TestSchemasAreValidAndTakeWhatTheAPITakes(t *testing.T) {
+	samples := map[string][]string{
+		"request": {
+			`{"model":"m","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c","content":"r"}],"stream":true,"tool_choice":{"type":"function","function":{"name":"f"}},"stop":["a"],"logit_bias":{"1":2},"metadata":{"a":"b"}}`,
+			`{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"https://h"}}]}],"reasoning_effort":"new-value","vendor":{"x":1}}`,
+		},
+		"response": {`{"id":"i","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"c"},"finish_reason":"stop","logprobs":null}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`},
+		"chunk": {
+			`{"id":"i","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}`,
+			`{"id":"i","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`,
+		},
+	}
+	for _, w := range wire {
+		c := jsonschema.NewCompiler()
+		s, err := c.Compile(filepath.Join("..", "..", "..", "schemas", "wire", w.file))
+		if err != nil {
+			t.Errorf("%s: %v", w.file, err)
+			continue
+		}
+		for _, sample := range samples[w.name] {
+			v, err := jsonschema.UnmarshalJSON(bytes.NewReader([]byte(sample)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Validate(v); err != nil {
+				t.Errorf("%s: %v", w.file, err)
+			}
+		}
+		for _, sample := range []string{`[]`, `{"model":5,"messages":5,"choices":5}`} {
+			v, err := jsonschema.UnmarshalJSON(bytes.NewReader([]byte(sample)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Validate(v) == nil {
+				t.Errorf("%s takes %s", w.file, sample)
+			}
+		}
+	}
+}
+
+func TestEveryOpaquePlaceSaysWhy(t *testing.T) {
+	for _, w := range wire {
+		for _, n := range compile(t, w.file).Nodes {
+			if n.Text == jsonwalk.Opaque && len(n.Reason) < 10 {
+				t.Errorf("%s: %s is opaque because of %q", w.name, n.Name, n.Reason)
+			}
+			if n.Quiet && n.Text != jsonwalk.Opaque {
+				t.Errorf("%s: %s gives no leaf, yet is no opaque place", w.name, n.Name)
+			}
 		}
 	}
 }
