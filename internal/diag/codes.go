@@ -229,3 +229,24 @@ func (c Code) Meaning() string {
 
 // Docs is the place in the documentation that explains c.
 func (c Code) Docs() string { return "docs/diagnostics.md#" + strings.ToLower(string(c)) }
+
+// Page is docs/diagnostics.md: one heading per code, which is the anchor that
+// every diagnostic names.
+func Page() []byte {
+	var b strings.Builder
+	b.WriteString("# Diagnostics\n\nEvery fault that kt names has a number. Numbers are never reused.\n" +
+		"This page is written from `internal/diag/codes.go`: `go test ./internal/diag -update`.\n")
+	families := map[byte]string{
+		'1': "YAML and schema", '2': "Policies", '3': "Providers and routing", '4': "Secrets and environment",
+		'5': "Generator", '6': "Run time", '7': "Policy tests",
+	}
+	var family byte
+	for _, m := range meanings {
+		if f := m.code[2]; f != family {
+			family = f
+			b.WriteString("\n# KT" + string(f) + "xxx: " + families[f] + "\n")
+		}
+		b.WriteString("\n## " + string(m.code) + "\n\n" + strings.ToUpper(m.text[:1]) + m.text[1:] + ".\n")
+	}
+	return []byte(b.String())
+}

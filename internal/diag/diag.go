@@ -268,5 +268,5 @@ func (l List) Err() error {
 	case 1:
 		return errs[0]
 	}
-	return fmt.Errorf("%w (and %d more errors)", errs[0], len(errs)-1)
+	return fmt.Errorf("%w (and %d more)", errs[0], len(errs)-1)
 }
