@@ -86,11 +86,11 @@ type Breaker struct {
 
 // Outlier ejects targets whose share of failures is far above the others'. The zero value is off.
 type Outlier struct {
-	Enabled   bool
-	MinShare  float64       // failures of the target's attempts in the window; 0.5
-	MinCalls  int           // attempts in the window before a target is judged; 20
-	Eject     time.Duration // first ejection, doubled each time up to 10 times; 30 s
-	MaxEjectd float64       // share of targets that may be ejected; 0.5
+	Enabled    bool
+	MinShare   float64       // failures of the target's attempts in the window; 0.5
+	MinCalls   int           // attempts in the window before a target is judged; 20
+	Eject      time.Duration // first ejection, doubled each time up to 10 times; 30 s
+	MaxEjected float64       // share of targets that may be ejected; 0.5
 }
 
 // ActiveHealth asks targets for a sign of life. The zero value is off.
@@ -156,6 +156,9 @@ type Call struct {
 	// unchanged until the Answer is closed, or until Do returned an error.
 	Body func(t *Target, model string) ([]byte, error)
 
+	Dialect dialect.Dialect // reads the answer; nil: the pool's
+	Opaque  bool            // the answer is not read: its status and content type decide, as for embeddings
+
 	Sticky       string // key of the sticky strategy, such as a user id; empty: none
 	PromptTokens int64  // estimate, for limits and cost; 0: body bytes / 4
 	MaxTokens    int64  // what the client lets the model write; 0: unknown
@@ -200,6 +203,9 @@ type Answer struct {
 
 	// Body reads the answer. Errors are *Failure. It belongs to one goroutine.
 	Body io.ReadCloser
+
+	cs *callState
+	b  *body
 }
 
 // Report is what the caller learned from an answer.
@@ -210,16 +216,19 @@ type Report struct {
 
 // Error tells that no target answered.
 type Error struct {
-	Status     int    // 404, 429, 502 or 503
-	Code       string // model_not_found, rate_limit_exceeded, upstream_error, no_target_available
+	Status     int    // 404, 429, 502, 503; 499 when the client went away
+	Code       string // model_not_found, rate_limit_exceeded, upstream_error, no_target_available, client_closed_request
 	RetryAfter time.Duration
 	Attempts   []Attempt
 	Rejected   []Rejected
+
+	cause error
 }
 
 // Router is what the gateway needs of a Pool.
 type Router interface {
-	// Do finds an answer. The error is *Error, or ctx's when the client went away.
+	// Do finds an answer. The error is *Error; its Status is 499 when ctx ended.
+	// ctx must live until the answer is closed.
 	Do(ctx context.Context, c Call) (*Answer, error)
 	// Serves tells whether some target or group serves the model.
 	Serves(model string) bool
