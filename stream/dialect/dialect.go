@@ -254,8 +254,9 @@ type Error struct {
 // a time. The zero value is ready.
 type Scratch struct {
 	Walker jsonwalk.Walker
-	Text   []byte // decoded text for comparisons
-	Aux    []int32
+	Text   []byte  // decoded text for comparisons
+	Aux    []int32 // by message its role, or by choice its index
+	Calls  []int32 // tool calls of an answer, three numbers each
 }
 
 // Shrink lets go of memory that only an unusually large payload needed. Call it
@@ -267,7 +268,7 @@ func (s *Scratch) Shrink() {
 	}
 	if cap(s.Aux) > 16<<10 {
 		s.Aux = nil
-	}
+	} // Calls is bounded by MaxCalls
 }
 
 // Parser reads payloads. The output's spans point into the payload, which the

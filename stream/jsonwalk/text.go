@@ -71,48 +71,68 @@ func JoinSurrogates(high, low []byte) (rune, bool) {
 	return rune((h-0xD800)<<10|(l-0xDC00)) + 0x10000, true
 }
 
+// Mapper maps spans of a string's text to its raw content, in one pass for all
+// spans of an increasing order. The zero value maps the empty string.
+type Mapper struct {
+	raw      []byte
+	at, text int // raw[at:] begins with the unit that begins at text
+}
+
+// Reset makes m map the text of raw, which it keeps until the next Reset.
+func (m *Mapper) Reset(raw []byte) { *m = Mapper{raw: raw} }
+
+// Span maps [start, end) of the text to raw, widened to whole escapes. start is
+// not before the end of the last span. Offsets past the text map to the end of raw.
+// Allocates: never.
+func (m *Mapper) Span(start, end int) (rawStart, rawEnd int) {
+	rawStart, rawEnd = m.unit(start)
+	if end <= start {
+		return rawStart, rawStart
+	}
+	if end-1 > start {
+		_, rawEnd = m.unit(end - 1)
+	}
+	return rawStart, rawEnd
+}
+
+// unit gives the bytes of raw that stand for the text's byte at the offset: one byte or one escape.
+func (m *Mapper) unit(text int) (start, end int) {
+	for {
+		n := bytes.IndexByte(m.raw[m.at:], '\\')
+		if n < 0 {
+			n = len(m.raw) - m.at
+		}
+		if text-m.text < n {
+			m.at += text - m.text
+			m.text = text
+			return m.at, m.at + 1
+		}
+		m.at, m.text = m.at+n, m.text+n
+		if m.at == len(m.raw) {
+			return m.at, m.at
+		}
+		r, size := unescape(m.raw[m.at:])
+		if text-m.text < utf8.RuneLen(r) {
+			return m.at, m.at + size
+		}
+		m.at, m.text = m.at+size, m.text+utf8.RuneLen(r)
+	}
+}
+
 // RawOffset maps an offset of the text of raw to raw. An offset inside an
 // escape's character gives the escape's start. Offsets past the text give len(raw).
 // Allocates: never.
 func RawOffset(raw []byte, text int) int {
-	start, _ := rawUnit(raw, text)
+	m := Mapper{raw: raw}
+	start, _ := m.unit(text)
 	return start
 }
 
-// RawSpan maps the span [start, end) of the text of raw to raw, widened to whole escapes.
+// RawSpan maps one span; see Mapper.Span.
 // Allocates: never.
 func RawSpan(raw []byte, start, end int) (rawStart, rawEnd int) {
-	rawStart, _ = rawUnit(raw, start)
-	if end <= start {
-		return rawStart, rawStart
-	}
-	_, rawEnd = rawUnit(raw, end-1)
-	return rawStart, rawEnd
-}
-
-// rawUnit gives the bytes of raw that stand for the text's byte at the offset: one byte or one escape.
-func rawUnit(raw []byte, text int) (start, end int) {
-	p := 0
-	for {
-		i := bytes.IndexByte(raw[p:], '\\')
-		if i < 0 {
-			i = len(raw) - p
-		}
-		if text < i {
-			return p + text, p + text + 1
-		}
-		text -= i
-		if p += i; p == len(raw) {
-			return p, p
-		}
-		r, n := unescape(raw[p:])
-		size := utf8.RuneLen(r)
-		if text < size {
-			return p, p + n
-		}
-		text -= size
-		p += n
-	}
+	m := Mapper{raw: raw}
+	return m.Span(start, end)
 }
 
 const hexDigits = "0123456789abcdef"

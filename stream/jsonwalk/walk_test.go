@@ -494,8 +494,16 @@ func checkOffsets(t *testing.T, raw, text []byte) {
 	if len(raw) > 200 {
 		return
 	}
+	var m jsonwalk.Mapper
+	m.Reset(raw)
 	for i := range text {
 		start, end := jsonwalk.RawSpan(raw, i, i+1)
+		if ms, me := m.Span(i, i+1); ms != start || me != end {
+			t.Fatalf("%q: offset %d maps to [%d,%d) alone and [%d,%d) in a row", raw, i, start, end, ms, me)
+		}
+		if _, last := jsonwalk.RawSpan(raw, i/2, i+1); last != end {
+			t.Fatalf("%q: [%d,%d) ends at %d, its last byte at %d", raw, i/2, i+1, last, end)
+		}
 		if start != jsonwalk.RawOffset(raw, i) || end <= start {
 			t.Fatalf("%q: offset %d maps to [%d,%d)", raw, i, start, end)
 		}

@@ -49,11 +49,11 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 	if err != nil {
 		return err
 	}
-	idx, err := indexes(s, st, t, src, leaves, out)
+	choices, calls, err := indexes(s, st, t, src, leaves)
 	if err != nil {
 		return err
 	}
-	calls := idx[out.Choices:]
+	out.Choices = len(choices)
 	deltaEnd, wholeEnd := int32(0), int32(0) // the delta and the whole object that the walk is in
 	tokens := false
 	var errorObject bool
@@ -65,7 +65,7 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 		raw := l.Of(src)
 		choice := int32(-1)
 		if pos := l.Index[slotChoice]; pos >= 0 {
-			choice = idx[pos]
+			choice = choices[pos]
 		}
 		if l.Kind&(jsonwalk.String|jsonwalk.Key) == 0 {
 			switch n.Tag {
@@ -98,8 +98,13 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 		}
 		p := dialect.Piece{Start: l.Start, End: l.End, Class: dialect.OutputText, Flags: pieceFlags(l)}
 		p.Key = dialect.ChannelKey{Choice: choice, Field: dialect.Other}
-		if l.Index[slotAnswerCall] >= 0 {
-			p.Class, p.Key.Index = dialect.OutputTool, callIndex(&calls, l)
+		numbered := false // by the payload; servers that give no index may send every call at position 0
+		if call := l.Index[slotAnswerCall]; call >= 0 {
+			if call >= dialect.MaxTools {
+				return dialect.ErrTooMany
+			}
+			p.Class = dialect.OutputTool
+			p.Key.Index, numbered = callIndex(&calls, l)
 		}
 		if l.Kind == jsonwalk.Key {
 			p.Flags |= dialect.Key
@@ -115,6 +120,11 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 				p.Key.Field = dialect.Transcript
 			case tagToolName, tagToolArgs, tagToolInput:
 				p.Key.Field = callField(n.Tag)
+				if n.Tag == tagToolName && numbered && st != nil {
+					if err := st.Call(choice, p.Key.Index, raw); err != nil {
+						return err
+					}
+				}
 			case tagOldToolName, tagOldToolArgs:
 				p.Class, p.Key.Field, p.Key.Index = dialect.OutputTool, callField(n.Tag), oldCall
 			case tagToken:
@@ -182,7 +192,7 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 		}
 	}
 	if tokens {
-		compareTokens(s, t, src, leaves, idx, out)
+		compareTokens(s, t, src, leaves, out)
 	}
 	return nil
 }
@@ -198,92 +208,70 @@ func count(raw []byte) (int64, bool) {
 	return n, ok && n >= 0 && n <= maxTokens
 }
 
-// indexes gives the index of every choice by its position in the payload,
-// followed by three numbers for each tool call: position of the choice,
-// position of the call, index of the call. An index that is missing is the
-// position. It checks them all against the limits and against st.
-func indexes(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table, src []byte, leaves []jsonwalk.Leaf, out *dialect.Chunk) ([]int32, error) {
-	idx := s.Aux[:0]
+// indexes gives the index of every choice by its position in the payload, and
+// three numbers for each tool call that has an index: position of the choice,
+// position of the call, index. An index that is missing is the position.
+func indexes(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table, src []byte, leaves []jsonwalk.Leaf) (choices, calls []int32, err error) {
+	choices, calls = s.Aux[:0], s.Calls[:0]
 	for i := range leaves {
 		l := &leaves[i]
-		switch t.Nodes[l.Node].Tag {
+		tag := t.Nodes[l.Node].Tag
+		switch tag {
 		case tagChoice:
-			if out.Choices++; out.Choices > dialect.MaxChoices {
-				return nil, dialect.ErrTooMany
+			if len(choices) == dialect.MaxChoices {
+				return nil, nil, dialect.ErrTooMany
 			}
-			idx = append(idx, l.Index[slotChoice])
-		case tagChoiceIndex:
+			choices = append(choices, l.Index[slotChoice])
+		case tagChoiceIndex, tagToolIndex:
 			if l.Kind != jsonwalk.Number {
 				continue
 			}
 			v, ok := jsonwalk.Int(l.Of(src))
-			if !ok || v < 0 || v >= dialect.MaxChoices {
-				return nil, dialect.ErrTooMany
+			if !ok || v < 0 || v >= dialect.MaxChoices || v >= dialect.MaxTools {
+				return nil, nil, dialect.ErrTooMany
 			}
-			idx[l.Index[slotChoice]] = int32(v)
+			if tag == tagChoiceIndex {
+				choices[l.Index[slotChoice]] = int32(v)
+				continue
+			}
+			if len(calls) == 3*dialect.MaxCalls {
+				return nil, nil, dialect.ErrTooMany
+			}
+			calls = append(calls, l.Index[slotChoice], l.Index[slotAnswerCall], int32(v))
 		}
 	}
-	for i := range leaves {
-		l := &leaves[i]
-		if t.Nodes[l.Node].Tag != tagToolIndex || l.Kind != jsonwalk.Number {
-			continue
-		}
-		v, ok := jsonwalk.Int(l.Of(src))
-		if !ok || v < 0 || v >= dialect.MaxTools {
-			return nil, dialect.ErrTooMany
-		}
-		idx = append(idx, l.Index[slotChoice], l.Index[slotAnswerCall], int32(v))
-	}
-	if len(idx)-out.Choices > 3*dialect.MaxCalls {
-		return nil, dialect.ErrTooMany
-	}
-	s.Aux = idx
-	for i := range leaves {
-		if l := &leaves[i]; l.Index[slotAnswerCall] >= dialect.MaxTools {
-			return nil, dialect.ErrTooMany
+	s.Aux, s.Calls = choices, calls
+	if st != nil {
+		for _, c := range choices {
+			if err := st.See(c); err != nil {
+				return nil, nil, err
+			}
 		}
 	}
-	if st == nil {
-		return idx, nil
-	}
-	for _, choice := range idx[:out.Choices] {
-		if err := st.See(choice); err != nil {
-			return nil, err
-		}
-	}
-	calls := idx[out.Choices:]
-	for i := range leaves {
-		l := &leaves[i]
-		if t.Nodes[l.Node].Tag != tagToolName || l.Kind != jsonwalk.String {
-			continue
-		}
-		if err := st.Call(idx[l.Index[slotChoice]], callIndex(&calls, l), l.Of(src)); err != nil {
-			return nil, err
-		}
-	}
-	return idx, nil
+	return choices, calls, nil
 }
 
-// callIndex gives the index of the tool call that holds l. Leaves come in the
-// order of their positions, so what lies before l in calls is dropped.
-func callIndex(calls *[]int32, l *jsonwalk.Leaf) int32 {
+// callIndex gives the index of the tool call that holds l, and whether the
+// payload gave it. Leaves come in the order of their positions, so what lies
+// before l in calls is dropped.
+func callIndex(calls *[]int32, l *jsonwalk.Leaf) (index int32, given bool) {
 	choice, call := l.Index[slotChoice], l.Index[slotAnswerCall]
 	for len(*calls) >= 3 {
 		c := *calls
 		switch {
 		case c[0] == choice && c[1] == call:
-			return c[2]
+			return c[2], true
 		case c[0] > choice || c[0] == choice && c[1] > call:
-			return call
+			return call, false
 		}
 		*calls = c[3:]
 	}
-	return call
+	return call, false
 }
 
 // compareTokens sets Same where the tokens of a choice's logprobs, joined, are
 // the choice's content and refusal in this payload.
-func compareTokens(s *dialect.Scratch, t *jsonwalk.Table, src []byte, leaves []jsonwalk.Leaf, idx []int32, out *dialect.Chunk) {
+func compareTokens(s *dialect.Scratch, t *jsonwalk.Table, src []byte, leaves []jsonwalk.Leaf, out *dialect.Chunk) {
 	for k := range out.Logprobs {
 		lp := &out.Logprobs[k]
 		s.Text = s.Text[:0]

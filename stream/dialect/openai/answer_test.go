@@ -245,6 +245,7 @@ func TestStreamsThatMustEnd(t *testing.T) {
 		{"renamed", []string{call("0", `"f"`), call("0", `"g"`)}},
 		{"", []string{call("0", `"f"`), call("0", `"f"`), call("0", `""`), call("0", `null`), call("1", `"g"`)}},
 		{"", []string{call("127", `"f"`)}},
+		{"", []string{delta(`"tool_calls":[{"function":{"name":"f"}}]`), delta(`"tool_calls":[{"function":{"name":"g"}}]`)}},
 	} {
 		_, _, err := stream(c.events...)
 		got := class(err)
