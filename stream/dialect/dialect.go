@@ -206,7 +206,7 @@ type Chunk struct {
 	HasError bool    // an error object or an error event: nothing after it counts
 	Failure  Failure // valid when HasError
 	Terminal bool    // the API's end marker ([DONE]): it has no payload to forward
-	HasText  bool    // some piece is text of a choice and not empty: the first such event is the first valid one
+	HasText  bool    // a delta or message brings something: text, audio, a call's name; the first such event is the first valid one
 }
 
 // Reset empties c and keeps its memory, unless it is unusually large.

@@ -201,7 +201,7 @@ func (f *Framer) Close() {
 }
 
 // keepScratch is the largest scratch in bytes that a framer keeps between two events.
-const keepScratch = 64 << 10
+const keepScratch = 4 << 10
 
 // dispatch ends an event. Without data there is none.
 func (f *Framer) dispatch(data, name []byte, inSrc bool) (Event, bool) {

@@ -175,7 +175,7 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 				p.Flags |= dialect.Repeat
 			}
 		}
-		if choice >= 0 && len(raw) > 0 && p.Key.Field <= dialect.ToolInput {
+		if l.End <= deltaEnd && len(raw) > 0 && p.Flags&(dialect.Key|dialect.ID) == 0 {
 			out.HasText = true
 		}
 		out.Pieces = appendPiece(out.Pieces, p, n, raw)

@@ -144,12 +144,13 @@ func TestChunkFacts(t *testing.T) {
 	if err != nil || !c.HasText || c.Choices != 1 || c.HasUsage || c.HasError || c.Terminal || len(c.Finishes) != 0 || len(c.Logprobs) != 0 {
 		t.Errorf("content chunk: %+v, %v", c, err)
 	}
-	for _, data := range []string{delta(`"role":"assistant","content":""`), `{"choices":[]}`, choice(`"delta":{},"finish_reason":"stop"`), `{"vendor":"x"}`} {
+	for _, data := range []string{delta(`"role":"assistant","content":""`), `{"choices":[]}`, choice(`"delta":{},"finish_reason":"stop"`), choice(`"delta":{},"vendor":"x"`), `{"vendor":"x"}`,
+		delta(`"tool_calls":[{"index":0,"id":"call_1","type":"function"}]`), delta(`"vendor":{}`)} {
 		if _, c, err := stream(data); err != nil || c.HasText {
 			t.Errorf("%s: text %v, %v", data, c.HasText, err)
 		}
 	}
-	for _, data := range []string{delta(`"refusal":"x"`), delta(`"reasoning":"x"`), delta(`"tool_calls":[{"index":0,"function":{"name":"f","arguments":""}}]`)} {
+	for _, data := range []string{delta(`"refusal":"x"`), delta(`"audio":{"transcript":"x"}`), delta(`"audio":{"data":"AAAA"}`), delta(`"vendor":{"thinking":"x"}`), delta(`"reasoning":"x"`), delta(`"tool_calls":[{"index":0,"function":{"name":"f","arguments":""}}]`)} {
 		if _, c, err := stream(data); err != nil || !c.HasText {
 			t.Errorf("%s: text %v, %v", data, c.HasText, err)
 		}

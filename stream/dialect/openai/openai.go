@@ -23,7 +23,7 @@ var Tags = []string{
 	"id", "id_model", "object", "created", "choice", "choice_index", "delta", "finish_reason", "token",
 	"tool_index", "tool_id", "transcript", "whole",
 	"usage", "prompt_tokens", "completion_tokens", "total_tokens",
-	"error", "error_message", "error_type", "error_code",
+	"error", "error_message", "error_type", "error_code", "routing",
 }
 
 const (
@@ -70,6 +70,7 @@ const (
 	tagErrorMessage
 	tagErrorType
 	tagErrorCode
+	tagRouting
 )
 
 // Chat is the dialect. Its zero value is not usable; see New.
@@ -124,6 +125,8 @@ func (c *Chat) ParseRequest(s *dialect.Scratch, body []byte, out *dialect.Reques
 		case tagMessage:
 			out.Messages++
 			s.Aux = append(s.Aux, int32(dialect.RoleUnknown))
+		case tagRouting:
+			return &dialect.ValidationError{Path: routingField(body, l), Want: "absent: targets come from the gateway's configuration"}
 		case tagRole:
 			s.Aux[l.Index[slotMessage]] = int32(roleOf(l.Of(body)))
 		}
@@ -236,6 +239,17 @@ func (c *Chat) ParseRequest(s *dialect.Scratch, body []byte, out *dialect.Reques
 		out.MaxTokens = maxOld
 	}
 	return nil
+}
+
+// routingField gives the name of the known field whose value is l: the last
+// quoted word before it. Its places share one node.
+func routingField(body []byte, l *jsonwalk.Leaf) string {
+	head := body[:l.Start]
+	if l.Kind == jsonwalk.String {
+		head = head[:len(head)-1] // the value's own quote
+	}
+	head = head[:bytes.LastIndexByte(head, '"')]
+	return string(head[bytes.LastIndexByte(head, '"')+1:])
 }
 
 // asValidation turns a wrong type into the error of status 422.

@@ -240,6 +240,10 @@ func TestRefusedRequests(t *testing.T) {
 		{"422 n", beside(`"n":"2"`)},
 		{"422 n", beside(`"n":18446744073709551616`)},
 		{"422 top_logprobs", beside(`"top_logprobs":-1`)},
+		{"422 api_base", beside(`"api_base":"http://169.254.169.254"`)}, // T70
+		{"422 base_url", beside(`"base_url" : [1]`)},
+		{"422 extra_headers", beside(`"extra_headers":{"a":"b"}`)},
+		{"422 organization", beside(`"organization":null`)},
 		{"422 tools", beside(`"tools":{}`)},
 		{"422 tools[0].function.name", beside(`"tools":[{"function":{"name":{"a":"b"}}}]`)},
 		{"422 metadata.*", beside(`"metadata":{"a":{"b":"c"}}`)},
