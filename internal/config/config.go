@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"github.com/keeptrusts/kt/internal/diag"
 )
@@ -112,7 +113,7 @@ func Load(files []Source, opt Options) (*Config, diag.List) {
 		all.Sort()
 		return nil, all
 	}
-	root := Value{n: merged}
+	root := Value{n: fillEmptyBlocks(merged)}
 	set, err := loadSchemas()
 	if err != nil { // the schemas are embedded and tested: a fault of the program
 		all = append(all, diag.Diagnostic{Code: diag.SchemaOther, File: names[0], Message: fmt.Sprintf("schemas of this kt are broken: %v", err)})
@@ -122,10 +123,10 @@ func Load(files []Source, opt Options) (*Config, diag.List) {
 	if opt.Built != nil {
 		c.built = *opt.Built
 	}
+	c.secrets(root, nil)
 	if err := c.schema(); err != nil {
 		all = append(all, diag.Diagnostic{Code: diag.SchemaOther, File: names[0], Message: "the configuration could not be checked", Hint: scrubText(err.Error())})
 	}
-	c.secrets(root, nil)
 	cfg := &Config{Files: names, root: root}
 	c.build(cfg)
 	all = append(all, c.diags...)
@@ -139,6 +140,23 @@ func Load(files []Source, opt Options) (*Config, diag.List) {
 	sum := sha256.Sum256(root.CanonicalJSON())
 	cfg.Digest = "sha256:" + hex.EncodeToString(sum[:])
 	return cfg, all
+}
+
+// fillEmptyBlocks makes policy.<kind> without a value an empty block.
+func fillEmptyBlocks(root *node) *node {
+	policy := root.field("policy")
+	if policy == nil || policy.value.kind != Map {
+		return root
+	}
+	out, block := *root, *policy.value
+	out.fields, block.fields = slices.Clone(root.fields), slices.Clone(block.fields)
+	for i, f := range block.fields {
+		if f.value.kind == Null {
+			block.fields[i].value = &node{kind: Map, pos: f.pos}
+		}
+	}
+	out.field("policy").value = &block
+	return &out
 }
 
 // byName are the lists whose entries are merged by a field instead of being

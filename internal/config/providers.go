@@ -273,7 +273,7 @@ func (c *checker) providers(root Value) Providers {
 		p.Targets = append(p.Targets, t)
 	}
 	if len(p.Targets) == 0 && (!list.Exists() || list.Kind() == List) {
-		at := first(list, v, root.Get("pack"))
+		at := first(list, v, root.Get("pack"), root)
 		c.add(at.Diag(diag.NoTargets, diag.Warning, "no target is configured; kt gateway run will refuse to start", "add providers.targets, or give --upstream"))
 	}
 	p.Routing = c.routing(v)
@@ -440,7 +440,7 @@ func (c *checker) baseURL(v Value, t *Target) {
 		c.err(v, diag.PlainHTTP, fmt.Sprintf("plain http to %s is not allowed for this target", host), "add allow_private: true; it permits loopback and private addresses, and plain http to loopback")
 	case u.Scheme == "http" && !loopback && !t.UnsafeAllowHTTP:
 		c.err(v, diag.PlainHTTP, fmt.Sprintf("plain http to %s would send key and prompts in clear text", shorten(host)), "use https, or add unsafe_allow_http: true")
-	case private && !t.AllowPrivate && u.Scheme == "https", private && !loopback && !t.AllowPrivate:
+	case private && !t.AllowPrivate:
 		c.err(v, diag.EgressRefused, fmt.Sprintf("%s is a private address", shorten(host)), "add allow_private: true to this target")
 	}
 }

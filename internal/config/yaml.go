@@ -23,7 +23,7 @@ const (
 	MaxNodes     = 200_000
 	maxExcerpt   = 4096 // bytes; a longer source line is not quoted
 	maxText      = 1 << 20
-	maxFaults    = 1000 // faults kept of one file's YAML pass
+	maxFaults    = 20_000 // faults kept of one pass
 )
 
 // file is one source while and after it is read.
@@ -177,6 +177,9 @@ func (f *file) parseYAML(data []byte) (doc *yaml.Node) {
 		l, c := f.clamp(second.Line, second.Column)
 		if len(second.Content) > 0 {
 			l, c = f.clamp(second.Content[0].Line, second.Content[0].Column)
+			said := f.diags
+			f.convert(second.Content[0], "", "", "", 1) // to know its secrets
+			f.diags = said
 		}
 		f.add(l, c, 0, diag.ManyDocuments, "", "the file holds a second YAML document", "one file is one document; give further files with further --policy-config")
 	}
@@ -257,7 +260,7 @@ func (f *file) convert(y *yaml.Node, ptr, key, parent string, depth int) *node {
 		f.add(n.pos.Line, n.pos.Column, n.pos.EndColumn, code, ptr, msg, hint)
 		n.kind = Invalid
 	}
-	if y.Kind == yaml.ScalarNode {
+	if y.Kind == yaml.ScalarNode || y.Kind == yaml.AliasNode {
 		n.text = y.Value
 	}
 	f.marks = append(f.marks, mark{n, key, parent, n.pos})
