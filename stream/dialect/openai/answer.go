@@ -131,6 +131,9 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 				tokens = true
 				continue
 			case tagFinishReason:
+				if len(raw) == 0 {
+					continue // some servers' way to say null
+				}
 				out.Finishes = append(out.Finishes, dialect.Finish{Choice: choice, Reason: dialect.Span{Start: l.Start, End: l.End}})
 				if st != nil {
 					st.Finish(choice)

@@ -163,6 +163,9 @@ func TestChunkFacts(t *testing.T) {
 	if open := st.Open(nil); !slices.Equal(open, []int32{1}) {
 		t.Errorf("open choices %v, want 1", open)
 	}
+	if st, c, err = stream(choice(`"delta":{"content":"x"},"finish_reason":""`)); err != nil || len(c.Finishes) != 0 || len(st.Open(nil)) != 1 {
+		t.Errorf("an empty finish reason: %+v, %v", c.Finishes, err)
+	}
 	if _, c, err = stream("[DONE]"); err != nil || !c.Terminal {
 		t.Errorf("end marker: %+v, %v", c, err)
 	}
