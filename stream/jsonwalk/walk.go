@@ -16,6 +16,7 @@ import (
 	"hash/maphash"
 	"math"
 	"math/bits"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -46,14 +47,14 @@ type Options struct {
 	MaxDepth        int  // containers inside each other; 0 means and at most 64
 	MaxItems        int  // elements of counted arrays; 0 means 10,000
 	MaxKeys         int  // unknown keys; 0 means 65,536
-	MaxLeaves       int  // leaves, strings mostly; 0 means 262,144
+	MaxLeaves       int  // leaves, strings mostly; 0 means 131,072
 }
 
 const (
 	maxDepth  = 64
 	maxItems  = 10_000
 	maxKeys   = 65_536
-	maxLeaves = 262_144
+	maxLeaves = 131_072
 )
 
 // seed makes the hashes of keys unpredictable to whoever sends documents.
@@ -189,6 +190,10 @@ func (w *Walker) leaf(start, end int, id NodeID, k Kinds, flags uint8, path uint
 	if len(w.leaves) >= w.opt.MaxLeaves {
 		w.refuse(TooManyStrings, start)
 		return false
+	}
+	if len(w.leaves) == cap(w.leaves) {
+		// Doubling keeps what a hostile document allocates below four times its size.
+		w.leaves = slices.Grow(w.leaves, max(16, len(w.leaves)))
 	}
 	w.leaves = append(w.leaves, Leaf{
 		Start: int32(start), End: int32(end), Path: path, Node: id, Kind: k, Flags: flags, Index: w.index,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -278,6 +279,33 @@ func TestLimitsHoldWhateverTheShape(t *testing.T) {
 		w.Shrink()
 		if _, err := w.Walk(chat, []byte(`{"a":1,"b":2}`), jsonwalk.Options{}); err != nil {
 			t.Errorf("after %.40s: %v", c.in, err)
+		}
+	}
+}
+
+func TestHostileDocumentsCostAtMostFourTimesTheirSize(t *testing.T) {
+	var keys strings.Builder
+	for i := range 1_000_000 {
+		fmt.Fprintf(&keys, `"%d":1,`, i)
+	}
+	for name, in := range map[string]string{ // T24
+		"brackets": strings.Repeat("[", 10_000_000),
+		"objects":  strings.Repeat(`{"a":`, 1_000_000),
+		"keys":     `{` + keys.String() + `"a":1}`,
+		"strings":  `{"a":[` + strings.Repeat(`"",`, 1_000_000) + `""]}`,
+		"messages": `{"messages":[` + strings.Repeat(`{},`, 100_000) + `{}]}`,
+		"escapes":  `{"a":"` + strings.Repeat(`\u0041`, 1_000_000) + `"}`,
+		"numbers":  `{"a":[` + strings.Repeat(`1,`, 1_000_000) + `1]}`,
+		"one key":  `{"` + strings.Repeat(`\u0041`, 1_000_000) + `":1}`,
+	} {
+		doc := []byte(in)
+		var before, after runtime.MemStats
+		var w jsonwalk.Walker
+		runtime.ReadMemStats(&before)
+		_, _ = w.Walk(chat, doc, jsonwalk.Options{})
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; got > 4*uint64(len(doc)) {
+			t.Errorf("%s: %d bytes allocated for a document of %d", name, got, len(doc))
 		}
 	}
 }
