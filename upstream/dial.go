@@ -25,13 +25,18 @@ type dialer struct {
 	private bool // AllowPrivate
 	plain   bool // UnsafeAllowHTTP
 	timeout time.Duration
+	maxHead int
 }
 
 // dialPlain connects for http.
 func (d *dialer) dialPlain(ctx context.Context, network, addr string) (net.Conn, error) {
 	ctx, stop := d.bound(ctx)
 	defer stop()
-	return d.connect(ctx, network, addr)
+	conn, err := d.connect(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &wireConn{Conn: conn, maxHead: d.maxHead}, nil
 }
 
 // dialTLS connects and shakes hands for https, all within the connect limit.
@@ -42,7 +47,10 @@ func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return d.shake(ctx, conn, d.base.Hostname())
+	if conn, err = d.shake(ctx, conn, d.base.Hostname()); err != nil {
+		return nil, err
+	}
+	return &wireConn{Conn: conn, maxHead: d.maxHead}, nil
 }
 
 func (d *dialer) shake(ctx context.Context, conn net.Conn, name string) (net.Conn, error) {
@@ -67,14 +75,23 @@ func (d *dialer) shake(ctx context.Context, conn net.Conn, name string) (net.Con
 func (d *dialer) bound(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stopParent := func() bool { return true }
-	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
+	a, _ := ctx.Value(attemptKey{}).(*attempt)
+	if a != nil {
 		stopParent = context.AfterFunc(a.ctx, func() { cancel(context.Cause(a.ctx)) })
+		a.dialing(true)
+	}
+	stop := func() {
+		stopParent()
+		cancel(nil)
+		if a != nil {
+			a.dialing(false)
+		}
 	}
 	if d.timeout <= 0 {
-		return ctx, func() { stopParent(); cancel(nil) }
+		return ctx, stop
 	}
 	timer := time.AfterFunc(d.timeout, func() { cancel(errTimeout[TimeoutConnect]) })
-	return ctx, func() { timer.Stop(); stopParent(); cancel(nil) }
+	return ctx, func() { timer.Stop(); stop() }
 }
 
 func (d *dialer) ended(ctx context.Context) error {

@@ -131,7 +131,7 @@ func (h *HTTP) newRoute(t *Target) *route {
 			return r
 		}
 	}
-	d := &dialer{opt: &h.opt, base: r.base, proxy: proxy, private: t.AllowPrivate, plain: t.UnsafeAllowHTTP, timeout: r.timeouts.Connect}
+	d := &dialer{opt: &h.opt, base: r.base, proxy: proxy, private: t.AllowPrivate, plain: t.UnsafeAllowHTTP, timeout: r.timeouts.Connect, maxHead: r.limits.MaxHeader}
 	r.rt = &http.Transport{
 		DialContext:            d.dialPlain,
 		DialTLSContext:         d.dialTLS,
@@ -224,13 +224,12 @@ func (h *HTTP) Do(ctx context.Context, t *Target, q Request) (*Response, error) 
 		// target before any byte of an answer; the nil header is not sent.
 		req.Header["Idempotency-Key"] = nil
 	}
-	first := r.timeouts.FirstByte
+	a.first = r.timeouts.FirstByte
 	if !q.Stream {
-		first = r.timeouts.WholeAnswer
+		a.first = r.timeouts.WholeAnswer
 	}
-	if first > 0 {
-		// The dial has its own limit, so the two add up.
-		a.arm(first+max(r.timeouts.Connect, 0), TimeoutFirstByte)
+	if a.first > 0 {
+		a.arm(a.first, TimeoutFirstByte)
 	}
 	resp, err := r.rt.RoundTrip(req)
 	if err != nil {
@@ -238,7 +237,7 @@ func (h *HTTP) Do(ctx context.Context, t *Target, q Request) (*Response, error) 
 		a.finish()
 		return nil, f
 	}
-	a.disarm()
+	a.headDone()
 	a.src = resp.Body
 	a.left = r.limits.MaxBody
 	if q.Stream && resp.StatusCode == http.StatusOK {
@@ -311,7 +310,10 @@ type attempt struct {
 	stream   bool
 	body     pinned
 
+	first time.Duration // limit for the header
+
 	mu    sync.Mutex
+	head  bool       // the header is there
 	class ErrorClass // that the armed timer stands for; OK when disarmed
 	timer *time.Timer
 	total *time.Timer
@@ -321,6 +323,7 @@ type attempt struct {
 	left   int64 // bytes that may still come
 	err    error // what Read goes on to give
 	closed atomic.Bool
+	whole  atomic.Bool // read to its end
 }
 
 // errTimeout are the causes with which an attempt's context ends.
@@ -345,6 +348,29 @@ func (a *attempt) disarm() {
 	a.mu.Unlock()
 }
 
+func (a *attempt) headDone() {
+	a.mu.Lock()
+	a.head = true
+	a.mu.Unlock()
+	a.disarm()
+}
+
+// dialing stops the header's limit while a connection is made, which has a
+// limit of its own, and starts it anew afterwards.
+func (a *attempt) dialing(on bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.head || a.first <= 0:
+	case on:
+		a.class = OK
+		a.timer.Stop()
+	default:
+		a.class = TimeoutFirstByte
+		a.timer.Reset(a.first)
+	}
+}
+
 func (a *attempt) expire() {
 	a.mu.Lock()
 	c := a.class
@@ -356,7 +382,7 @@ func (a *attempt) expire() {
 
 // finish gives back what the attempt holds. The request body is not read after it.
 func (a *attempt) finish() {
-	a.disarm()
+	a.headDone()
 	if a.total != nil {
 		a.total.Stop()
 	}
@@ -452,6 +478,7 @@ func (a *attempt) Read(p []byte) (int, error) {
 	case err == nil:
 	case err == io.EOF: //nolint:errorlint // net/http gives it bare at the end of a complete body
 		a.err = io.EOF
+		a.whole.Store(true)
 	default:
 		a.err = a.failure(err)
 		a.cancel(a.err)
@@ -462,12 +489,13 @@ func (a *attempt) Read(p []byte) (int, error) {
 	return n, a.err
 }
 
-// Close ends the attempt. Unless the body was read to its end, the connection is dropped.
+// Close ends the attempt. Unless the body was read to its end, the connection is
+// dropped. It may be called while Read waits.
 func (a *attempt) Close() error {
 	if a.closed.Swap(true) {
 		return nil
 	}
-	if a.err != io.EOF { //nolint:errorlint // set above
+	if !a.whole.Load() {
 		a.cancel(context.Canceled)
 	}
 	_ = a.src.Close()
