@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -370,8 +371,15 @@ func (c *checker) unknownKey(path []string, v Value, key string) {
 	if len(path) >= 2 && path[0] == "policy" {
 		aliases = []string{"E002"}
 	}
-	add(diag.UnknownKey, fmt.Sprintf("unknown key %q %s", shorten(key), where), hint, aliases...)
+	quoted := ""
+	if plainName.MatchString(key) { // other keys may be text that lost its place
+		quoted = fmt.Sprintf(" %q", key)
+	}
+	add(diag.UnknownKey, fmt.Sprintf("unknown key%s %s", quoted, where), hint, aliases...)
 }
+
+// plainName is a key that a message quotes.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,40}$`)
 
 // unknownKind reports a kind, at its key or chain entry, that cannot be used.
 func (c *checker) unknownKind(at Value, name string) {

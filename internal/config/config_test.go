@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"encoding/json"
 	"os"
 	"slices"
 	"strings"
@@ -449,5 +450,106 @@ testing:
 	}
 	if c.Expected.Verdict != "redact" || c.Expected.ReasonCode != "pii.detected" || c.Expected.Output == nil || *c.Expected.Output != "" || len(c.Expected.Metadata) != 1 {
 		t.Errorf("expected = %+v", c.Expected)
+	}
+}
+
+func TestMergedFormReadsBackTheSame(t *testing.T) {
+	cfg := mustLoad(t, quickStart(t), `
+pack: {description: "a: b # \"c\" \u2028 \n d"}
+policies: {chain: [pii-detector, {prompt-injection: {when: {header: {X-A: "true"}, model: ["a:b"]}}}]}
+policy: {pii-detector: {detect_patterns: ['EMP-\d{6}', "yes", "12", "~", "- a"], redaction: {custom_markers: {}}}, audit-logger: }
+`)
+	built := config.AllBuilt()
+	text := cfg.Root().YAML()
+	again, diags := load(t, config.Options{Built: &built}, string(text))
+	if again == nil {
+		t.Fatalf("refused:\n%s\n%s", text, diags.Text())
+	}
+	if again.Digest != cfg.Digest {
+		t.Errorf("digests differ:\n%s\n%s\n%s", text, cfg.Root().CanonicalJSON(), again.Root().CanonicalJSON())
+	}
+	want := "pack:\n  name: quick-launch\n  version: \"0.1.0\"\n  enabled: true\n"
+	if !strings.HasPrefix(string(text), want) {
+		t.Errorf("merged form:\n%s", text)
+	}
+}
+
+// TestDefaultsAreThoseOfTheSchema compares what an empty section becomes with
+// what the schema, and so the documentation, promises.
+func TestDefaultsAreThoseOfTheSchema(t *testing.T) {
+	p := mustLoad(t, head+`
+providers:
+  targets: [{id: a, provider: openai, model: m}]
+  routing: {}
+  fallback: {probe: {}}
+  circuit_breaker: {}
+  retry: {}
+health_monitor: {}
+`).Providers
+	var doc struct {
+		Defs map[string]struct {
+			Properties map[string]struct {
+				Default    any
+				Properties map[string]struct{ Default any }
+			}
+		} `json:"$defs"`
+	}
+	if err := json.Unmarshal(schemas.PolicyConfig(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	def := func(section, key string) any { return doc.Defs[section].Properties[key].Default }
+	sub := func(section, key, field string) any {
+		return doc.Defs[section].Properties[key].Properties[field].Default
+	}
+	a := p.Targets[0]
+	ms := func(d time.Duration) any { return float64(d.Milliseconds()) }
+	dur := func(s any) time.Duration {
+		d, err := time.ParseDuration(s.(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	for name, pair := range map[string][2]any{
+		"weight":                 {a.Weight, def("target", "weight")},
+		"priority":               {float64(a.Priority), def("target", "priority")},
+		"enabled":                {a.Enabled, def("target", "enabled")},
+		"allow_private":          {a.AllowPrivate, def("target", "allow_private")},
+		"unsafe_allow_http":      {a.UnsafeAllowHTTP, def("target", "unsafe_allow_http")},
+		"azure_api_version":      {a.AzureAPIVersion, def("target", "azure_api_version")},
+		"zdr":                    {a.DataPolicy.ZeroDataRetention, def("target", "zdr")},
+		"connect":                {ms(a.Timeouts.Connect), sub("target", "timeouts_ms", "connect")},
+		"first_byte":             {ms(a.Timeouts.FirstByte), sub("target", "timeouts_ms", "first_byte")},
+		"between_bytes":          {ms(a.Timeouts.BetweenBytes), sub("target", "timeouts_ms", "between_bytes")},
+		"total":                  {ms(a.Timeouts.Total), sub("target", "timeouts_ms", "total")},
+		"strategy":               {p.Routing.Strategy, def("routing", "strategy")},
+		"window_seconds":         {p.Routing.Window.Seconds(), def("routing", "window_seconds")},
+		"min_sample_count":       {float64(p.Routing.MinSampleCount), def("routing", "min_sample_count")},
+		"sticky_by":              {p.Routing.StickyBy, def("routing", "sticky_by")},
+		"fallback":               {p.Fallback.Enabled, def("fallback", "enabled")},
+		"max_fallback_attempts":  {float64(p.Fallback.MaxAttempts), def("fallback", "max_fallback_attempts")},
+		"min_hold_ms":            {ms(p.Fallback.MinHold), def("fallback", "min_hold_ms")},
+		"probe":                  {p.Fallback.Probe.Enabled, sub("fallback", "probe", "enabled")},
+		"probe_after":            {p.Fallback.Probe.Auto, sub("fallback", "probe", "probe_after") == "auto"},
+		"max_parallel":           {float64(p.Fallback.Probe.MaxParallel), sub("fallback", "probe", "max_parallel")},
+		"budget_percent":         {p.Fallback.Probe.BudgetPercent, sub("fallback", "probe", "budget_percent")},
+		"per_request":            {float64(p.Fallback.Probe.PerRequest), sub("fallback", "probe", "per_request")},
+		"breaker":                {p.CircuitBreaker.Enabled, def("circuit_breaker", "enabled")},
+		"failure_threshold":      {float64(p.CircuitBreaker.FailureThreshold), def("circuit_breaker", "failure_threshold")},
+		"cooldown_seconds":       {p.CircuitBreaker.Cooldown.Seconds(), def("circuit_breaker", "cooldown_seconds")},
+		"half_open_max_requests": {float64(p.CircuitBreaker.HalfOpenMaxRequests), def("circuit_breaker", "half_open_max_requests")},
+		"max_attempts":           {float64(p.Retry.MaxAttempts), def("retry", "max_attempts")},
+		"initial_backoff_ms":     {ms(p.Retry.InitialBackoff), def("retry", "initial_backoff_ms")},
+		"max_backoff_ms":         {ms(p.Retry.MaxBackoff), def("retry", "max_backoff_ms")},
+		"health_monitor":         {p.HealthMonitor.Enabled, def("health_monitor", "enabled")},
+		"interval":               {p.HealthMonitor.Interval, dur(def("health_monitor", "interval"))},
+		"timeout":                {p.HealthMonitor.Timeout, dur(def("health_monitor", "timeout"))},
+		"unhealthy_threshold":    {float64(p.HealthMonitor.UnhealthyThreshold), def("health_monitor", "unhealthy_threshold")},
+		"healthy_threshold":      {float64(p.HealthMonitor.HealthyThreshold), def("health_monitor", "healthy_threshold")},
+		"method":                 {p.HealthMonitor.Method, def("health_monitor", "method")},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s is %v, the schema says %v", name, pair[0], pair[1])
+		}
 	}
 }

@@ -132,12 +132,14 @@ func FuzzLoad(f *testing.F) {
 			if cfg == nil {
 				continue
 			}
-			again, more := config.Load([]config.Source{{Name: "again", Data: cfg.Root().JSON()}}, config.Options{Built: &built})
-			if again == nil {
-				t.Fatalf("its own JSON is refused:\n%s\n%s", cfg.Root().JSON(), more.Text())
-			}
-			if again.Digest != cfg.Digest {
-				t.Fatalf("digest %s after %s", again.Digest, cfg.Digest)
+			for _, form := range [][]byte{cfg.Root().JSON(), cfg.Root().YAML()} {
+				again, more := config.Load([]config.Source{{Name: "again", Data: form}}, config.Options{Built: &built})
+				if again == nil {
+					t.Fatalf("its own form is refused:\n%s\n%s", form, more.Text())
+				}
+				if again.Digest != cfg.Digest {
+					t.Fatalf("digest %s after %s of\n%s", again.Digest, cfg.Digest, form)
+				}
 			}
 		}
 	})

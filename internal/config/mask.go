@@ -29,12 +29,21 @@ var userinfo = regexp.MustCompile(`(://)[^/@\s"']+@`)
 // a line of a file that has no tree.
 var secretLine = regexp.MustCompile(`(?i)((?:api[_-]?key|secret|token|password|passwd|authorization|credential|private[_-]?key)[A-Za-z_]*["']?\s*:\s*)(.*)$`)
 
+// lineKey finds the keys of a line; a secret under one of them may go on for
+// guessLines.
+var lineKey = regexp.MustCompile(`([A-Za-z_-]+)["']?\s*:`)
+
+const guessLines = 50
+
 // tokenLike matches long words of letters and digits in such a line.
 var tokenLike = regexp.MustCompile(`[A-Za-z0-9_\-+/=.]{16,}`)
 
+// lastWord is what counts of a key that is not a plain name.
+var lastWord = regexp.MustCompile(`[A-Za-z0-9_-]*$`)
+
 // secretKey tells whether a key's name says that its value is a secret.
 func secretKey(key string) bool {
-	k := strings.ReplaceAll(strings.ToLower(key), "-", "_")
+	k := strings.ReplaceAll(strings.ToLower(lastWord.FindString(key)), "-", "_")
 	if strings.HasSuffix(k, "_env") || strings.HasSuffix(k, "_header") || strings.HasSuffix(k, "_prefix") {
 		return false
 	}
@@ -169,8 +178,12 @@ func (f *file) line(n int) string {
 			}
 			return s
 		})
-		if n > 1 && !strings.Contains(text, ": ") && secretLine.MatchString(f.lines[n-2]) {
-			text = hidden
+		for _, before := range f.lines[max(0, n-1-guessLines) : n-1] {
+			for _, m := range lineKey.FindAllStringSubmatch(before, -1) {
+				if m[1] != "secret_key_ref" && secretKey(m[1]) {
+					return hidden // the line may go on with that key's value
+				}
+			}
 		}
 	}
 	return text

@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -361,8 +362,8 @@ func appendJSONString(b []byte, s string) []byte {
 			b = append(b, '\\', byte(r))
 		case r == '\n':
 			b = append(b, '\\', 'n')
-		case r < 0x20 || r == 0x7f:
-			b = append(b, '\\', 'u', '0', '0', hex[r>>4], hex[r&15])
+		case refusedRune(r):
+			b = append(b, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
 		default:
 			b = utf8.AppendRune(b, r)
 		}
@@ -376,4 +377,68 @@ func escapePointer(s string) string {
 
 func unescapePointer(s string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(s, "~1", "/"), "~0", "~")
+}
+
+// plainText is a string that YAML reads back as the same string without
+// quotes.
+var plainText = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*$`)
+
+// YAML is the value as YAML in block form: what several layers came to.
+func (v Value) YAML() []byte {
+	if v.n == nil {
+		return []byte("null\n")
+	}
+	return v.n.appendYAML(nil, 0, false)
+}
+
+func appendYAMLString(b []byte, s string) []byte {
+	if plainText.MatchString(s) && len(s) <= 200 {
+		switch strings.ToLower(s) {
+		case "true", "false", "null", "yes", "no", "on", "off", "y", "n":
+		default:
+			return append(b, s...)
+		}
+	}
+	return appendJSONString(b, s)
+}
+
+// appendYAML writes n, whose first line stands behind "key:" or "-" when
+// inline is set, and ends with a line break.
+func (n *node) appendYAML(b []byte, indent int, inline bool) []byte {
+	pad := func(b []byte, i int) []byte {
+		for range i {
+			b = append(b, ' ', ' ')
+		}
+		return b
+	}
+	switch {
+	case n.kind == Map && len(n.fields) == 0:
+		b = append(b, "{}\n"...)
+	case n.kind == List && len(n.items) == 0:
+		b = append(b, "[]\n"...)
+	case n.kind == Map:
+		for i, f := range n.fields {
+			if i > 0 || !inline {
+				b = pad(b, indent)
+			}
+			b = append(appendYAMLString(b, f.key), ':')
+			if (f.value.kind == Map && len(f.value.fields) > 0) || (f.value.kind == List && len(f.value.items) > 0) {
+				b = f.value.appendYAML(append(b, '\n'), indent+1, false)
+			} else {
+				b = f.value.appendYAML(append(b, ' '), indent+1, true)
+			}
+		}
+	case n.kind == List:
+		for i, c := range n.items {
+			if i > 0 || !inline {
+				b = pad(b, indent)
+			}
+			b = c.appendYAML(append(b, "- "...), indent+1, true)
+		}
+	case n.kind == String:
+		b = append(appendYAMLString(b, n.text), '\n')
+	default:
+		b = append(n.appendJSON(b, false), '\n')
+	}
+	return b
 }

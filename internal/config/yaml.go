@@ -120,8 +120,7 @@ func (f *file) cleanBytes(data []byte) []byte {
 			line, col = line+1, 0
 		case r == '\r' && i+1 < len(data) && data[i+1] == '\n', r == '\t':
 			out = append(out, byte(r))
-		case r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r == 0xfeff ||
-			r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069:
+		case refusedRune(r):
 			f.add(line, col, 0, diag.ControlChar, "", fmt.Sprintf("control character U+%04X", r), "in a double-quoted string write it as an escape")
 			out = append(out, '?')
 		default:
@@ -131,6 +130,13 @@ func (f *file) cleanBytes(data []byte) []byte {
 		col++
 	}
 	return out
+}
+
+// refusedRune tells whether a character may stand in a file only as an escape:
+// controls, further line breaks, byte order marks and what reorders a line.
+func refusedRune(r rune) bool {
+	return r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r == 0xfeff ||
+		r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfffe || r == 0xffff
 }
 
 // parseYAML gives the first document's node, or nil with faults added.
