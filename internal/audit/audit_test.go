@@ -1,0 +1,285 @@
+package audit
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/keeptrusts/kt/pipeline"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func info() *pipeline.Info {
+	return &pipeline.Info{
+		Pack: "quick-launch", Version: "0.1.0", Digest: "d1gest", Mode: "interp",
+		Policies: []pipeline.PolicyInfo{
+			{Kind: "prompt-injection", Phases: []pipeline.Phase{pipeline.Input}},
+			{Kind: "pii-detector", Phases: []pipeline.Phase{pipeline.Input, pipeline.Output}},
+			{Kind: "audit-logger"},
+		},
+		Entities: append(pipeline.FixedEntities(),
+			pipeline.EntityInfo{Name: "EMAIL", Reason: "pii.detected", Policy: 1},
+			pipeline.EntityInfo{Name: "OWN", Reason: "pii.detected", Policy: 1, Hidden: true}),
+	}
+}
+
+func record(t Type, id string) *Record {
+	return &Record{
+		Type: t, Time: time.Date(2026, 11, 24, 10, 0, 0, 123456789, time.UTC), RequestID: id, Model: "gpt-5.4-mini",
+		Verdict: pipeline.VerdictRedact, Reason: "pii.detected", Phase: "output", Policy: "pii-detector",
+		Chain: info(), Mask: 7, Counts: []pipeline.Count{
+			{Entity: pipeline.FirstEntity, Phase: pipeline.Output, Action: pipeline.Redact, N: 2},
+			{Entity: pipeline.FirstEntity + 1, Phase: pipeline.Output, Action: pipeline.Redact, N: 1},
+			{Entity: pipeline.SplitEntity, Phase: pipeline.Output, Action: pipeline.Block, N: 1},
+		},
+		Attempts: []Attempt{{Target: "a", Result: "timeout_connect", Took: 3 * time.Second}, {Target: "b", Result: "ok", Status: 200}},
+		Channels: [pipeline.NumClasses]int{1, 0, 2, 0}, Scanned: [pipeline.NumClasses]int64{10, 0, 20, 0},
+		InputTokens: 3, OutputTokens: 4, Estimated: true, Latency: 1500 * time.Microsecond,
+	}
+}
+
+func open(t *testing.T, o Options) *Log {
+	t.Helper()
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	if o.Failed == nil {
+		o.Failed = func(err error) { t.Errorf("failed: %v", err) }
+	}
+	l, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+func TestARecordIsInTheFileWhenWriteReturns(t *testing.T) {
+	now := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
+	l := open(t, Options{Now: func() time.Time { return now }})
+	if err := l.Write(record(Terminal, "req_1")); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(l.Dir(), "audit-2026-11-24.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `"event_type":"terminal","timestamp":"2026-11-24T10:00:00.123456Z","request_id":"req_1","verdict":"redact","reason_code":"pii.detected","phase":"output","policy":"pii-detector","stream":false,"model":"gpt-5.4-mini","pack":"quick-launch","pack_version":"0.1.0","policy_digest":"d1gest","mode":"interp","policies_evaluated":[{"name":"prompt-injection","phase":"input","result":"allow"},{"name":"pii-detector","phase":"input","result":"allow"},{"name":"pii-detector","phase":"output","result":"redact","entities_found":[{"type":"EMAIL","action":"redact","count":2}]}],"limits_reached":[{"type":"split_match","phase":"output","count":1}],"attempts":[{"target":"a","result":"timeout_connect","ms":3000},{"target":"b","result":"ok","status":200,"ms":0}],"input_tokens":3,"output_tokens":4,"tokens_estimated":true,"scanned":{"input_text":{"channels":1,"bytes":10},"output_text":{"channels":2,"bytes":20}},"request_bytes":0,"response_bytes":0,"latency_ms":1.5}` + "\n"
+	if _, got, _ := strings.Cut(string(raw), `",`); got != want {
+		t.Errorf("line\n%s\nwant\n%s", got, want)
+	}
+	if !json.Valid(raw) {
+		t.Error("not JSON")
+	}
+}
+
+func TestRecordsThatComeTogetherAreAllThere(t *testing.T) {
+	l := open(t, Options{})
+	const writers, each = 16, 50
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				if err := l.Write(record(Terminal, fmt.Sprintf("req_%d_%d", w, i))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	events, damaged, err := Read(l.Dir(), Filter{})
+	if err != nil || damaged != 0 {
+		t.Fatal(err, damaged)
+	}
+	seen := map[string]int{}
+	for _, e := range events {
+		seen[e.RequestID]++
+	}
+	if len(seen) != writers*each || len(events) != writers*each {
+		t.Errorf("%d records of %d requests, want %d", len(events), len(seen), writers*each)
+	}
+	if s := l.Stats(); s.Records != writers*each || s.Failed != 0 || s.Writes > s.Records {
+		t.Errorf("stats %+v", s)
+	}
+	if err := l.Write(record(Terminal, "late")); !errors.Is(err, ErrClosed) {
+		t.Errorf("after close: %v", err)
+	}
+}
+
+func TestFilesAreDailyAndDeletedAfterTheirRetention(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"audit-2026-10-24.jsonl", "audit-2026-10-25.jsonl", "other.jsonl", "audit-x.jsonl"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var mu sync.Mutex
+	now := time.Date(2026, 11, 24, 23, 59, 59, 0, time.UTC)
+	l := open(t, Options{Dir: dir, RetentionDays: 30, Immutable: true, Now: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }})
+	if err := l.Write(record(Terminal, "a")); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	now = now.Add(2 * time.Second)
+	mu.Unlock()
+	if err := l.Write(record(Terminal, "b")); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	for _, n := range names {
+		got += filepath.Base(n) + " "
+	}
+	if want := "audit-2026-11-24.jsonl audit-2026-11-25.jsonl audit-x.jsonl other.jsonl "; got != want {
+		t.Errorf("files %s; want %s", got, want)
+	}
+	if fi, err := os.Stat(filepath.Join(dir, "audit-2026-11-24.jsonl")); err != nil || fi.Mode().Perm() != 0o400 {
+		t.Errorf("yesterday's file: %v %v", fi.Mode(), err)
+	}
+	if s := l.Stats(); s.Deleted != 2 {
+		t.Errorf("deleted %d", s.Deleted)
+	}
+}
+
+func TestALineThatACrashCutIsNotJoinedToTheNext(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Date(2026, 11, 24, 1, 0, 0, 0, time.UTC)
+	name := filepath.Join(dir, "audit-2026-11-24.jsonl")
+	if err := os.WriteFile(name, []byte(`{"id":"evt_1","request_id":"x"}`+"\n"+`{"id":"evt_2","req`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l := open(t, Options{Dir: dir, Now: func() time.Time { return now }})
+	if err := l.Write(record(Terminal, "y")); err != nil {
+		t.Fatal(err)
+	}
+	events, damaged, err := Read(dir, Filter{})
+	if err != nil || damaged != 1 || len(events) != 2 || events[1].RequestID != "y" {
+		t.Errorf("%d events, %d damaged, %v", len(events), damaged, err)
+	}
+}
+
+func TestAWriteThatFailsIsAnErrorAndCounted(t *testing.T) {
+	var failures int
+	l := open(t, Options{Failed: func(error) { failures++ }})
+	_ = l.f.Close()
+	if err := l.Write(record(Decision, "a")); err == nil {
+		t.Error("no error")
+	}
+	if s := l.Stats(); s.Failed != 1 || s.Records != 0 || failures != 1 {
+		t.Errorf("stats %+v, %d failures", s, failures)
+	}
+}
+
+func TestReadShowsOneLinePerRequest(t *testing.T) {
+	l := open(t, Options{Now: func() time.Time { return time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC) }})
+	for _, r := range []*Record{record(Decision, "a"), record(Terminal, "a"), record(Decision, "open")} {
+		if err := l.Write(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	blocked := record(Terminal, "b")
+	blocked.Verdict, blocked.Reason, blocked.Policy = pipeline.VerdictBlock, "prompt_injection.detected", "prompt-injection"
+	if err := l.Write(blocked); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		f    Filter
+		want string
+	}{
+		{Filter{}, "a/terminal open/decision b/terminal "},
+		{Filter{Decisions: true}, "a/decision a/terminal open/decision b/terminal "},
+		{Filter{Verdict: "block"}, "b/terminal "},
+		{Filter{Reason: "prompt.injection_detected"}, "b/terminal "},
+		{Filter{Policy: "pii-detector", Limit: 1}, "open/decision "},
+		{Filter{RequestID: "a"}, "a/terminal "},
+		{Filter{Since: time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)}, ""},
+	} {
+		events, _, err := Read(l.Dir(), c.f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, e := range events {
+			got += e.RequestID + "/" + e.Type + " "
+		}
+		if got != c.want {
+			t.Errorf("%+v: %q, want %q", c.f, got, c.want)
+		}
+	}
+	if events, _, err := Read(filepath.Join(l.Dir(), "none"), Filter{}); err != nil || events != nil {
+		t.Errorf("no folder: %v %v", events, err)
+	}
+}
+
+func TestFollowGivesOnlyWhatCameSince(t *testing.T) {
+	l := open(t, Options{})
+	if err := l.Write(record(Terminal, "before")); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Follow(l.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"one", "two"} {
+		if err := l.Write(record(Terminal, id)); err != nil {
+			t.Fatal(err)
+		}
+		events, err := f.Next(Filter{})
+		if err != nil || len(events) != 1 || events[0].RequestID != id {
+			t.Errorf("%v %v, want %s", events, err, id)
+		}
+	}
+}
+
+func TestNoTextBreaksALine(t *testing.T) {
+	for _, s := range []string{"a\r\nb", "\x1b[31mred", "\u2028\u2029\u0085", `{"x":"y"}`, "bad\xff\xfe", strings.Repeat("é", 300), "\x00\x7f", `back\slash`} {
+		r := record(Terminal, s)
+		r.Model, r.User = s, s
+		line := string(appendRecord(nil, "evt_1", r))
+		var back struct {
+			Model string `json:"model"`
+		}
+		if err := json.Unmarshal([]byte(line), &back); err != nil {
+			t.Errorf("%q: %v", s, err)
+		}
+		if strings.ContainsAny(line[:len(line)-1], "\n\r\x1b\u2028\u2029\u0085\x00\x7f") {
+			t.Errorf("%q: the line holds a character that a terminal or a log acts on", s)
+		}
+		if short := strings.ToValidUTF8(s, "\ufffd"); len(s) <= maxField && strings.Count(back.Model, "\ufffd") <= 2 && !strings.Contains(s, "\xff") && back.Model != short {
+			t.Errorf("%q came back as %q", s, back.Model)
+		}
+		if len(back.Model) > maxField+3 {
+			t.Errorf("%d bytes", len(back.Model))
+		}
+	}
+}
+
+func BenchmarkAppendRecord(b *testing.B) {
+	r := record(Terminal, "req_1")
+	var line []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		line = appendRecord(line[:0], "evt_1", r)
+	}
+	if !json.Valid(line) {
+		b.Fatal("not JSON")
+	}
+}

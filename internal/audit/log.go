@@ -1,0 +1,362 @@
+// Package audit keeps records of what the gateway decided: JSON lines in one
+// file a day. A record is in the file when the call that wrote it returns, so
+// a killed process loses nothing; the disk has it at most 100 ms later, so a
+// power cut loses at most that. No record holds prompt text, a matched value or
+// a key.
+//
+// Cost per record: one append to a buffer; records that come at the same time
+// leave in one write.
+package audit
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keeptrusts/kt/internal/buf"
+)
+
+const (
+	// DefaultRetentionDays is how long files are kept where no audit-logger says otherwise.
+	DefaultRetentionDays = 365
+	// syncEvery is the longest time that a record waits for the disk, half of what is promised.
+	syncEvery = 50 * time.Millisecond
+	// sweepEvery is how often old files are looked for.
+	sweepEvery = time.Hour
+
+	filePrefix = "audit-"
+	fileSuffix = ".jsonl"
+	dayFormat  = "2006-01-02"
+)
+
+// Options of a log.
+type Options struct {
+	Dir           string           // made when missing, mode 0700
+	RetentionDays int              // 0: DefaultRetentionDays
+	Immutable     bool             // files of past days are made read-only
+	Now           func() time.Time // nil: time.Now
+	Failed        func(error)      // called for every write, sync or deletion that failed; nil: nothing
+}
+
+// Log writes records. It is safe for concurrent use.
+type Log struct {
+	o Options
+
+	mu      sync.Mutex
+	cond    sync.Cond
+	next    *batch // what the next write takes
+	writing bool
+	spare   []byte
+	f       *os.File
+	day     string
+	old     []*os.File // to be synced and closed by the owner
+	torn    bool       // the file may end within a line
+	dirty   bool
+	closed  bool
+	stats   Stats
+
+	wake chan struct{}
+	done chan struct{}
+	wg   sync.WaitGroup
+}
+
+// Stats are totals since Open.
+type Stats struct {
+	Records, Failed int64 // records written, and lost
+	Bytes           int64
+	Writes, Syncs   int64
+	Deleted         int64 // files past their retention
+}
+
+// batch is what one write takes; its writers wait for done.
+type batch struct {
+	b    []byte
+	n    int64
+	done bool
+	err  error
+}
+
+// ErrClosed refuses a record after Close.
+var ErrClosed = errors.New("write audit record: the log is closed")
+
+// Open makes a log ready: the folder is there and can be written to. The caller
+// owns it until Close.
+func Open(o Options) (*Log, error) {
+	if o.Dir == "" {
+		return nil, errors.New("open audit log: no folder is given")
+	}
+	if o.RetentionDays <= 0 {
+		o.RetentionDays = DefaultRetentionDays
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Failed == nil {
+		o.Failed = func(error) {}
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	l := &Log{o: o, next: &batch{}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	l.cond.L = &l.mu
+	if err := l.rotate(o.Now()); err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	l.wg.Go(l.own)
+	return l, nil
+}
+
+// Dir is the folder of the files.
+func (l *Log) Dir() string { return l.o.Dir }
+
+// Stats gives the totals of now.
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stats
+}
+
+// Write puts the record into the file and returns when it is there.
+func (l *Log) Write(r *Record) error {
+	b := buf.Get(2048)
+	b.B = appendRecord(b.B, newID(), r)
+	err := l.write(b.B)
+	buf.Put(b)
+	return err
+}
+
+func newID() string {
+	var raw [12]byte
+	_, _ = rand.Read(raw[:]) // never fails (crypto/rand since Go 1.24)
+	var out [28]byte
+	copy(out[:], "evt_")
+	hex.Encode(out[4:], raw[:])
+	return string(out[:])
+}
+
+// write joins the next batch. Whoever finds nobody writing writes for all.
+func (l *Log) write(line []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		l.stats.Failed++
+		return ErrClosed
+	}
+	w := l.next
+	w.b = append(w.b, line...)
+	w.n++
+	for !w.done {
+		if l.writing {
+			l.cond.Wait()
+			continue
+		}
+		l.writing = true
+		l.next = &batch{b: l.spare[:0]}
+		l.spare = nil
+		l.mu.Unlock()
+		wrote, torn, err := l.put(w.b)
+		l.mu.Lock()
+		l.writing = false
+		w.done, w.err, l.spare = true, err, w.b[:0]
+		if cap(w.b) > 1<<20 {
+			l.spare = nil
+		}
+		l.torn = torn
+		l.stats.Bytes += int64(wrote)
+		l.stats.Writes++
+		if err != nil {
+			l.stats.Failed += w.n
+		} else {
+			l.stats.Records += w.n
+		}
+		l.dirty = true
+		l.cond.Broadcast()
+	}
+	if w.err != nil {
+		return w.err
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// put writes to the file of today. Only one goroutine is in it at a time.
+func (l *Log) put(p []byte) (n int, torn bool, err error) {
+	now := l.o.Now()
+	if day := now.UTC().Format(dayFormat); l.f == nil || day != l.day {
+		if err := l.rotate(now); err != nil {
+			l.o.Failed(err)
+			return 0, false, fmt.Errorf("write audit record: %w", err)
+		}
+	}
+	if l.torn {
+		if _, err = l.f.Write([]byte{'\n'}); err != nil {
+			l.o.Failed(err)
+			return 0, true, fmt.Errorf("write audit record: %w", err)
+		}
+	}
+	if n, err = l.f.Write(p); err != nil {
+		l.o.Failed(err)
+		return n, n > 0 && p[n-1] != '\n', fmt.Errorf("write audit record: %w", err)
+	}
+	return n, false, nil
+}
+
+// rotate opens the file of the day; the one before goes to the owner.
+func (l *Log) rotate(now time.Time) error {
+	day := now.UTC().Format(dayFormat)
+	name := filepath.Join(l.o.Dir, filePrefix+day+fileSuffix)
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	torn := false
+	if info, err := f.Stat(); err == nil && info.Size() > 0 {
+		var last [1]byte
+		if _, err := f.ReadAt(last[:], info.Size()-1); err == nil {
+			torn = last[0] != '\n'
+		}
+	}
+	l.mu.Lock()
+	if l.f != nil {
+		l.old = append(l.old, l.f)
+	}
+	l.f, l.day, l.torn = f, day, torn
+	l.mu.Unlock()
+	return nil
+}
+
+// own syncs what was written, closes files of past days and deletes those past
+// their retention.
+func (l *Log) own() {
+	l.sweep()
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	for {
+		select {
+		case <-l.done:
+			return
+		case <-sweep.C:
+			l.sweep()
+		case <-l.wake:
+			t := time.NewTimer(syncEvery)
+			select {
+			case <-t.C:
+			case <-l.done:
+				t.Stop()
+				return
+			}
+			l.sync()
+		}
+	}
+}
+
+func (l *Log) sync() {
+	l.mu.Lock()
+	f, old, dirty := l.f, l.old, l.dirty
+	l.old, l.dirty = nil, false
+	l.mu.Unlock()
+	for _, o := range old {
+		if err := o.Sync(); err != nil {
+			l.o.Failed(fmt.Errorf("sync audit log: %w", err))
+		}
+		if l.o.Immutable {
+			if err := o.Chmod(0o400); err != nil {
+				l.o.Failed(fmt.Errorf("make audit file read-only: %w", err))
+			}
+		}
+		if err := o.Close(); err != nil {
+			l.o.Failed(fmt.Errorf("close audit log: %w", err))
+		}
+	}
+	if len(old) > 0 {
+		l.sweep()
+	}
+	if !dirty {
+		return
+	}
+	err := f.Sync()
+	l.mu.Lock()
+	l.stats.Syncs++
+	l.mu.Unlock()
+	if err != nil {
+		l.o.Failed(fmt.Errorf("sync audit log: %w", err))
+	}
+}
+
+// sweep deletes files older than the retention: a file is kept for
+// RetentionDays whole days after its own.
+func (l *Log) sweep() {
+	days, err := list(l.o.Dir)
+	if err != nil {
+		l.o.Failed(fmt.Errorf("delete old audit files: %w", err))
+		return
+	}
+	first := l.o.Now().UTC().AddDate(0, 0, -l.o.RetentionDays).Format(dayFormat)
+	for _, d := range days {
+		if d >= first {
+			continue
+		}
+		if err := os.Remove(filepath.Join(l.o.Dir, filePrefix+d+fileSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.o.Failed(fmt.Errorf("delete old audit file: %w", err))
+			continue
+		}
+		l.mu.Lock()
+		l.stats.Deleted++
+		l.mu.Unlock()
+	}
+}
+
+// list gives the days that have a file, oldest first.
+func list(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var days []string
+	for _, e := range entries {
+		d, ok := strings.CutPrefix(e.Name(), filePrefix)
+		if !ok {
+			continue
+		}
+		if d, ok = strings.CutSuffix(d, fileSuffix); !ok {
+			continue
+		}
+		if _, err := time.Parse(dayFormat, d); err == nil && e.Type().IsRegular() {
+			days = append(days, d)
+		}
+	}
+	slices.Sort(days)
+	return days, nil
+}
+
+// Close writes everything to the disk and ends the log.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	for l.writing || l.next.n > 0 {
+		l.cond.Wait()
+	}
+	l.mu.Unlock()
+	close(l.done)
+	l.wg.Wait()
+	l.sync()
+	if err := l.f.Close(); err != nil {
+		return fmt.Errorf("close audit log: %w", err)
+	}
+	return nil
+}
