@@ -7,7 +7,7 @@ type MarkerFormat uint8
 
 // The documented marker formats of pii-detector (redaction.marker_format).
 const (
-	Label     MarkerFormat = iota // [EMAIL_REDACTED]-like text, given in Marker.Text
+	Label     MarkerFormat = iota // [REDACTED:EMAIL]-like text, given in Marker.Text
 	Asterisks                     // one * per character, at least 3
 	Partial                       // all but the last 4 letters and digits become *
 )

@@ -196,9 +196,10 @@ const (
 
 // EntityInfo names one thing that a chain can find.
 type EntityInfo struct {
-	Name   string // EMAIL, SSN, instruction_override, ...
+	Name   string // EMAIL, US_SSN, instruction_override, ...
 	Reason string // stable reason code: <kind>.<what>
 	Policy uint8  // position in the chain
+	Hidden bool   // events and records say nothing of type and count (redaction.include_metadata: false)
 }
 
 // FixedEntities are the entities below FirstEntity, for whoever builds an Info.
@@ -213,14 +214,15 @@ func FixedEntities() []EntityInfo {
 
 // PolicyInfo describes one policy of a chain.
 type PolicyInfo struct {
-	Kind    string
-	Phases  []Phase // where it looks
-	File    string  // where it is configured; Line is 1-based, 0 when it stands on defaults alone
-	Line    int
-	Action  Action // the strictest action that it can take
-	Message string // what a blocked client is told; empty = the default text
-	When    *When  // nil = always
-	Notes   []string
+	Kind     string
+	Phases   []Phase // where it looks
+	File     string  // where it is configured; Line is 1-based, 0 when it stands on defaults alone
+	Line     int
+	Action   Action // the strictest action that it can take
+	Message  string // what a blocked client is told; empty = the default text
+	LogLevel string // of the line that a finding gives: debug, info, warn, error; empty = info
+	When     *When  // nil = always
+	Notes    []string
 }
 
 // Requirements is what the runtime must honour for the chain (the require facet).

@@ -1,0 +1,95 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/keeptrusts/kt/pipeline"
+)
+
+// Dump is the plan as text for people: the chain with its parameters, and the
+// rules of each class with what they do.
+func (p *Plan) Dump() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "pack %s %s\nplan %s\n", p.Info.Pack, p.Info.Version, p.Info.Digest)
+	for i, q := range p.Policies {
+		params, err := json.Marshal(q.Params)
+		if err != nil {
+			panic("plan: " + err.Error()) // plain data: cannot fail
+		}
+		fmt.Fprintf(&b, "policy %d %s (%s:%d) action %s%s\n  %s\n", i, q.Kind, q.Pos.File, q.Pos.Line, p.Info.Policies[i].Action, whenText(p.Info.Policies[i].When), params)
+	}
+	if r := p.Info.Require; r != (pipeline.Requirements{}) {
+		fmt.Fprintf(&b, "require audit: %d days, all %t, append-only %t, hipaa %t\n", r.AuditRetentionDays, r.AuditAll, r.AuditImmutable, r.AuditHIPAA)
+	}
+	for c := range pipeline.NumClasses {
+		cl := p.Classes[c]
+		switch {
+		case cl == nil:
+			fmt.Fprintf(&b, "%s: no policy looks\n", c)
+			continue
+		case p.sharedWith(int(c)) >= 0:
+			fmt.Fprintf(&b, "%s: as %s\n", c, pipeline.Class(p.sharedWith(int(c))))
+			continue
+		}
+		fmt.Fprintf(&b, "%s: %d rules, strictest action %s\n", c, len(cl.Spec.Rules), cl.Spec.Strictest)
+		for i := range cl.Spec.Scorers {
+			s := &cl.Spec.Scorers[i]
+			fmt.Fprintf(&b, "  score of policy %d: %d/1000 -> %s over %s\n", s.Policy, s.Threshold, s.Action, strings.Join(s.Groups, ", "))
+		}
+		for i := range cl.Spec.Rules {
+			r, e := &cl.Spec.Rules[i], &cl.Spec.Effects[i]
+			what := e.Action.String() + " " + p.Info.Entities[e.Entity].Name
+			if e.Scorer != 0 {
+				what = fmt.Sprintf("+%d %s", e.Weight, cl.Spec.Scorers[e.Scorer-1].Groups[e.Group])
+			}
+			fmt.Fprintf(&b, "  %s: %s\n", r.ID, what)
+		}
+	}
+	return b.String()
+}
+
+func whenText(w *pipeline.When) string {
+	if w == nil {
+		return ""
+	}
+	var parts []string
+	if w.PathPrefix != "" {
+		parts = append(parts, "path "+w.PathPrefix)
+	}
+	for _, h := range w.Headers {
+		parts = append(parts, fmt.Sprintf("%s: %s", h.Name, h.Value))
+	}
+	if len(w.Models) > 0 {
+		parts = append(parts, "model "+strings.Join(w.Models, " or "))
+	}
+	return " when " + strings.Join(parts, " and ")
+}
+
+// Explain is what kt policy lint --explain prints: for each class the tables'
+// size, what one channel costs in memory, and every rule that holds text back.
+func (p *Plan) Explain(e *Engine) string {
+	var b strings.Builder
+	for c := range pipeline.NumClasses {
+		rep := e.Reports[c]
+		switch {
+		case rep == nil:
+			fmt.Fprintf(&b, "%s: no policy looks; text passes unread\n", c)
+			continue
+		case p.sharedWith(int(c)) >= 0:
+			fmt.Fprintf(&b, "%s: the tables of %s\n", c, pipeline.Class(p.sharedWith(int(c))))
+			continue
+		}
+		fmt.Fprintf(&b, "%s: %d rules, %d tables side by side, %d bytes of tables; per channel %d bytes of state and at most %d bytes held back\n",
+			c, len(rep.Rules), rep.Groups, rep.TableBytes, rep.StateBytes+4*p.Classes[c].Spec.Scores(), rep.LongHold)
+		for _, r := range rep.Rules {
+			fmt.Fprintf(&b, "  %-48s %-9s states %-6d cap %-5d", r.ID, r.Class, r.States, r.Cap)
+			if r.LongHold > 0 {
+				fmt.Fprintf(&b, " holds at most %d bytes", r.LongHold)
+			}
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}

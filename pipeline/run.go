@@ -1,0 +1,202 @@
+package pipeline
+
+import "github.com/keeptrusts/kt/pipeline/scan"
+
+// Runner feeds one channel through a class's tables. It is the part of a
+// session that interpreted and compiled packs share; the sink is the part that
+// differs: what the matches mean. The zero Runner is ready for Start.
+type Runner struct {
+	state   scan.State
+	fed     int64
+	over    bool
+	decode  Mask
+	dec     *decoded // only of classes that read decoded pieces
+	matches scan.Matches
+}
+
+// Sink gets the matches of a channel, in order. text is what was matched, nil
+// where the rule does not hold its text; valid during the call only.
+type Sink interface {
+	Match(m scan.Match, text []byte, out *Findings)
+}
+
+// Start makes r ready for a channel. decode are the policies that read decoded
+// pieces as well (ClassSpec.Decode). Allocates: only at the first call.
+func (r *Runner) Start(mask, decode Mask) {
+	r.state.Reset(uint64(mask))
+	r.fed, r.over = 0, false
+	r.matches.Clear()
+	r.decode = mask & decode
+	if r.decode != 0 && r.dec == nil {
+		r.dec = new(decoded)
+	}
+}
+
+// Feed implements Session.Feed. strictest is what to do when the engine ran
+// out of a bounded resource. Where decoded pieces are read, nothing is released
+// and nothing found before end: the matches of all views are then judged in the
+// order of the text.
+//
+// Allocates: never, but for growth of out and of the decoded pieces. win: valid during the call only.
+func (r *Runner) Feed(t *scan.Tables, win []byte, n int, end bool, strictest Action, s Sink, out *Findings) (keep int) {
+	if r.decode != 0 {
+		if !end {
+			return 0
+		}
+		n = 0 // nothing was scanned or released before
+		r.dec.read(t, win, r.decode)
+	}
+	base := r.fed - int64(n)
+	for {
+		fed, k := t.Feed(&r.state, win, n, end, &r.matches)
+		n += fed
+		r.fed += int64(fed)
+		for i := range r.matches.Len() {
+			m := r.matches.At(i)
+			if r.decode != 0 {
+				r.dec.before(&m, win, s, out)
+			}
+			s.Match(m, span(win, base, m), out)
+		}
+		full, over := r.matches.Full(), r.matches.Overflow
+		r.matches.Clear()
+		if over {
+			r.overflow(base, int64(len(win)), strictest, out)
+		}
+		if !full {
+			keep = k
+			break
+		}
+	}
+	if r.decode != 0 {
+		r.dec.before(nil, win, s, out)
+		if r.dec.over {
+			r.overflow(base, int64(len(win)), strictest, out)
+		}
+	}
+	return keep
+}
+
+func span(win []byte, base int64, m scan.Match) []byte {
+	if m.Start < base || m.End > base+int64(len(win)) {
+		return nil
+	}
+	return win[m.Start-base : m.End-base]
+}
+
+// overflow takes the strictest action once, over all text at hand.
+func (r *Runner) overflow(base, n int64, strictest Action, out *Findings) {
+	if r.over {
+		return
+	}
+	r.over = true
+	if strictest == Redact { // there is no span to redact
+		strictest = Block
+	}
+	out.Add(Finding{Start: base, End: base + n, Rule: NoRule, Entity: ErrorEntity, Action: strictest}, strictest)
+}
+
+// maxDecodedMatches bounds the matches in the decoded pieces of one channel;
+// past it the chain's strictest action is taken.
+const maxDecodedMatches = 1024
+
+// decoded holds the matches in the decoded pieces of a channel. Their spans
+// are those of the encoded pieces.
+type decoded struct {
+	decoder scan.Decoder
+	state   scan.State
+	matches scan.Matches
+	list    []scan.Match
+	next    int
+	over    bool
+}
+
+// read collects the matches of the policies in mask in all decoded pieces of text.
+func (d *decoded) read(t *scan.Tables, text []byte, mask Mask) {
+	d.list, d.next, d.over = d.list[:0], 0, false
+	d.decoder.Reset(text)
+	for {
+		tok, ok := d.decoder.Next()
+		if !ok {
+			return
+		}
+		d.state.Reset(uint64(mask))
+		d.matches.Clear()
+		first := len(d.list)
+		for n, more := 0, true; more; {
+			fed, _ := t.Feed(&d.state, tok.Text, n, true, &d.matches)
+			n += fed
+			for i := range d.matches.Len() {
+				d.add(first, scan.Match{Start: int64(tok.Start), End: int64(tok.End), Rule: d.matches.At(i).Rule})
+			}
+			more = d.matches.Full()
+			d.over = d.over || d.matches.Overflow
+			d.matches.Clear()
+		}
+	}
+}
+
+// add inserts m among the matches of the same piece, each rule once, in order of the rules.
+func (d *decoded) add(first int, m scan.Match) {
+	i := len(d.list)
+	for i > first && d.list[i-1].Rule > m.Rule {
+		i--
+	}
+	if i > first && d.list[i-1].Rule == m.Rule {
+		return
+	}
+	if len(d.list) >= maxDecodedMatches {
+		d.over = true
+		return
+	}
+	d.list = append(d.list, scan.Match{})
+	copy(d.list[i+1:], d.list[i:])
+	d.list[i] = m
+}
+
+// before gives the sink all collected matches that come before m; nil = all.
+func (d *decoded) before(m *scan.Match, win []byte, s Sink, out *Findings) {
+	for d.next < len(d.list) && (m == nil || matchLess(&d.list[d.next], m)) {
+		x := d.list[d.next]
+		d.next++
+		s.Match(x, win[x.Start:x.End], out)
+	}
+}
+
+func matchLess(a, b *scan.Match) bool {
+	if a.End != b.End {
+		return a.End < b.End
+	}
+	if a.Start != b.Start {
+		return a.Start < b.Start
+	}
+	return a.Rule < b.Rule
+}
+
+// Find adds a plain finding. Allocates: never, but for out's growth.
+func (e *Effect) Find(m scan.Match, strictest Action, out *Findings) {
+	out.Add(Finding{Start: m.Start, End: m.End, Rule: m.Rule, Entity: e.Entity, Policy: e.Policy, Action: e.Action}, strictest)
+}
+
+// Redact adds a finding that replaces the match. Allocates: never, but for
+// out's growth. text: valid during the call only.
+func (e *Effect) Redact(m scan.Match, text []byte, mk *Marker, strictest Action, out *Findings) {
+	out.AddRedaction(Finding{Start: m.Start, End: m.End, Rule: m.Rule, Entity: e.Entity, Policy: e.Policy, Action: Redact}, strictest, mk, text)
+}
+
+// Weigh counts the match for a scorer and adds the scorer's finding where the
+// score reaches the threshold. Allocates: never, but for out's growth.
+func (e *Effect) Weigh(m scan.Match, s *Scorer, scores []int32, strictest Action, out *Findings) {
+	if s.Count(scores, e.Group, e.Weight) {
+		out.Add(Finding{Start: m.Start, End: m.End, Rule: m.Rule, Score: scores[s.First], Entity: s.Entity, Policy: s.Policy, Action: s.Action}, strictest)
+	}
+}
+
+// NoSession is the session of a channel that no policy looks at.
+type NoSession struct{}
+
+// Feed implements Session: everything is clear. Allocates: never. win: valid during the call only.
+func (NoSession) Feed(win []byte, _ int, _ bool, _ *Findings) (keep int) { return len(win) }
+
+// Close implements Session.
+func (NoSession) Close() {}
