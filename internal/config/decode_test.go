@@ -1,13 +1,16 @@
 package config_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/keeptrusts/kt/internal/config"
+	"github.com/keeptrusts/kt/internal/diag"
 )
 
 type upper string
@@ -118,4 +121,46 @@ func TestValuesKnowPointerAndPlace(t *testing.T) {
 	if pii.Get("nope").Exists() || pii.Get("nope").Pointer() != "/policy/pii-detector/nope" {
 		t.Errorf("absent value %+v", pii.Get("nope"))
 	}
+}
+
+// TestAnyTextSurvivesTheMergedForm writes random texts into values and keys
+// and reads the two printed forms back.
+func TestAnyTextSurvivesTheMergedForm(t *testing.T) {
+	built := config.AllBuilt()
+	rapid.Check(t, func(t *rapid.T) {
+		texts := rapid.SliceOfN(rapid.OneOf(rapid.String(), rapid.StringMatching(`[-?:,\[\]{}#&*!|>'"%@~ a-z0-9.\n]{0,12}`)), 1, 6).Draw(t, "texts")
+		markers := map[string]string{}
+		for _, s := range texts {
+			markers[s] = s
+		}
+		data, err := json.Marshal(map[string]any{
+			"pack":     map[string]any{"name": "x", "version": "0.1.0", "description": texts[0]},
+			"policies": map[string]any{"chain": []string{"pii-detector"}},
+			"policy":   map[string]any{"pii-detector": map[string]any{"redaction": map[string]any{"custom_markers": markers}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, diags := config.Load([]config.Source{{Name: "f", Data: data}}, config.Options{Built: &built})
+		if cfg == nil {
+			for _, d := range diags {
+				if d.Severity == diag.Error && d.Code != diag.ControlChar && d.Code != diag.NotUTF8 {
+					t.Fatalf("%s\nrefused:\n%s", data, diags.Text())
+				}
+			}
+			return
+		}
+		if got, _ := cfg.Root().Path("pack", "description").Text(); got != texts[0] {
+			t.Fatalf("description %q, want %q", got, texts[0])
+		}
+		for _, form := range [][]byte{cfg.Root().JSON(), cfg.Root().YAML()} {
+			again, more := config.Load([]config.Source{{Name: "again", Data: form}}, config.Options{Built: &built})
+			if again == nil {
+				t.Fatalf("%s\nrefused:\n%s", form, more.Text())
+			}
+			if again.Digest != cfg.Digest {
+				t.Fatalf("digests differ:\n%s\n%s", form, again.Root().CanonicalJSON())
+			}
+		}
+	})
 }

@@ -146,7 +146,7 @@ func shareSecrets(files []*file) {
 }
 
 // secretText tells whether a text looks like a credential.
-func secretText(s string) bool { return keyLike.MatchString(s) || userinfo.MatchString(s) }
+func secretText(s string) bool { return scrubText(s) != s }
 
 // line is a source line with its secrets masked, "" when it is not shown.
 func (f *file) line(n int) string {
@@ -197,9 +197,32 @@ func (f *file) scrub(s string) string {
 	return scrubText(s)
 }
 
+// scrubText hides what looks like a credential. The checks before the patterns
+// only save time: no pattern matches without.
 func scrubText(s string) string {
-	s = keyLike.ReplaceAllString(s, hidden)
-	return userinfo.ReplaceAllString(s, "${1}"+hidden+"@")
+	if longWord(s) || strings.Contains(s, "-----BEGIN ") {
+		s = keyLike.ReplaceAllString(s, hidden)
+	}
+	if strings.Contains(s, "://") && strings.IndexByte(s, '@') > 0 {
+		s = userinfo.ReplaceAllString(s, "${1}"+hidden+"@")
+	}
+	return s
+}
+
+// longWord tells whether s has twelve characters of a credential in a row.
+func longWord(s string) bool {
+	run := 0
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("_-.=+/", c) >= 0:
+			if run++; run == 12 {
+				return true
+			}
+		default:
+			run = 0
+		}
+	}
+	return false
 }
 
 // finish gives a diagnostic its source line and takes secrets out of its text.
