@@ -34,7 +34,8 @@
 //	source TEXT                   the document that defines it (default: the line `source` of the head)
 //	note TEXT
 //
-// A line `define NAME RE` in the head makes {NAME} stand for RE in the patterns below. In examples <20w> is
+// In the head, `default fold normalised spaced` sets options for all entries of the file; `spaced` lets every
+// space of a pattern stand for one to four characters of white space. A line `define NAME RE` makes {NAME} stand for RE in the patterns below. In examples <20w> is
 // replaced by 20 made-up characters of a class (d digits, h and H hex, a and A letters, n and N letters and
 // digits, w mixed letters and digits, b base64url), \n by a line end and ¦ by nothing, so that no example in the
 // repository looks like a real key.
@@ -228,6 +229,7 @@ func Parse(name, text string) ([]Entry, error) {
 	var cur *Entry
 	source := ""
 	defs := []string{}
+	var fold, normalised, spaced bool
 	for n, line := range strings.Split(text, "\n") {
 		fail := func(format string, a ...any) ([]Entry, error) {
 			return nil, fmt.Errorf("parse %s:%d: %s", name, n+1, fmt.Sprintf(format, a...))
@@ -244,12 +246,16 @@ func Parse(name, text string) ([]Entry, error) {
 			}
 			out = append(out, Entry{ID: f[0][1 : len(f[0])-1], Entity: f[1], Group: f[2], Source: source})
 			cur = &out[len(out)-1]
+			cur.Fold = fold
+			if normalised {
+				cur.View = scan.Normalised
+			}
 			if f[3] != "-" {
 				cur.Country = f[3]
 			}
 			continue
 		}
-		if cur == nil && key != "define" && key != "source" {
+		if cur == nil && key != "define" && key != "source" && key != "default" {
 			return fail("%q before the first entry", key)
 		}
 		switch key {
@@ -257,6 +263,8 @@ func Parse(name, text string) ([]Entry, error) {
 			k, v, _ := strings.Cut(val, " ")
 			v = strings.NewReplacer(defs...).Replace(v)
 			defs = append(defs, "{"+k+"}", v)
+		case "default":
+			fold, normalised, spaced = strings.Contains(val, "fold"), strings.Contains(val, "normalised"), strings.Contains(val, "spaced")
 		case "source":
 			if cur == nil {
 				source = val
@@ -266,7 +274,14 @@ func Parse(name, text string) ([]Entry, error) {
 		case "sources": // a new default for the entries below
 			source = val
 		case "pattern":
-			cur.Patterns = append(cur.Patterns, strings.NewReplacer(defs...).Replace(val))
+			val = strings.NewReplacer(defs...).Replace(val)
+			if spaced {
+				val = spaces(val)
+			}
+			if normalised {
+				val = string(scan.Normalise(nil, []byte(val)))
+			}
+			cur.Patterns = append(cur.Patterns, val)
 		case "phrase":
 			cur.Phrases = append(cur.Phrases, val)
 		case "fold":
@@ -310,6 +325,39 @@ func Parse(name, text string) ([]Entry, error) {
 		}
 	}
 	return out, nil
+}
+
+// spaces lets each space of a pattern stand for white space, an optional one for none too.
+func spaces(p string) string {
+	var b strings.Builder
+	class := false
+	for i := 0; i < len(p); i++ {
+		switch c := p[i]; {
+		case c == '\\' && i+1 < len(p):
+			b.WriteString(p[i : i+2])
+			i++
+		case c == '[' && !class:
+			class = true
+			b.WriteByte(c)
+			if i+1 < len(p) && p[i+1] == ']' {
+				b.WriteByte(']')
+				i++
+			}
+		case c == ']':
+			class = false
+			b.WriteByte(c)
+		case c != ' ':
+			b.WriteByte(c)
+		case class:
+			b.WriteString(`\s`)
+		case i+1 < len(p) && p[i+1] == '?':
+			b.WriteString(`\s{0,4}`)
+			i++
+		default:
+			b.WriteString(`\s{1,4}`)
+		}
+	}
+	return b.String()
 }
 
 var madeUp = regexp.MustCompile(`<(\d+)([dhHaAnNwb])>`)
