@@ -74,8 +74,7 @@ func (ch *chain) Session(c pipeline.Class, m pipeline.Mask) pipeline.Session {
 		return pipeline.NoSession{}
 	}
 	s := k.pool.Get().(*session)
-	s.runner.Start(m, k.spec.Decode)
-	clear(s.scores)
+	s.Restart(m)
 	return s
 }
 
@@ -84,6 +83,12 @@ type session struct {
 	class  *class
 	scores []int32
 	runner pipeline.Runner
+}
+
+// Restart makes s ready for another channel. Allocates: never.
+func (s *session) Restart(m pipeline.Mask) {
+	s.runner.Start(m, s.class.spec.Decode)
+	clear(s.scores)
 }
 
 // Feed implements pipeline.Session. Allocates: never, but for out's growth.
