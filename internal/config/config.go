@@ -227,3 +227,6 @@ func nameOf(n *node, key string) string {
 	}
 	return ""
 }
+
+// Merged is what the files came to, as one file.
+func (c *Config) Merged() []byte { return c.root.YAML() }
