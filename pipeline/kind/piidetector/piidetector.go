@@ -104,10 +104,10 @@ func (Kind) Declare(params any, d *pipeline.Declaration) {
 		}
 		find(scan.Rule{ID: path, Pattern: pattern}, own, path)
 	}
-	known := slices.Sorted(maps.Keys(types))
 	for _, k := range slices.Sorted(maps.Keys(p.Redaction.CustomMarkers)) {
 		if types[typeName(strings.ToUpper(k))] == nil {
-			d.Fault(pipeline.FaultNoEffect, "redaction/custom_markers/"+k, fmt.Sprintf("custom_markers has a type that is not looked for: %q", k), "types are "+strings.Join(known, ", "))
+			d.Fault(pipeline.FaultNoEffect, "redaction/custom_markers/"+k, fmt.Sprintf("custom_markers has a type that is not looked for: %q", k),
+				"types are EMAIL, PHONE, SSN, CREDIT_CARD, CVV, IP_ADDRESS, IBAN, CUSTOM and the national identifiers that docs/policies/pii-detector.md lists")
 		}
 	}
 	if len(p.Redaction.CustomMarkers) > 0 && action == pipeline.Block {

@@ -1,0 +1,171 @@
+package plan_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/tools/txtar"
+
+	"github.com/keeptrusts/kt/internal/config"
+	"github.com/keeptrusts/kt/internal/golden"
+	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/pipeline/kindtest"
+	"github.com/keeptrusts/kt/pipeline/plan"
+)
+
+const quickLaunch = `pack:
+  name: quick-launch
+  version: 0.1.0
+  enabled: true
+providers:
+  targets:
+    - id: openai-primary
+      provider: openai
+      model: gpt-5.4-mini
+      base_url: https://api.openai.com
+      secret_key_ref:
+        env: OPENAI_API_KEY
+policies:
+  chain:
+    - prompt-injection
+    - audit-logger
+policy:
+  prompt-injection:
+    threshold: 0.8
+    action: block
+  audit-logger:
+    retention_days: 30
+`
+
+func TestQuickLaunchBuilds(t *testing.T) {
+	p := kindtest.Plan(t, quickLaunch)
+	if p.Info.Pack != "quick-launch" || p.Info.Version != "0.1.0" || len(p.Policies) != 2 {
+		t.Fatalf("%+v", p.Info)
+	}
+	if p.Info.Require.AuditRetentionDays != 30 {
+		t.Errorf("requirements %+v", p.Info.Require)
+	}
+	for c, want := range map[pipeline.Class]bool{pipeline.InputText: true, pipeline.InputTool: true, pipeline.OutputText: false, pipeline.OutputTool: false} {
+		if got := p.Classes[c] != nil; got != want {
+			t.Errorf("%s: policies look %t, want %t", c, got, want)
+		}
+	}
+	if p.Classes[pipeline.InputText] != p.Classes[pipeline.InputTool] {
+		t.Error("equal rules are not shared")
+	}
+	if s := p.Classes[pipeline.InputText].Spec.Scorers; len(s) != 1 || s[0].Threshold != 800 || s[0].Action != pipeline.Block {
+		t.Errorf("scorers %+v", s)
+	}
+	if at := p.Info.Policies[0]; at.Line != 15 || at.File != "policy-config.yaml" {
+		t.Errorf("prompt-injection stands at %s:%d", at.File, at.Line)
+	}
+}
+
+func TestDigestNamesWhatIsEnforced(t *testing.T) {
+	base := kindtest.Plan(t, quickLaunch).Info.Digest
+	if len(base) != 64 {
+		t.Fatalf("digest %q", base)
+	}
+	same := map[string]string{
+		"another target":     strings.Replace(quickLaunch, "gpt-5.4-mini", "other", 1),
+		"a default spelled":  strings.Replace(quickLaunch, "retention_days: 30", "retention_days: 30\n    immutable: true", 1),
+		"another pack name":  strings.Replace(quickLaunch, "quick-launch", "slow-launch", 1),
+		"comments and order": "# hello\n" + quickLaunch,
+	}
+	for name, y := range same {
+		if got := kindtest.Plan(t, y).Info.Digest; got != base {
+			t.Errorf("%s changes the digest", name)
+		}
+	}
+	other := map[string]string{
+		"threshold": strings.Replace(quickLaunch, "0.8", "0.81", 1),
+		"action":    strings.Replace(quickLaunch, "action: block", "action: log", 1),
+		"retention": strings.Replace(quickLaunch, "days: 30", "days: 31", 1),
+		"chain":     strings.Replace(quickLaunch, "    - audit-logger\n", "    - audit-logger\n    - pii-detector\n", 1),
+		"condition": strings.Replace(quickLaunch, "- prompt-injection\n", "- prompt-injection: {when: {path: /v1}}\n", 1),
+	}
+	for name, y := range other {
+		if got := kindtest.Plan(t, y).Info.Digest; got == base {
+			t.Errorf("a change of the %s keeps the digest", name)
+		}
+	}
+}
+
+func TestStageLimitsWherePoliciesLook(t *testing.T) {
+	p := kindtest.Plan(t, "policies:\n  chain:\n    - pii-detector: {stage: pre-response}\n")
+	if p.Classes[pipeline.InputText] != nil || p.Classes[pipeline.OutputText] == nil {
+		t.Error("stage pre-response does not leave the answer alone")
+	}
+}
+
+func TestSameKindTwiceUnderConditions(t *testing.T) {
+	p := kindtest.Plan(t, "policies:\n  chain:\n    - pii-detector: {when: {model: [a]}}\n    - pii-detector: {when: {model: [b], header: {X-Team: legal}}}\n")
+	cl := p.Classes[pipeline.OutputText]
+	if cl.Spec.Policies != 3 {
+		t.Errorf("policies %b", cl.Spec.Policies)
+	}
+	if _, diags := p.Engine(); diags.HasErrors() {
+		t.Error(diags.Text())
+	}
+	w := p.Info.Policies[1].When
+	if !w.Holds(&pipeline.Facts{Model: "b", Header: func(string) string { return "legal" }}) || w.Holds(&pipeline.Facts{Model: "b"}) {
+		t.Errorf("condition %+v", w)
+	}
+	for i := range cl.Spec.Rules {
+		if i > 0 && cl.Spec.Rules[i].Policy < cl.Spec.Rules[i-1].Policy {
+			t.Fatal("rules are not ordered by policy")
+		}
+	}
+}
+
+// Each section of testdata/diagnostics.txtar is a configuration with a fault
+// of policy semantics; its golden is what is printed.
+func TestDiagnostics(t *testing.T) {
+	b, err := os.ReadFile("testdata/diagnostics.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range txtar.Parse(b).Files {
+		t.Run(f.Name, func(t *testing.T) {
+			built := config.AllBuilt()
+			head := "pack: {name: t, version: 0.1.0}\nproviders: {targets: [{id: t, provider: openai, model: m, secret_key_ref: {env: K}}]}\n"
+			cfg, diags := config.Load([]config.Source{{Name: "policy-config.yaml", Data: []byte(head + string(f.Data))}}, config.Options{Built: &built})
+			if cfg != nil {
+				var more = diags
+				var p *plan.Plan
+				p, diags = plan.Build(cfg)
+				if p != nil {
+					_, engine := p.Engine()
+					diags = append(diags, engine...)
+				}
+				diags = append(diags, more...)
+				diags.Sort()
+			}
+			golden.Compare(t, filepath.Join("testdata", f.Name+".golden"), []byte(diags.Text()))
+		})
+	}
+}
+
+func TestDumpNamesEveryRule(t *testing.T) {
+	p := kindtest.Plan(t, quickLaunch)
+	d := p.Dump()
+	for _, want := range []string{"pack quick-launch 0.1.0", p.Info.Digest, "policy 0 prompt-injection (policy-config.yaml:15)", "input_tool: as input_text", "output_text: no policy looks", "800/1000 -> block"} {
+		if !strings.Contains(d, want) {
+			t.Errorf("the dump does not say %q", want)
+		}
+	}
+	for i := range p.Classes[pipeline.InputText].Spec.Rules {
+		if id := p.Classes[pipeline.InputText].Spec.Rules[i].ID; !strings.Contains(d, "  "+id+": ") {
+			t.Errorf("the dump does not name %s", id)
+		}
+	}
+	e, diags := p.Engine()
+	if diags.HasErrors() {
+		t.Fatal(diags.Text())
+	}
+	if x := p.Explain(e); !strings.Contains(x, "held back") || !strings.Contains(x, "input_tool: the tables of input_text") {
+		t.Errorf("explain:\n%s", x)
+	}
+}
