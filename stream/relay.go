@@ -1,0 +1,220 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/keeptrusts/kt/internal/buf"
+	"github.com/keeptrusts/kt/stream/sse"
+)
+
+// Client is the writing side of a relay.
+type Client interface {
+	// Write sends p and flushes it: p is not read after it returns. The first
+	// call begins the answer (status and header); it comes at the commit point.
+	Write(p []byte) error
+}
+
+// Defaults of a relay.
+const (
+	DefaultKeepAlive    = 15 * time.Second // silence towards the client after which a comment is sent
+	DefaultBetweenBytes = 60 * time.Second // silence of upstream after which the stream is given up
+	DefaultReadSize     = 4 << 10          // bytes of one upstream read
+)
+
+// Errors of a relay, besides those of a Window.
+var (
+	ErrClientGone = errors.New("the client went away")
+	ErrSilent     = errors.New("upstream was silent for too long")
+)
+
+// Relay moves a stream from an upstream body through a Window to a client.
+// Zero durations take the defaults, negative ones switch the thing off.
+type Relay struct {
+	Window       *Window // reset
+	Body         io.ReadCloser
+	Client       Client
+	KeepAlive    time.Duration
+	BetweenBytes time.Duration
+	ReadSize     int
+	// BeforeEnd, when not nil, is called once, before the last bytes go to the
+	// client: the place for the terminal record. It is not called when nothing was
+	// committed or when the client went away: then Run's return is the place.
+	BeforeEnd func(*Report)
+}
+
+// pulse is the one timer of a relay: it keeps the client's connection alive and
+// bounds the silence of upstream.
+type pulse struct {
+	mu        sync.Mutex
+	timer     *time.Timer
+	r         *Relay
+	read      time.Time // last bytes from upstream, or when they were asked for
+	wrote     time.Time // last bytes to the client
+	reading   bool      // waiting for upstream: only then does its silence count
+	committed bool
+	stopped   bool
+	silent    bool
+	err       error // of a write
+	idle      sync.WaitGroup
+}
+
+var keepAlive = sse.AppendComment(nil, []byte("keep-alive"))
+
+// Run relays until the end. It closes the body. An error says why the answer
+// is not whole: those of the Window, ErrClientGone, ErrSilent, or what reading
+// gave. While the window is not committed, nothing was written and the caller
+// may still answer in another way. ctx ends it like a client that goes away.
+//
+// One goroutine (the caller's) and one timer; no read from upstream happens
+// while a write to the client blocks, so that a slow client slows upstream down.
+func (r *Relay) Run(ctx context.Context) error {
+	p := &pulse{r: r, read: time.Now()}
+	p.wrote = p.read
+	p.start()
+	var once sync.Once
+	closeBody := func() { once.Do(func() { r.Body.Close() }) }
+	stop := context.AfterFunc(ctx, closeBody)
+	err := r.loop(ctx, p)
+	p.stop()
+	stop()
+	closeBody()
+	return err
+}
+
+func (r *Relay) loop(ctx context.Context, p *pulse) error {
+	w := r.Window
+	b := buf.Get(orDefault(r.ReadSize, DefaultReadSize))
+	defer buf.Put(b)
+	space := b.B[:cap(b.B)]
+	for {
+		p.waiting(true)
+		n, err := r.Body.Read(space)
+		silent, gone := p.waiting(false)
+		if ctx.Err() != nil || gone {
+			w.over(EndClientGone, ErrClientGone)
+			return ErrClientGone
+		}
+		if n > 0 {
+			_ = w.Write(space[:n]) // kept by the window, read below
+		}
+		switch {
+		case err == nil || w.Done():
+		case silent:
+			_ = w.Finish(EndTimeout, ErrSilent)
+		case errors.Is(err, io.EOF):
+			_ = w.Finish(EndNone, nil)
+		default:
+			_ = w.Finish(EndUpstreamError, fmt.Errorf("read answer: %w", err))
+		}
+		if w.Done() && w.Committed() && r.BeforeEnd != nil {
+			r.BeforeEnd(w.Report())
+		}
+		if out := w.Out(); out != nil {
+			if err := p.write(out); err != nil {
+				w.over(EndClientGone, ErrClientGone)
+				return fmt.Errorf("%w: %w", ErrClientGone, err)
+			}
+			w.Sent()
+		}
+		if w.Done() {
+			return w.err
+		}
+	}
+}
+
+func orDefault[T int | time.Duration](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+// next is how long nothing has to be done; 0 when there is nothing to wait for.
+func (p *pulse) next(now time.Time) time.Duration {
+	d := time.Duration(0)
+	if k := orDefault(p.r.KeepAlive, DefaultKeepAlive); k > 0 && p.committed {
+		d = max(k-now.Sub(p.wrote), time.Millisecond)
+	} else if k > 0 {
+		d = k // a commit may come meanwhile
+	}
+	if k := orDefault(p.r.BetweenBytes, DefaultBetweenBytes); k > 0 {
+		if left := max(k-now.Sub(p.read), time.Millisecond); d == 0 || left < d {
+			d = left
+		}
+	}
+	return d
+}
+
+func (p *pulse) start() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d := p.next(p.read); d > 0 {
+		p.idle.Add(1)
+		p.timer = time.AfterFunc(d, p.fire)
+	}
+}
+
+// fire runs on the timer's goroutine; stop waits for it.
+func (p *pulse) fire() {
+	defer p.idle.Done()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped {
+		return
+	}
+	now := time.Now()
+	if k := orDefault(p.r.BetweenBytes, DefaultBetweenBytes); k > 0 && now.Sub(p.read) >= k {
+		if p.reading {
+			p.silent = true
+			p.r.Body.Close() // ends the read
+			return
+		}
+		p.read = now // the client is slow, not upstream
+	}
+	if k := orDefault(p.r.KeepAlive, DefaultKeepAlive); k > 0 && p.committed && p.reading && p.err == nil && now.Sub(p.wrote) >= k {
+		p.wrote = now
+		if p.err = p.r.Client.Write(keepAlive); p.err != nil {
+			p.r.Body.Close() // the client is gone: end the read
+			return
+		}
+	}
+	p.idle.Add(1)
+	p.timer.Reset(p.next(now))
+}
+
+// waiting notes that a read begins or ends, and tells whether upstream was given
+// up or the client is gone.
+func (p *pulse) waiting(begin bool) (silent, gone bool) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reading, p.read = begin, now
+	return p.silent, p.err != nil
+}
+
+func (p *pulse) write(out []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		p.committed = true
+		p.err = p.r.Client.Write(out)
+		p.wrote = time.Now()
+	}
+	return p.err
+}
+
+// stop ends the timer and waits for its goroutine.
+func (p *pulse) stop() {
+	p.mu.Lock()
+	p.stopped = true
+	if p.timer != nil && p.timer.Stop() {
+		p.idle.Done()
+	}
+	p.mu.Unlock()
+	p.idle.Wait()
+}

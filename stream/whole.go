@@ -1,0 +1,269 @@
+package stream
+
+import (
+	"github.com/keeptrusts/kt/internal/buf"
+	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/stream/dialect"
+	"github.com/keeptrusts/kt/stream/jsonwalk"
+)
+
+// Scanner scans whole requests and answers. It is reusable memory and belongs
+// to one goroutine at a time; the zero value is ready.
+type Scanner struct {
+	core
+	once   channel
+	groups []group
+	parts  []dialect.Piece // of groups, each group's together
+	sp     splices
+	joined []byte
+}
+
+// group is the pieces of one text, in order.
+type group struct {
+	key         dialect.ChannelKey
+	first, last int32 // of parts
+}
+
+// Result is what a scan of a whole body gave.
+type Result struct {
+	Body    []byte // what goes on: the very slice that was scanned when nothing is changed; nil when blocked
+	Blocked bool
+	Edits   int // places changed, the model among them
+	Report  Report
+	own     *buf.Buffer
+}
+
+// Close gives the body's memory back; Body is dead afterwards.
+func (r *Result) Close() {
+	buf.Put(r.own)
+	*r = Result{}
+}
+
+// ScanRequest scans every text of a request. model, when not empty, replaces
+// the value of "model". Each text part of a message is a channel, and the parts
+// of one message together are one more, so that a value cut over parts is found.
+// Findings go to x, which is begun; a terminal one among the gates' findings
+// ends the scan before it begins.
+func (s *Scanner) ScanRequest(body []byte, r *dialect.Request, x *pipeline.Exchange, failOpen bool, model string) Result {
+	s.start(x, failOpen)
+	s.sp.reset()
+	if model != "" && r.Model.Present() {
+		if string(s.text(r.Model.Of(body), r.ModelEscaped)) != model {
+			s.sp.add(r.Model.Start, r.Model.End, []byte(model))
+		}
+	}
+	if !x.Terminal() {
+		s.pieces(body, r.Pieces)
+	}
+	return s.result(body)
+}
+
+// ScanResponse scans every text of an answer that is no stream. Usage is
+// estimated when the answer brings none. A blocked answer is for the caller to
+// refuse (status 409).
+func (s *Scanner) ScanResponse(body []byte, c *dialect.Chunk, x *pipeline.Exchange, failOpen bool, promptBytes int64) Result {
+	s.start(x, failOpen)
+	s.sp.reset()
+	s.pieces(body, c.Pieces)
+	for i := range c.Logprobs {
+		lp := &c.Logprobs[i]
+		if !lp.Same && s.scans[pipeline.OutputText] || s.touched(c.Pieces, lp.Choice) {
+			s.sp.literal(lp.Value.Start, lp.Value.End, "null")
+		}
+	}
+	if s.report.Usage = c.Usage; !c.HasUsage {
+		texts := int64(0)
+		for i := range c.Pieces {
+			if p := &c.Pieces[i]; p.Key.Choice >= 0 && p.Key.Field <= dialect.ToolInput {
+				texts += int64(p.End - p.Start)
+			}
+		}
+		s.report.Usage = EstimateUsage(promptBytes, texts)
+	}
+	for _, f := range c.Finishes {
+		s.report.Finishes = append(s.report.Finishes, Finish{Choice: f.Choice, Reason: reasonOf(f.Reason.Of(body))})
+	}
+	return s.result(body)
+}
+
+// touched tells that a text of the choice gets an edit.
+func (s *Scanner) touched(pieces []dialect.Piece, choice int32) bool {
+	for i := range pieces {
+		p := &pieces[i]
+		if p.Key.Choice != choice || p.Key.Field > dialect.Reasoning {
+			continue
+		}
+		for k := range s.sp.list {
+			if at := s.sp.list[k].raw; at.Start >= p.Start && at.End <= p.End {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *Scanner) result(body []byte) Result {
+	s.once.close()
+	r := Result{Body: body, Blocked: s.x.Terminal(), Edits: len(s.sp.list), Report: s.report}
+	r.Report.Frames, r.Report.BytesIn = 1, int64(len(body))
+	switch {
+	case r.Blocked:
+		r.Body, r.Report.End = nil, EndBlocked
+		return r
+	case r.Edits > 0:
+		r.own = buf.Get(len(body) + len(s.sp.text))
+		r.own.B = s.sp.apply(r.own.B, body)
+		r.Body = r.own.B
+		r.Report.Edited = 1
+	}
+	r.Report.End, r.Report.BytesOut = EndDone, int64(len(r.Body))
+	return r
+}
+
+// pieces scans all pieces, in the order in which their channels begin.
+func (s *Scanner) pieces(body []byte, pieces []dialect.Piece) {
+	s.groups, s.parts = s.groups[:0], s.parts[:0]
+	for i := range pieces {
+		p := &pieces[i]
+		switch {
+		case !s.scans[p.Class]:
+		case p.Has(dialect.Opaque):
+			s.report.Opaque++
+		case p.Has(dialect.Whole):
+			s.one(body, p)
+		case i > 0 && grouped(pieces[:i], p.Key):
+		default:
+			s.group(body, pieces[i:], p.Key)
+		}
+	}
+}
+
+// grouped tells that an earlier piece has the same key. Parts of one text lie
+// near each other: the search goes backwards and stops at another message.
+func grouped(before []dialect.Piece, key dialect.ChannelKey) bool {
+	for i := len(before) - 1; i >= 0; i-- {
+		p := &before[i]
+		if p.Key == key && p.Flags&(dialect.Whole|dialect.Opaque) == 0 {
+			return true
+		}
+		if p.Key.Choice != key.Choice && p.Key.Choice >= 0 {
+			return false
+		}
+	}
+	return false
+}
+
+// one scans a text that is one piece.
+func (s *Scanner) one(body []byte, p *dialect.Piece) {
+	if p.Start == p.End {
+		return
+	}
+	ch := &s.once
+	raw := body[p.Start:p.End]
+	s.openChannel(ch, p.Key, pipeline.Class(p.Class))
+	s.whole(ch, s.text(raw, p.Has(dialect.Escaped)))
+	s.splice(body, ch, p, 0)
+	ch.close()
+	s.arena = s.arena[:0]
+}
+
+// group scans the parts of one text: each alone, then all as one.
+func (s *Scanner) group(body []byte, pieces []dialect.Piece, key dialect.ChannelKey) {
+	first := len(s.parts)
+	for i := range pieces {
+		p := &pieces[i]
+		if p.Key.Choice != key.Choice && p.Key.Choice >= 0 {
+			break
+		}
+		if p.Key == key && p.Flags&(dialect.Whole|dialect.Opaque) == 0 && p.Start < p.End {
+			s.parts = append(s.parts, *p)
+		}
+	}
+	parts := s.parts[first:]
+	if len(parts) < 2 {
+		for i := range parts {
+			s.one(body, &parts[i])
+		}
+		return
+	}
+	// Edits of the parts and of the joined text are united in the joined text.
+	all := &s.once
+	var edits []edit
+	at := int64(0)
+	var begins []int64
+	s.joined = s.joined[:0]
+	for i := range parts {
+		p := &parts[i]
+		begins = append(begins, at)
+		ch := channel{}
+		s.openChannel(&ch, p.Key, pipeline.Class(p.Class))
+		before := len(s.joined)
+		s.joined = jsonwalk.AppendUnescaped(s.joined, body[p.Start:p.End])
+		s.whole(&ch, s.joined[before:])
+		for _, e := range ch.edits {
+			e.start, e.end, e.first = e.start+at, e.end+at, e.first+at
+			edits = unite(edits, e)
+		}
+		at += int64(len(s.joined) - before)
+		ch.close()
+	}
+	s.openChannel(all, key, pipeline.Class(parts[0].Class))
+	s.joinedWhole(all, begins)
+	for _, e := range all.edits {
+		edits = unite(edits, e)
+	}
+	all.edits = append(all.edits[:0], edits...)
+	for i := range parts {
+		s.splice(body, all, &parts[i], begins[i])
+	}
+	all.close()
+	s.arena = s.arena[:0]
+}
+
+// joinedWhole scans the joined text; only what lies over a border between parts is new.
+func (s *Scanner) joinedWhole(ch *channel, begins []int64) {
+	if ch.args != nil {
+		s.whole(ch, s.joined)
+		return
+	}
+	s.report.Scanned[ch.class] += int64(len(s.joined))
+	s.found.Reset()
+	pipeline.Feed(ch.text.s, s.joined, 0, true, 0, s.failOpen, &s.found)
+	for i := range s.found.List {
+		f := s.found.List[i]
+		over := f.Entity == pipeline.OverEntity || f.Entity == pipeline.ErrorEntity
+		for _, b := range begins[1:] {
+			over = over || f.Start < b && f.End > b
+		}
+		if !over {
+			continue
+		}
+		s.record(ch, &f)
+		if f.Action == pipeline.Redact {
+			s.addEdit(ch, f.Start, f.End, f.Policy, s.found.Replacement(i))
+		}
+	}
+}
+
+// splice turns the channel's edits into edits of one piece, whose text begins at the offset.
+func (s *Scanner) splice(body []byte, ch *channel, p *dialect.Piece, at int64) {
+	if len(ch.edits) == 0 {
+		return
+	}
+	raw := body[p.Start:p.End]
+	s.tmp = jsonwalk.AppendUnescaped(s.tmp[:0], raw)
+	end := at + int64(len(s.tmp))
+	q := piece{start: at, end: end, raw: dialect.Span{Start: p.Start, End: p.End}}
+	cut := ch.cut
+	ch.cut = noCut
+	s.edited(&s.sp, ch, &q, body)
+	ch.cut = cut
+}
+
+func (s *Scanner) text(raw []byte, escaped bool) []byte {
+	if !escaped {
+		return raw
+	}
+	s.joined = jsonwalk.AppendUnescaped(s.joined[:0], raw)
+	return s.joined
+}

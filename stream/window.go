@@ -1,0 +1,932 @@
+// Package stream moves an answer from upstream to the client through the
+// policies: events in, text of each channel scanned, events out. It also scans
+// whole requests and answers (ScanRequest, ScanResponse) on the same path.
+//
+// Cost per chunk of a stream that nothing is found in: one strict parse, one
+// Feed for each piece of text, one copy of the payload (two when the event has
+// to wait). No allocation once buffers have grown, no lock, no clock, no
+// logging, no map, no goroutine; Relay adds one lock and one read of the clock
+// for each upstream read.
+package stream
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/keeptrusts/kt/internal/buf"
+	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/stream/dialect"
+	"github.com/keeptrusts/kt/stream/jsonwalk"
+	"github.com/keeptrusts/kt/stream/sse"
+)
+
+const (
+	// DefaultMaxHeld is how many bytes of events may wait for a decision, the
+	// oldest of them not counted (its size is bounded by the event limit). More is
+	// a block with reason window_overflow.
+	DefaultMaxHeld = 64 << 10
+	// frameCost is what a held frame counts besides its payload, in bytes.
+	frameCost = 64
+	// maxChannels bounds the channels of one stream that go on over frames; the
+	// rest of an answer that opens more is a block with reason window_overflow.
+	maxChannels = 1024
+	// maxClean is for how many texts that repeat (id, model) it is remembered that nothing was found.
+	maxClean = 32
+)
+
+// Options of a Window.
+type Options struct {
+	Dialect  dialect.Dialect    // of the upstream's events and the client's: they are the same here
+	Exchange *pipeline.Exchange // begun; the window records its findings there
+	FailOpen bool               // a policy that fails lets text pass (--fail-mode allow)
+
+	RequestID   string // of the events that the window itself writes
+	PromptBytes int64  // size of the request's text, for the estimate of its tokens
+	MaxHeld     int    // bytes; 0 means DefaultMaxHeld
+	MaxEvent    int    // bytes; 0 means sse.DefaultMaxEvent
+}
+
+// End says how a stream ended.
+type End uint8
+
+// The ends.
+const (
+	EndNone          End = iota // it goes on
+	EndDone                     // by the API's end marker, or all choices finished and upstream closed
+	EndBlocked                  // by a terminal finding
+	EndUpstreamError            // upstream sent an error, or reading from it failed
+	EndCut                      // upstream closed before the end
+	EndBadEvent                 // an event that is not valid for the API, or too large
+	EndClientGone               // the client went away
+	EndTimeout                  // upstream was silent for too long
+)
+
+var endNames = [...]string{"none", "done", "blocked", "upstream_error", "cut", "bad_event", "client_gone", "timeout"}
+
+func (e End) String() string { return endNames[e] }
+
+// Report is what a stream was, for records and metrics. It holds no text.
+type Report struct {
+	End       End
+	Committed bool  // bytes for the client came into being
+	Frames    int   // events read that carry a payload
+	Edited    int   // of them, those that left with other bytes than they came with
+	Dropped   int   // of them, those that did not leave
+	BytesIn   int64 // read from upstream
+	BytesOut  int64 // written for the client
+	HeldMax   int   // the most bytes of payload that waited at once
+	HeldMaxN  int   // the most frames that waited at once
+	Delay     int64 // sum over all frames: frames that came before this one could leave
+	Channels  [pipeline.NumClasses]int
+	Scanned   [pipeline.NumClasses]int64 // bytes of text
+	Opaque    int                        // payloads that are no text: recorded, not scanned
+	Findings  int
+	Usage     dialect.Usage
+	Finishes  []Finish
+}
+
+// Finish is how a choice ended, as upstream said.
+type Finish struct {
+	Choice int32
+	Reason string // one of the API's own words, else "other"
+}
+
+var reasons = [...]string{"stop", "length", "tool_calls", "content_filter", "function_call"}
+
+func reasonOf(raw []byte) string {
+	for _, r := range reasons {
+		if string(raw) == r {
+			return r
+		}
+	}
+	return "other"
+}
+
+// Errors of a stream that ended early. They hold no text of the stream.
+var (
+	ErrUpstream = errors.New("upstream sent an error")
+	ErrCut      = errors.New("upstream closed the stream before its end")
+	errHalf     = errors.New("half of a surrogate pair")
+)
+
+// frame is one event in the window.
+type frame struct {
+	data     dialect.Span // in held, counted from heldBase
+	name     dialect.Span
+	number   int64
+	text     bool // has text of a choice
+	keep     bool // carries something that an ended choice still needs (usage)
+	pieces   []piece
+	fins     []dialect.Finish
+	logprobs []logprob
+	raws     []rawEdit
+}
+
+type logprob struct {
+	choice int32
+	value  dialect.Span
+	null   bool // a copy of text that was not scanned
+}
+
+// rawEdit is an edit of a text that is complete in its frame; repl is in the arena.
+type rawEdit struct{ raw, repl dialect.Span }
+
+func (f *frame) reset() {
+	*f = frame{pieces: f.pieces[:0], fins: f.fins[:0], logprobs: f.logprobs[:0], raws: f.raws[:0]}
+}
+
+type cleanText struct {
+	key   dialect.ChannelKey
+	clean bool
+}
+
+// Window is a FIFO of frames between upstream and client: a frame leaves, byte
+// for byte, when every byte of its channels is clear. It does no I/O, has no
+// clock and starts no goroutine: bytes go in by Write and End, and come out of
+// Out. It belongs to one goroutine at a time. The zero value is ready for Reset.
+//
+// Memory: one event (MaxEvent) and MaxHeld bytes at the most, typically under 4 KiB.
+type Window struct {
+	core
+	o       Options
+	framer  sse.Framer
+	scratch dialect.Scratch
+	st      dialect.Stream // as read
+	sent    dialect.Stream // what the content-filter ends speak of
+	chunk   dialect.Chunk
+
+	channels []channel
+	once     channel // of texts that are complete in their frame
+	marked   []dialect.ChannelKey
+	clean    []cleanText
+	opened   int // channels that are open
+
+	cur    frame
+	ring   []frame // of a size that is a power of two
+	first  int     // position of the oldest in ring
+	n      int     // frames that wait
+	held   *buf.Buffer
+	heldAt int // bytes of held that are gone
+	base   int64
+
+	out   *buf.Buffer
+	sp    splices
+	frame int64 // frames read
+
+	gate     bool // a frame with text or an end came: the head may leave
+	dropFrom int64
+	done     bool
+	err      error
+	texts    int64 // bytes of text, for the estimate of tokens
+	readOn   int
+}
+
+// Reset makes w ready for a stream.
+func (w *Window) Reset(o Options) {
+	w.Close()
+	w.o = o
+	if w.o.MaxHeld <= 0 {
+		w.o.MaxHeld = DefaultMaxHeld
+	}
+	w.framer.Max = o.MaxEvent
+	w.st.Reset()
+	w.sent.Reset()
+	w.start(o.Exchange, o.FailOpen)
+	w.clean, w.opened = w.clean[:0], 0
+	w.frame, w.gate, w.dropFrom, w.done, w.err, w.texts, w.readOn = 0, false, noCut, false, nil, 0, 0
+}
+
+// Close gives sessions and buffers back. What Out gave is dead afterwards.
+func (w *Window) Close() {
+	w.framer.Close()
+	for i := range w.channels {
+		w.channels[i].close()
+	}
+	w.channels = w.channels[:0]
+	w.once.close()
+	buf.Put(w.out)
+	buf.Put(w.held)
+	w.out, w.held, w.heldAt, w.first, w.n = nil, nil, 0, 0, 0
+}
+
+// Out is what the client must get now; nil when there is nothing. It stays
+// valid until Sent.
+func (w *Window) Out() []byte {
+	if w.out == nil || len(w.out.B) == 0 {
+		return nil
+	}
+	return w.out.B
+}
+
+// Sent says that Out was written and flushed: its memory may be used again.
+func (w *Window) Sent() {
+	buf.Put(w.out)
+	w.out = nil
+}
+
+// Done tells that nothing more comes out, whatever is written.
+func (w *Window) Done() bool { return w.done }
+
+// Committed tells that bytes for the client came into being: no fallback after it.
+func (w *Window) Committed() bool { return w.report.Committed }
+
+// Report is what is known of the stream so far.
+func (w *Window) Report() *Report { return &w.report }
+
+// Write takes bytes from upstream, a whole read at a time: all that leaves
+// because of them is in Out together. An error means that the stream is over;
+// once committed, Out then holds the event that tells the client.
+// Allocates: never, once buffers have grown. p: valid during the call only.
+func (w *Window) Write(p []byte) error {
+	if w.done {
+		return w.err
+	}
+	w.report.BytesIn += int64(len(p))
+	for len(p) > 0 && !w.done {
+		ev, n, ok, err := w.framer.Next(p)
+		p = p[n:]
+		if err != nil {
+			w.fail(EndBadEvent, "", err)
+			break
+		}
+		if ok {
+			w.event(ev)
+		}
+	}
+	return w.err
+}
+
+// Finish says that upstream closed the stream (err is nil or io.EOF's meaning)
+// or that reading failed. What is left is decided as at an end of text.
+func (w *Window) Finish(end End, err error) error {
+	switch {
+	case w.done:
+	case end == EndNone && w.st.AllFinished():
+		w.finish()
+	case end == EndNone:
+		w.fail(EndCut, "", ErrCut)
+	default:
+		w.fail(end, "", err)
+	}
+	return w.err
+}
+
+// event takes one event through.
+func (w *Window) event(ev sse.Event) {
+	err := w.o.Dialect.ParseEvent(&w.scratch, &w.st, ev.Name, ev.Data, &w.chunk)
+	if err != nil {
+		w.fail(EndBadEvent, "", fmt.Errorf("read event %d: %w", w.frame+1, err))
+		return
+	}
+	c := &w.chunk
+	if c.HasUsage {
+		w.report.Usage = c.Usage
+	}
+	switch {
+	case c.Terminal:
+		w.finish()
+		return
+	case c.HasError:
+		w.fail(EndUpstreamError, "", ErrUpstream)
+		return
+	}
+	w.frame++
+	w.report.Frames++
+	if w.x.Terminal() {
+		w.more(ev.Data)
+		return
+	}
+	f := &w.cur
+	f.reset()
+	f.number, f.text, f.keep = w.frame, c.HasText, c.HasUsage
+	w.switches()
+	for i := range c.Pieces {
+		if !w.piece(f, &c.Pieces[i], ev.Data) {
+			w.fail(EndBadEvent, "", fmt.Errorf("read event %d: %w", w.frame, errHalf))
+			return
+		}
+	}
+	for _, fin := range c.Finishes {
+		f.fins = append(f.fins, fin)
+		w.report.Finishes = append(w.report.Finishes, Finish{Choice: fin.Choice, Reason: reasonOf(fin.Reason.Of(ev.Data))})
+		for k := range w.channels {
+			if ch := &w.channels[k]; ch.key.Choice == fin.Choice && !w.endChannel(ch, true) {
+				w.fail(EndBadEvent, "", fmt.Errorf("read event %d: %w", w.frame, errHalf))
+				return
+			}
+		}
+	}
+	for _, lp := range c.Logprobs {
+		f.logprobs = append(f.logprobs, logprob{choice: lp.Choice, value: lp.Value, null: !lp.Same && w.scans[pipeline.OutputText]})
+	}
+	w.gate = w.gate || c.HasText || len(c.Finishes) > 0
+	if w.n > 0 && !w.x.Terminal() {
+		w.release()
+	}
+	if w.n == 0 && w.gate && !w.x.Terminal() && w.clearFrame(f) {
+		w.render(f, ev.Name, ev.Data)
+		w.forget()
+		return
+	}
+	w.push(f, ev.Name, ev.Data)
+	w.forget()
+	if w.x.Terminal() {
+		w.decide()
+		return
+	}
+	if w.heldBytes() > w.o.MaxHeld {
+		w.overflow()
+	}
+}
+
+// switches ends the channels of a choice that other channels' text follows.
+// Channels of one frame run side by side.
+func (w *Window) switches() {
+	w.marked = w.marked[:0]
+	if w.opened == 0 {
+		return
+	}
+	for i := range w.chunk.Pieces {
+		p := &w.chunk.Pieces[i]
+		if p.Start < p.End && p.Key.Choice >= 0 && (p.Flags&dialect.Whole == 0 || p.Key.Field == dialect.ToolName) {
+			w.marked = append(w.marked, p.Key)
+		}
+	}
+	for i := range w.channels {
+		ch := &w.channels[i]
+		if !ch.open {
+			continue
+		}
+		other, own := false, false
+		for _, m := range w.marked {
+			if m.Choice != ch.key.Choice {
+				continue
+			}
+			if m == ch.key || m.Field == dialect.ToolName && m.Index == ch.key.Index && (ch.key.Field == dialect.ToolArgs || ch.key.Field == dialect.ToolInput) {
+				own = true
+			} else {
+				other = true
+			}
+		}
+		if other && !own {
+			w.endChannel(ch, false)
+		}
+	}
+}
+
+// endChannel feeds the end. It gives false when half of a character is left over at the real end.
+func (w *Window) endChannel(ch *channel, final bool) bool {
+	if ch.open {
+		w.opened--
+		w.end(ch, final)
+	}
+	return !final || !ch.hasHigh
+}
+
+// piece scans one piece of the current chunk. It gives false for half a character.
+func (w *Window) piece(f *frame, p *dialect.Piece, data []byte) bool {
+	raw := data[p.Start:p.End]
+	if p.Key.Choice >= 0 && p.Flags&dialect.Whole == 0 {
+		w.texts += int64(len(raw))
+	}
+	class := pipeline.Class(p.Class)
+	if !w.scans[class] {
+		return true
+	}
+	if p.Has(dialect.Opaque) {
+		w.report.Opaque++
+		return true
+	}
+	if p.Has(dialect.Whole) {
+		w.complete(f, p, raw)
+		return true
+	}
+	i := w.channel(p.Key, class)
+	if i < 0 {
+		return true
+	}
+	ch := &w.channels[i]
+	at := ch.fed()
+	q := piece{ch: int32(i), start: at, raw: dialect.Span{Start: p.Start, End: p.End}}
+	text := raw
+	if len(raw) > 0 && (ch.hasHigh || p.Flags&(dialect.LeadingLow|dialect.TrailingHigh) != 0) {
+		if ch.hasHigh != p.Has(dialect.LeadingLow) {
+			return false
+		}
+		if ch.hasHigh {
+			r, ok := jsonwalk.JoinSurrogates(ch.high[:], raw[:6])
+			if !ok {
+				return false
+			}
+			q.lead, ch.hasHigh, text = r, false, raw[6:]
+		}
+		if p.Has(dialect.TrailingHigh) {
+			q.trail, ch.hasHigh = true, true
+			copy(ch.high[:], raw[len(raw)-6:])
+			text = text[:len(text)-6]
+		}
+		var lead [4]byte
+		w.feedPart(ch, lead[:encode(lead[:], q.lead)])
+		text = w.decoded(text, true)
+	} else {
+		text = w.decoded(raw, p.Has(dialect.Escaped))
+	}
+	w.feedPart(ch, text)
+	ch.seen = w.frame
+	q.end = ch.fed()
+	f.pieces = append(f.pieces, q)
+	return true
+}
+
+// fed is the offset up to which the channel's text came.
+func (ch *channel) fed() int64 { return ch.text.end() }
+
+func (w *Window) feedPart(ch *channel, text []byte) {
+	if len(text) == 0 {
+		return
+	}
+	if !ch.open {
+		w.opened++
+	}
+	w.feed(ch, text)
+}
+
+func (w *Window) decoded(raw []byte, escaped bool) []byte {
+	if !escaped {
+		return raw
+	}
+	w.scratch.Text = jsonwalk.AppendUnescaped(w.scratch.Text[:0], raw)
+	return w.scratch.Text
+}
+
+// channel finds or opens the channel of a key; -1 when there are too many.
+func (w *Window) channel(key dialect.ChannelKey, class pipeline.Class) int {
+	for i := range w.channels {
+		if w.channels[i].key == key {
+			return i
+		}
+	}
+	n := len(w.channels)
+	if n >= maxChannels {
+		w.x.Record(-1, class, &pipeline.Finding{Rule: pipeline.NoRule, Entity: pipeline.HoldEntity, Policy: noPolicy, Action: pipeline.Block})
+		w.dropFrom = min(w.dropFrom, w.frame)
+		return -1
+	}
+	if n < cap(w.channels) {
+		w.channels = w.channels[:n+1]
+	} else {
+		w.channels = append(w.channels, channel{})
+	}
+	w.openChannel(&w.channels[n], key, class)
+	return n
+}
+
+// noPolicy is the chain position of findings that no policy made.
+const noPolicy = 255
+
+// complete scans a text that begins and ends in this frame.
+func (w *Window) complete(f *frame, p *dialect.Piece, raw []byte) {
+	known := -1
+	for i := range w.clean {
+		if w.clean[i].key == p.Key {
+			known = i
+		}
+	}
+	if known >= 0 && w.clean[known].clean && p.Has(dialect.Repeat) {
+		return
+	}
+	clean := true
+	if len(raw) > 0 {
+		ch := &w.once
+		before := w.report.Findings
+		w.openChannel(ch, p.Key, pipeline.Class(p.Class))
+		w.whole(ch, w.decoded(raw, p.Has(dialect.Escaped)))
+		clean = before == w.report.Findings
+		if ch.cut != noCut {
+			// Nothing of a frame with such a text can go out.
+			w.dropFrom = min(w.dropFrom, w.frame)
+		} else {
+			w.rawEdits(f, ch, p, raw)
+		}
+		ch.close()
+	}
+	if known >= 0 {
+		w.clean[known].clean = clean
+	} else if len(w.clean) < maxClean {
+		w.clean = append(w.clean, cleanText{p.Key, clean})
+	}
+}
+
+// rawEdits turns the edits of a complete text into edits of its frame.
+func (w *Window) rawEdits(f *frame, ch *channel, p *dialect.Piece, raw []byte) {
+	for i := range ch.edits {
+		e := &ch.edits[i]
+		a, b := jsonwalk.RawSpan(raw, int(e.start), int(e.end))
+		f.raws = append(f.raws, rawEdit{raw: dialect.Span{Start: p.Start + int32(a), End: p.Start + int32(b)}, repl: e.repl})
+	}
+}
+
+func (w *Window) clearFrame(f *frame) bool {
+	for i := range f.pieces {
+		if p := &f.pieces[i]; p.end > w.channels[p.ch].clear {
+			return false
+		}
+	}
+	return true
+}
+
+// push puts the frame into the window and copies its payload.
+func (w *Window) push(f *frame, name, data []byte) {
+	if w.n == len(w.ring) {
+		ring := make([]frame, max(4, 2*len(w.ring)))
+		for i := range w.n {
+			ring[i] = w.ring[(w.first+i)&(len(w.ring)-1)]
+		}
+		w.ring, w.first = ring, 0
+	}
+	if w.held == nil {
+		w.held, w.heldAt = buf.Get(len(data)+len(name)), 0
+	} else if w.heldAt > 0 && len(w.held.B)+len(data)+len(name) > cap(w.held.B) {
+		k := copy(w.held.B, w.held.B[w.heldAt:])
+		w.held.B = w.held.B[:k]
+		for i := range w.n {
+			g := w.at(i)
+			g.data.Start, g.data.End = g.data.Start-int32(w.heldAt), g.data.End-int32(w.heldAt)
+			g.name.Start, g.name.End = g.name.Start-int32(w.heldAt), g.name.End-int32(w.heldAt)
+		}
+		w.heldAt = 0
+	}
+	buf.Grow(w.held, len(data)+len(name))
+	at := int32(len(w.held.B))
+	w.held.B = append(w.held.B, name...)
+	mid := int32(len(w.held.B))
+	w.held.B = append(w.held.B, data...)
+	f.name, f.data = dialect.Span{Start: at, End: mid}, dialect.Span{Start: mid, End: int32(len(w.held.B))}
+	slot := &w.ring[(w.first+w.n)&(len(w.ring)-1)]
+	*slot, *f = *f, *slot // each keeps the other's memory
+	w.n++
+	w.report.HeldMax = max(w.report.HeldMax, len(w.held.B)-w.heldAt)
+	w.report.HeldMaxN = max(w.report.HeldMaxN, w.n)
+}
+
+func (w *Window) at(i int) *frame { return &w.ring[(w.first+i)&(len(w.ring)-1)] }
+
+// heldBytes is what waits behind the oldest frame.
+func (w *Window) heldBytes() int {
+	if w.n < 2 {
+		return 0
+	}
+	return len(w.held.B) - int(w.at(0).data.End) + frameCost*(w.n-1)
+}
+
+// release lets the frames go that are clear, in order.
+func (w *Window) release() {
+	if !w.gate || w.x.Terminal() {
+		return
+	}
+	for w.n > 0 {
+		f := w.at(0)
+		if !w.clearFrame(f) {
+			break
+		}
+		w.render(f, f.name.Of(w.held.B), f.data.Of(w.held.B))
+		w.pop()
+	}
+}
+
+func (w *Window) pop() {
+	w.heldAt = int(w.at(0).data.End)
+	w.first, w.n = (w.first+1)&(len(w.ring)-1), w.n-1
+	if w.n == 0 {
+		buf.Put(w.held)
+		w.held, w.heldAt = nil, 0
+	}
+}
+
+// forget drops edits whose text has left, and the arena when none is left.
+func (w *Window) forget() {
+	if len(w.arena) == 0 {
+		return
+	}
+	live := false
+	for i := range w.channels {
+		ch := &w.channels[i]
+		if len(ch.edits) == 0 {
+			continue
+		}
+		at := ch.fed()
+		for k := range w.n {
+			g := w.at(k)
+			for q := range g.pieces {
+				if g.pieces[q].ch == int32(i) {
+					at = min(at, g.pieces[q].start)
+				}
+			}
+		}
+		ch.forget(min(at, ch.clear))
+		live = live || len(ch.edits) > 0
+	}
+	for k := range w.n {
+		live = live || len(w.at(k).raws) > 0
+	}
+	if !live {
+		w.arena = w.arena[:0]
+	}
+}
+
+// render writes one frame to out, as it came when nothing is to be changed.
+func (w *Window) render(f *frame, name, data []byte) {
+	left := w.changes(f, data)
+	if w.x.Terminal() && w.drop(f, left) {
+		w.report.Dropped++
+		for i := range f.fins {
+			_ = w.sent.See(f.fins[i].Choice) // seen before: within the limit
+		}
+		return
+	}
+	w.report.Delay += w.frame - f.number
+	before := w.room(len(name) + len(data) + len(w.sp.text) + 32)
+	if len(w.sp.list) == 0 {
+		w.out.B = sse.AppendEvent(w.out.B, name, data)
+	} else {
+		w.report.Edited++
+		b := buf.Get(len(data) + len(w.sp.text))
+		b.B = w.sp.apply(b.B, data)
+		w.out.B = sse.AppendEvent(w.out.B, name, b.B)
+		buf.Put(b)
+	}
+	w.wrote(before)
+}
+
+// changes gathers the edits of a frame and tells whether any of its text is left.
+func (w *Window) changes(f *frame, data []byte) (left bool) {
+	w.sp.reset()
+	terminal := w.x.Terminal()
+	for i := range f.raws {
+		e := &f.raws[i]
+		w.sp.add(e.raw.Start, e.raw.End, e.repl.Of(w.arena))
+	}
+	for i := range f.pieces {
+		p := &f.pieces[i]
+		ch := &w.channels[p.ch]
+		if len(ch.edits) == 0 && ch.cut == noCut && p.lead == 0 && !p.trail {
+			left = left || p.start < p.end
+			continue
+		}
+		l, changed := w.edited(&w.sp, ch, p, data)
+		left = left || l
+		if !changed {
+			continue
+		}
+		for k := range f.logprobs {
+			if f.logprobs[k].choice == ch.key.Choice {
+				f.logprobs[k].null = true
+			}
+		}
+	}
+	for i := range f.logprobs {
+		if lp := &f.logprobs[i]; lp.null {
+			w.sp.literal(lp.value.Start, lp.value.End, "null")
+		}
+	}
+	for i := range f.fins {
+		if fin := &f.fins[i]; terminal && w.isCut(fin.Choice) {
+			_ = w.sent.See(fin.Choice) // seen before: within the limit
+			w.sp.literal(fin.Reason.Start-1, fin.Reason.End+1, "null")
+		}
+	}
+	return left
+}
+
+// isCut tells that text of the choice does not go out to its end.
+func (w *Window) isCut(choice int32) bool {
+	for i := range w.channels {
+		if ch := &w.channels[i]; ch.key.Choice == choice && ch.cut != noCut {
+			return true
+		}
+	}
+	return false
+}
+
+// drop tells that nothing is left of a frame of a blocked stream.
+func (w *Window) drop(f *frame, left bool) bool {
+	if f.number >= w.dropFrom {
+		return true
+	}
+	if left || f.keep {
+		return false
+	}
+	gone := false // text of it stands behind a cut
+	for i := range f.pieces {
+		p := &f.pieces[i]
+		gone = gone || p.end > w.channels[p.ch].cut
+	}
+	for i := range f.fins {
+		if !w.isCut(f.fins[i].Choice) {
+			return false
+		}
+		gone = true
+	}
+	return gone
+}
+
+// room makes room in out and gives its length.
+func (w *Window) room(n int) int {
+	if w.out == nil {
+		w.out = buf.Get(n)
+	} else {
+		buf.Grow(w.out, n)
+	}
+	return len(w.out.B)
+}
+
+func (w *Window) wrote(before int) {
+	w.report.Committed = true
+	w.report.BytesOut += int64(len(w.out.B) - before)
+}
+
+// overflow blocks a stream that holds more than it may.
+func (w *Window) overflow() {
+	var at *channel
+	for i := range w.channels {
+		ch := &w.channels[i]
+		if ch.clear < ch.fed() {
+			ch.cut = min(ch.cut, ch.clear)
+			if at == nil {
+				at = ch
+			}
+		}
+	}
+	f := pipeline.Finding{Rule: pipeline.NoRule, Entity: pipeline.HoldEntity, Policy: noPolicy, Action: pipeline.Block}
+	number, class := int32(-1), pipeline.OutputText
+	if at != nil {
+		f.Start, f.End, number, class = at.clear, at.fed(), at.number, at.class
+	}
+	w.report.Findings++
+	w.x.Record(number, class, &f)
+	w.block()
+}
+
+// decide goes on after a terminal finding: the stream is blocked as soon as all
+// that stands before the finding is decided.
+func (w *Window) decide() {
+	if ch := w.decider(); ch == nil || !ch.open || ch.clear >= ch.cut {
+		w.block()
+	}
+}
+
+// decider is the channel with the terminal finding; nil when it is none that goes on.
+func (w *Window) decider() *channel {
+	for i := range w.channels {
+		if ch := &w.channels[i]; ch.number == w.decided {
+			return ch
+		}
+	}
+	return nil
+}
+
+// more reads on after a terminal finding, for the edits that may stand before it.
+func (w *Window) more(data []byte) {
+	ch := w.decider()
+	w.readOn += len(data)
+	for i := range w.chunk.Pieces {
+		p := &w.chunk.Pieces[i]
+		if p.Key == ch.key && p.Flags&dialect.Whole == 0 && p.Flags&(dialect.LeadingLow|dialect.TrailingHigh) == 0 {
+			w.feedPart(ch, w.decoded(data[p.Start:p.End], p.Has(dialect.Escaped)))
+		}
+	}
+	over := w.readOn > w.o.MaxHeld
+	for _, fin := range w.chunk.Finishes {
+		over = over || fin.Choice == ch.key.Choice
+	}
+	if over {
+		w.endChannel(ch, true)
+	}
+	w.decide()
+}
+
+// settleAll feeds the end to every channel that is open.
+func (w *Window) settleAll() {
+	for i := range w.channels {
+		w.endChannel(&w.channels[i], true)
+	}
+}
+
+// flush lets all frames go.
+func (w *Window) flush() {
+	for w.n > 0 {
+		f := w.at(0)
+		w.render(f, f.name.Of(w.held.B), f.data.Of(w.held.B))
+		w.pop()
+	}
+}
+
+// block ends the stream with the dialect's content-filter end.
+func (w *Window) block() {
+	w.settleAll()
+	w.flush()
+	w.sent.ID = append(w.sent.ID[:0], w.st.ID...)
+	w.sent.Model = append(w.sent.Model[:0], w.st.Model...)
+	w.sent.Created = append(w.sent.Created[:0], w.st.Created...)
+	for _, choice := range w.st.Open(nil) {
+		_ = w.sent.See(choice) // seen before: within the limit
+	}
+	d := w.x.Decide()
+	e := BlockError(&d, true, w.o.RequestID)
+	before := w.room(512)
+	if w.sent.Choices() == 0 && w.st.Choices() > 0 {
+		// Every choice had ended before the finding, in texts outside of them.
+		w.out.B = w.o.Dialect.AppendFilterEnd(w.out.B, &dialect.Stream{ID: w.sent.ID, Model: w.sent.Model, Created: w.sent.Created}, &e)
+	} else {
+		w.out.B = w.o.Dialect.AppendFilterEnd(w.out.B, &w.sent, &e)
+	}
+	w.wrote(before)
+	w.over(EndBlocked, nil)
+}
+
+// finish ends the stream in the normal way.
+func (w *Window) finish() {
+	w.settleAll()
+	half := false
+	for i := range w.channels {
+		half = half || w.channels[i].hasHigh
+	}
+	switch {
+	case half:
+		w.fail(EndBadEvent, "", fmt.Errorf("read event %d: %w", w.frame, errHalf))
+		return
+	case w.x.Terminal():
+		w.block()
+		return
+	}
+	w.gate = true
+	w.release()
+	before := w.room(16)
+	w.out.B = w.o.Dialect.AppendDone(w.out.B)
+	w.wrote(before)
+	w.over(EndDone, nil)
+}
+
+// fail ends the stream early. What came is scanned to its end first. Before
+// the commit point nothing goes out: the caller may try elsewhere.
+func (w *Window) fail(end End, message string, err error) {
+	w.settleAll()
+	if w.x.Terminal() {
+		w.block()
+		return
+	}
+	w.release()
+	if w.report.Committed {
+		e := dialect.Error{Type: "upstream_error", Code: end.String(), Message: failText[end], RequestID: w.o.RequestID}
+		before := w.room(256)
+		w.out.B = w.o.Dialect.AppendErrorEvent(w.out.B, &e)
+		w.wrote(before)
+	}
+	w.over(end, err)
+}
+
+var failText = [...]string{
+	EndUpstreamError: "The model provider reported an error in the middle of the answer.",
+	EndCut:           "The model provider closed the connection before the end of the answer.",
+	EndBadEvent:      "The model provider sent an event that could not be read.",
+	EndTimeout:       "The model provider was silent for too long.",
+	EndClientGone:    "",
+}
+
+func (w *Window) over(end End, err error) {
+	w.done, w.err, w.report.End = true, err, end
+	u := &w.report.Usage
+	if u.Total == 0 && u.Prompt == 0 && u.Completion == 0 {
+		*u = EstimateUsage(w.o.PromptBytes, w.texts)
+	}
+}
+
+// EstimateUsage counts tokens where an answer brings no figures: four bytes of
+// text for one token, the usual ratio of English text.
+func EstimateUsage(promptBytes, completionBytes int64) dialect.Usage {
+	u := dialect.Usage{Prompt: (promptBytes + 3) / 4, Completion: (completionBytes + 3) / 4, Estimated: true}
+	u.Total = u.Prompt + u.Completion
+	return u
+}
+
+// BlockError is what the client is told about a decision to block or to escalate.
+func BlockError(d *pipeline.Decision, output bool, requestID string) dialect.Error {
+	e := dialect.Error{Type: "policy_violation", Policy: d.Kind, Code: "input_blocked", ReasonCode: d.Reason, RequestID: requestID, Message: d.Message}
+	switch {
+	case d.Verdict == pipeline.VerdictEscalate:
+		e.Code = "escalation_required"
+	case output:
+		e.Code = "output_blocked"
+	}
+	if e.Message == "" {
+		switch e.Code {
+		case "escalation_required":
+			e.Message = "A policy asks for a review before this goes on."
+		case "output_blocked":
+			e.Message = "The answer was blocked by a policy."
+		default:
+			e.Message = "The request was blocked by a policy."
+		}
+	}
+	return e
+}
