@@ -1,0 +1,134 @@
+// Package cmd holds the commands of kt. It is the only place that joins
+// configuration, policy chain and gateway. Users who compile their own packs
+// call Main from a main.go of their own.
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keeptrusts/kt/pipeline"
+)
+
+// Exit statuses (docs/cli.md).
+const (
+	ExitOK          = 0
+	ExitFound       = 1   // the thing that was checked has faults
+	ExitUsage       = 2   // the command could not run: usage, unreadable or invalid configuration
+	ExitStart       = 3   // the gateway could not start
+	ExitCut         = 4   // shut down, and streams were cut
+	ExitInterrupted = 130 // ended by a signal before it was done
+)
+
+// Pack opens a compiled pack; generated packages export one as Chain.
+type Pack func() (pipeline.Chain, error)
+
+// Env is everything that a command takes from the outside, so that a test can
+// run kt in its own process.
+type Env struct {
+	Args    []string // without the program's name
+	Environ []string // KEY=value
+	Dir     string   // working folder; empty is the process's own
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Now     func() time.Time
+}
+
+// OSEnv is the process's own environment.
+func OSEnv() *Env {
+	return &Env{Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now}
+}
+
+// Getenv gives a variable's value, empty when it is not set.
+func (e *Env) Getenv(name string) string {
+	for i := len(e.Environ) - 1; i >= 0; i-- {
+		if k, v, ok := strings.Cut(e.Environ[i], "="); ok && k == name {
+			return v
+		}
+	}
+	return ""
+}
+
+// Main runs kt with the given compiled packs and ends the process.
+func Main(packs ...Pack) {
+	os.Exit(Run(context.Background(), OSEnv(), packs...))
+}
+
+// exit is an error with an exit status. A nil err says that everything was printed already.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e *exit) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exit) Unwrap() error { return e.err }
+
+func fail(code int, err error) error { return &exit{code, err} }
+
+// app is one run of kt.
+type app struct {
+	env   *Env
+	packs []Pack
+}
+
+// Run runs one command line and gives its exit status.
+func Run(ctx context.Context, env *Env, packs ...Pack) int {
+	a := &app{env: env, packs: packs}
+	root := a.root()
+	root.SetArgs(env.Args)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	var e *exit
+	if !errors.As(err, &e) { // cobra's own: unknown command, flag or argument
+		fmt.Fprintf(env.Stderr, "kt: %v\n", err)
+		return ExitUsage
+	}
+	if e.err != nil {
+		fmt.Fprintf(env.Stderr, "kt: %v\n", e.err)
+	}
+	return e.code
+}
+
+func (a *app) root() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "kt",
+		Short: "LLM policy gateway",
+		Long: "kt puts a reviewed policy-config.yaml in front of your model providers: every request and every\n" +
+			"streamed answer passes its policy chain; clients change only their base URL.",
+		Example: "  kt init\n  kt policy lint\n  kt policy test --json\n  kt gateway run --listen 127.0.0.1:41002 --policy-config policy-config.yaml",
+		Version: version(), SilenceErrors: true, SilenceUsage: true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	c.SetVersionTemplate("kt {{.Version}}\n")
+	c.AddCommand(a.initCmd(), a.versionCmd(), a.policyCmd(), a.mockCmd(), a.demoCmd())
+	return c
+}
+
+// usageArgs makes a wrong number of arguments say what is expected.
+func usageArgs(n int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == n {
+			return nil
+		}
+		return fail(ExitUsage, fmt.Errorf("%s takes %s; got %d arguments (see %s --help)", c.CommandPath(), what, len(args), c.CommandPath()))
+	}
+}

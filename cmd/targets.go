@@ -1,0 +1,194 @@
+package cmd
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"path/filepath"
+
+	"github.com/keeptrusts/kt/internal/config"
+	"github.com/keeptrusts/kt/internal/diag"
+	"github.com/keeptrusts/kt/upstream"
+	"github.com/keeptrusts/kt/upstream/provider/all"
+)
+
+// providerIDs are the names that targets may use, aliases included.
+func providerIDs() []string {
+	var out []string
+	for _, r := range all.Rows() {
+		out = append(out, r.ID)
+		for _, alias := range r.Aliases {
+			out = append(out, config.CanonicalProvider(alias))
+		}
+	}
+	return out
+}
+
+// secrets is where secret_key_ref.store looks: a folder with one file per secret.
+func (a *app) secrets() config.SecretStore {
+	dir := a.env.Getenv("KEEPTRUSTS_SECRETS_DIR")
+	if dir == "" {
+		dir = filepath.Join(a.dataDir(), "secrets")
+	}
+	return config.FileStore{Dir: a.path(dir)}
+}
+
+// dataDir is where audit records and secrets live unless told otherwise.
+func (a *app) dataDir() string {
+	if d := a.env.Getenv("KEEPTRUSTS_DATA_DIR"); d != "" {
+		return d
+	}
+	return "keeptrusts-data"
+}
+
+// override is the emergency setting that sends all targets elsewhere.
+type override struct{ url, key, header, prefix string }
+
+// targets turns the configured targets into those of the pool, in order. A
+// target that cannot be used is left out, with a warning that says why.
+func (a *app) targets(cfg *config.Config, o override) ([]*upstream.Target, diag.List, error) {
+	var out []*upstream.Target
+	var list diag.List
+	for _, t := range cfg.Providers.InOrder() {
+		row, err := all.Lookup(t.Provider)
+		if err != nil {
+			return nil, list, fail(ExitUsage, fmt.Errorf("target %s: %w", t.ID, err))
+		}
+		u := &upstream.Target{
+			ID: t.ID, Provider: row, BaseURL: t.ConfiguredURL, Model: t.Model,
+			AllowPrivate: t.AllowPrivate, UnsafeAllowHTTP: t.UnsafeAllowHTTP,
+			PathTemplate: t.PathTemplate, Deployment: t.AzureDeployment, APIVersion: t.AzureAPIVersion,
+			Timeouts: upstream.Timeouts{Connect: t.Timeouts.Connect, FirstByte: t.Timeouts.FirstByte, BetweenBytes: t.Timeouts.BetweenBytes, Total: t.Timeouts.Total},
+			Limits:   upstream.Limits{Concurrency: t.Limits.MaxConcurrency, RequestsPerMinute: t.Limits.RequestsPerMinute, TokensPerMinute: t.Limits.TokensPerMinute},
+			Weight:   int(math.Ceil(t.Weight)), ContextWindow: cfg.Providers.Fallback.ContextWindow == t.ID,
+		}
+		for k, v := range t.Headers {
+			if u.Header == nil {
+				u.Header = http.Header{}
+			}
+			u.Header.Set(k, v)
+		}
+		if p := t.Pricing; p != nil {
+			u.Pricing = upstream.Pricing{InputPer1K: micros(p.InputPer1K), OutputPer1K: micros(p.OutputPer1K)}
+		}
+		if t.APIKeyHeader != "" || t.APIKeyPrefix != nil {
+			r := *row
+			if t.APIKeyHeader != "" {
+				r.AuthHeader, r.AuthPrefix = t.APIKeyHeader, ""
+			}
+			if t.APIKeyPrefix != nil {
+				h, _ := row.Auth()
+				if t.APIKeyHeader == "" {
+					r.AuthHeader = h
+				}
+				r.AuthPrefix = *t.APIKeyPrefix
+				if r.AuthPrefix != "" {
+					r.AuthPrefix += " "
+				}
+			}
+			u.Provider = &r
+		}
+		secret, more := config.Resolve(t, a.env.Getenv, a.secrets())
+		base := u.BaseURL
+		if base == "" {
+			base = row.BaseURL
+		}
+		if !secret.Empty() {
+			if u.Key, err = upstream.NewKey(secret.Reveal(), base); err != nil {
+				return nil, list, fail(ExitUsage, fmt.Errorf("target %s: %w", t.ID, err))
+			}
+		}
+		if o.url != "" {
+			if o.header != "" {
+				r := *u.Provider
+				r.AuthHeader, r.AuthPrefix = o.header, o.prefix
+				if o.prefix != "" {
+					r.AuthPrefix += " "
+				}
+				u.Provider = &r
+			}
+			if u, err = upstream.Override(u, o.url, o.key); err != nil {
+				return nil, list, fail(ExitStart, fmt.Errorf("--upstream: %w", err))
+			}
+			if o.key != "" {
+				more = nil // the target's own key is not needed
+			}
+		}
+		list = append(list, more...)
+		if len(more) > 0 {
+			continue // its key is missing
+		}
+		if err := u.Check(); err != nil {
+			list = append(list, t.Value.Diag(diag.BadBaseURL, diag.Warning, fmt.Sprintf("%v; the target is not used", err), ""))
+			continue
+		}
+		out = append(out, u)
+	}
+	return out, list, nil
+}
+
+// micros turns US dollars into millionths.
+func micros(usd float64) int64 { return int64(math.Round(usd * 1e6)) }
+
+// poolOptions turns the providers section into the pool's settings.
+func poolOptions(cfg *config.Config) (upstream.Options, error) {
+	p := &cfg.Providers
+	o := upstream.Options{
+		Routing: upstream.Routing{Window: p.Routing.Window, MinSamples: p.Routing.MinSampleCount, MaxLatency: p.Routing.MaxLatency},
+		Fallback: upstream.Fallback{
+			Disabled: !p.Fallback.Enabled, MaxAttempts: p.Fallback.MaxAttempts, On: classes(p.Fallback.Triggers),
+		},
+		Retry:   upstream.Retry{MaxAttempts: p.Retry.MaxAttempts, InitialBackoff: p.Retry.InitialBackoff, MaxBackoff: p.Retry.MaxBackoff},
+		Probe:   upstream.Probe{Enabled: p.Fallback.Probe.Enabled, MaxParallel: p.Fallback.Probe.MaxParallel, Budget: p.Fallback.Probe.BudgetPercent / 100, PerRequest: p.Fallback.Probe.PerRequest},
+		Breaker: upstream.Breaker{Disabled: !p.CircuitBreaker.Enabled, Failures: p.CircuitBreaker.FailureThreshold, Cooldown: p.CircuitBreaker.Cooldown, HalfOpenMax: p.CircuitBreaker.HalfOpenMaxRequests},
+	}
+	if !p.Fallback.Probe.Auto {
+		o.Probe.After = p.Fallback.Probe.After
+	}
+	var err error
+	if p.Routing.Strategy != "" {
+		if o.Routing.Strategy, err = upstream.ParseStrategy(p.Routing.Strategy); err != nil {
+			return o, err
+		}
+	}
+	if h := p.HealthMonitor; h.Enabled {
+		o.Health = upstream.ActiveHealth{Interval: h.Interval, Timeout: h.Timeout, Unhealthy: h.UnhealthyThreshold, Healthy: h.HealthyThreshold, Complete: h.Method == "completion"}
+	}
+	for _, g := range p.ModelGroups {
+		u := upstream.Group{Name: g.Name, Aliases: g.Aliases, Fallback: g.FallbackGroup}
+		if g.Strategy != "" {
+			if u.Strategy, err = upstream.ParseStrategy(g.Strategy); err != nil {
+				return o, err
+			}
+		}
+		for _, m := range g.Members {
+			u.Members = append(u.Members, upstream.Member{Target: m.Target, Weight: int(math.Ceil(m.Weight))})
+		}
+		o.Groups = append(o.Groups, u)
+	}
+	return o, nil
+}
+
+// classes are the faults of the documented triggers; nil, every fault of a target, for none.
+func classes(triggers []string) []upstream.ErrorClass {
+	var out []upstream.ErrorClass
+	for _, t := range triggers {
+		switch t {
+		case "rate_limit_exceeded":
+			out = append(out, upstream.RateLimit)
+		case "timeout":
+			out = append(out, upstream.TimeoutConnect, upstream.TimeoutFirstByte, upstream.TimeoutBetweenBytes, upstream.TimeoutTotal, upstream.RequestTimeout)
+		case "5xx":
+			out = append(out, upstream.ServerError, upstream.Overloaded, upstream.FirstEventError)
+		case "service_unavailable":
+			out = append(out, upstream.Overloaded)
+		case "auth":
+			out = append(out, upstream.Auth)
+		case "not_found":
+			out = append(out, upstream.NotFound)
+		case "connection":
+			out = append(out, upstream.Refused, upstream.Reset, upstream.TLS, upstream.Cut, upstream.BadResponse)
+		}
+	}
+	return out
+}
