@@ -74,7 +74,7 @@ type FileStore struct{ Dir string }
 // Secret reads one file.
 func (st FileStore) Secret(name string) (Secret, error) {
 	if !storeName.MatchString(name) || strings.Trim(name, ".") == "" {
-		return Secret{}, fmt.Errorf("read secret: the name must be letters, digits and _ - .")
+		return Secret{}, errors.New("read secret: a name is made of letters, digits, underscore, hyphen and dot")
 	}
 	dir, err := os.Stat(st.Dir)
 	if err != nil {
