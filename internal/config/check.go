@@ -329,7 +329,7 @@ func (c *checker) unknownKey(path []string, v Value, key string) {
 		return
 	}
 	c.seen[at.ptr] = true
-	if at.n.secret && at.n.kind == String && !c.lenient(path) {
+	if at.n.secret && at.n.kind == String && (at.n.byName || !c.lenient(path)) {
 		return // the secrets pass names it
 	}
 	add := func(code diag.Code, message, hint string, aliases ...string) {

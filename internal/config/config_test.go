@@ -553,3 +553,14 @@ health_monitor: {}
 		}
 	}
 }
+
+func BenchmarkLoadQuickStart(b *testing.B) {
+	src := []config.Source{{Name: "policy-config.yaml", Data: []byte(quickStart(b))}}
+	b.ReportAllocs()
+	for b.Loop() {
+		cfg, diags := config.Load(src, config.Options{})
+		if cfg == nil || len(diags) != 0 {
+			b.Fatal(diags.Text())
+		}
+	}
+}

@@ -42,6 +42,7 @@ type node struct {
 	items  []*node
 	pos    Pos
 	secret bool // never show the text
+	byName bool // since its key says so
 }
 
 type field struct {

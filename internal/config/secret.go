@@ -200,7 +200,7 @@ func (c *checker) secrets(v Value, path []string) {
 			c.secrets(v.Index(i), append(slices.Clone(path), fmt.Sprint(i)))
 		}
 	case String, Number:
-		if !v.n.secret || c.lenient(path) {
+		if !v.n.secret || c.lenient(path) && !v.n.byName {
 			return
 		}
 		last := path[len(path)-1]

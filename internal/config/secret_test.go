@@ -56,6 +56,7 @@ func TestSecretsNeverShow(t *testing.T) {
 		"in tests":          head + target + "testing: {suites: [{name: " + key + ", cases: []}, {name: " + key + ", cases: []}]}\n",
 		"in a policy":       head + target + "policy: {pii-detector: {action: " + key + "}}\n",
 		"in a wrong type":   head + target + "policy: {pii-detector: " + key + "}\n",
+		"policy's own key":  head + target + "policy: {embedding-detector: {api_key: " + secret + "}, audit-logger: {token: " + secret + "}}\n",
 		"in a list":         head + target + "policy: " + key + "\n",
 		"not well-formed":   head + target + "      api_key: \"" + secret + "\n",
 		"not well-formed 2": head + target + "      api_key: " + secret + "\n     x: [\n",
@@ -110,8 +111,8 @@ func TestPatternsAndTestsMayQuoteKeys(t *testing.T) {
 pack: {name: x, version: 0.1.0}
 providers: {targets: [{id: a, provider: openai, model: m}]}
 policies: {chain: [pii-detector]}
-policy: {pii-detector: {detect_patterns: ["sk-proj-abcdefghijklmnop"]}}
-testing: {suites: [{name: s, cases: [{name: c, input: {messages: [{role: user, content: "my key is sk-proj-abcdefghijklmnop"}]}}]}]}
+policy: {pii-detector: {detect_patterns: ["sk-proj-abcdefghijklmnop"], redaction: {custom_markers: {password: "[gone]", token: label}}}}
+testing: {suites: [{name: s, cases: [{name: c, input: {headers: {Authorization: "Bearer abcdefghijklmnop", token: x}, messages: [{role: user, content: "my key is sk-proj-abcdefghijklmnop"}]}}]}]}
 `)}}, config.Options{})
 	if cfg == nil {
 		t.Fatalf("refused:\n%s", diags.Text())

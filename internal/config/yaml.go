@@ -44,6 +44,7 @@ type file struct {
 type mark struct {
 	n           *node
 	key, parent string
+	ptr         string
 	pos         Pos
 }
 
@@ -269,7 +270,7 @@ func (f *file) convert(y *yaml.Node, ptr, key, parent string, depth int) *node {
 	if y.Kind == yaml.ScalarNode || y.Kind == yaml.AliasNode {
 		n.text = y.Value
 	}
-	f.marks = append(f.marks, mark{n, key, parent, n.pos})
+	f.marks = append(f.marks, mark{n, key, parent, ptr, n.pos})
 	f.nodes++
 	if f.nodes > MaxNodes {
 		if f.nodes == MaxNodes+1 {
@@ -324,7 +325,7 @@ func (f *file) mapping(y *yaml.Node, n *node, ptr, parent string, depth int) {
 			f.add(pos.Line, pos.Column, pos.EndColumn, code, ptr, msg, hint)
 		}
 		if k.Kind == yaml.ScalarNode {
-			f.marks = append(f.marks, mark{nil, k.Value, "", pos})
+			f.marks = append(f.marks, mark{nil, k.Value, "", ptr, pos})
 		} else {
 			f.convert(k, ptr, "", parent, depth+1) // for its places only
 		}
