@@ -152,3 +152,23 @@ func TestNoExampleStandsInOnePiece(t *testing.T) {
 		}
 	}
 }
+
+// Each phrase of a term list finds itself, in capitals too.
+func TestEveryPhraseFindsItself(t *testing.T) {
+	for _, list := range rulebook.Lists() {
+		for _, e := range rulebook.Terms(list) {
+			if len(e.Phrases) == 0 {
+				continue
+			}
+			tb := build(t, &e)
+			var s scan.State
+			for _, p := range e.Phrases {
+				for _, text := range []string{"so " + p + " it is", strings.ToUpper(p)} {
+					if got := find(t, tb, &s, text); len(got) == 0 {
+						t.Errorf("%s: phrase not found in %q", e.ID, text)
+					}
+				}
+			}
+		}
+	}
+}
