@@ -1,0 +1,459 @@
+package bench
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/keeptrusts/kt/pipeline/rulebook"
+	"github.com/keeptrusts/kt/pipeline/scan"
+)
+
+// The figures of the scan engine: go test -run '^$' -bench Scan ./bench/...
+//
+// All ratios come from rounds inside one process in which the two sides take
+// turns; what is reported is the median of the rounds' ratios. "A pass" is one
+// plain table pass: the dense automaton of pass.go over the same bytes, called
+// in the same pieces.
+
+const (
+	corpusSize  = 1 << 20
+	chunkSize   = 20
+	promptSize  = 100 << 10
+	regexpSize  = 16 << 10
+	perHit      = 4000 // bytes of text for one planted hit: about 1,000 tokens
+	pii         = 40
+	secrets     = 150
+	phrases     = 2000
+	hostileSize = 64 << 10
+)
+
+// reference is the reference set: 40 identifiers and 150 secret formats of the
+// rulebook and 2,000 made-up phrases.
+type reference struct {
+	rules   []scan.Rule // as a policy that redacts uses them
+	plain   []scan.Rule // the same languages without spans and checks: nothing is held
+	plants  []plant
+	entries int
+}
+
+// plant is an example of the rulebook: its text, and where the value ends in it.
+type plant struct {
+	id   string
+	text string
+	end  int
+}
+
+// newReference chooses by name, so that the set changes only with the rulebook.
+func newReference() *reference {
+	r := &reference{}
+	take := func(es []rulebook.Entry, n int, prefix string) {
+		slices.SortFunc(es, func(a, b rulebook.Entry) int {
+			if (a.Country == "") != (b.Country == "") { // worldwide ones first: e-mail, cards, phone, addresses
+				return cmp.Compare(len(a.Country), len(b.Country))
+			}
+			return cmp.Compare(a.ID, b.ID)
+		})
+		for i := range min(n, len(es)) {
+			e := &es[i]
+			if prefix == "secret/" { // evenly over the list: issuers, not one issuer's twelve formats
+				e = &es[i*len(es)/min(n, len(es))]
+			}
+			for _, rule := range e.Rules(0, true) {
+				rule.ID = prefix + rule.ID
+				r.rules = append(r.rules, rule)
+			}
+			for _, x := range e.Positives {
+				if len(x.Spans) == 1 && !strings.ContainsAny(x.Text, "\n") && x.Spans[0][1] > 0 {
+					r.plants = append(r.plants, plant{prefix + e.ID, x.Text, x.Spans[0][1]})
+					break
+				}
+			}
+			r.entries++
+		}
+		for i := len(es); i < n; i++ { // the rulebook has fewer: made-up formats of the same shape
+			r.rules = append(r.rules, scan.Rule{ID: fmt.Sprintf("%smade-up-%d", prefix, i), Pattern: fmt.Sprintf(`\bqz%03d_[A-Za-z0-9]{24}\b`, i), Span: true})
+			r.entries++
+		}
+	}
+	take(rulebook.PII(), pii, "pii/")
+	take(rulebook.Secrets(), secrets, "secret/")
+	for i, p := range Phrases(phrases, 7) {
+		id := fmt.Sprintf("phrase/%d", i)
+		r.rules = append(r.rules, scan.Rule{ID: id, Phrase: p, Fold: true, Span: true})
+		if i%(phrases/40) == 0 {
+			r.plants = append(r.plants, plant{id, "they said " + p + " again", len("they said " + p)})
+		}
+		r.entries++
+	}
+	r.plain = slices.Clone(r.rules)
+	for i := range r.plain {
+		p := &r.plain[i]
+		p.Span, p.Validator, p.Allow, p.View = false, scan.Validator{}, nil, scan.Raw
+	}
+	return r
+}
+
+// set is the reference set, built, with its corpus. It is made once.
+type set struct {
+	*reference
+	hold, plain *scan.Tables
+	report      scan.Report
+	took        time.Duration
+	text        []byte
+	planted     map[int64]bool // ends of planted values
+}
+
+var theSet = sync.OnceValues(func() (*set, error) {
+	s := &set{reference: newReference(), planted: map[int64]bool{}}
+	begin := time.Now()
+	var err error
+	if s.hold, s.report, err = scan.Build(s.rules, scan.Options{}); err != nil {
+		return nil, err
+	}
+	s.took = time.Since(begin)
+	if s.plain, _, err = scan.Build(s.reference.plain, scan.Options{}); err != nil {
+		return nil, err
+	}
+	size := corpusSize
+	if testing.Short() {
+		size /= 32
+	}
+	base := English(size, 1)
+	for i, at := 0, 0; at < len(base); i++ {
+		end := runeStart([]byte(base), at+perHit)
+		s.text = append(s.text, base[at:end]...)
+		p := s.plants[i%len(s.plants)]
+		s.text = append(s.text, '\n')
+		s.planted[int64(len(s.text)+p.end)] = true
+		s.text = append(append(s.text, p.text...), '\n')
+		at = end
+	}
+	return s, nil
+})
+
+func get(b testing.TB) *set {
+	b.Helper()
+	s, err := theSet()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+// scanner feeds a text in pieces. The window is the text itself: nothing is copied.
+type scanner struct {
+	t     *scan.Tables
+	state scan.State
+	out   scan.Matches
+	count int
+	over  bool
+	seen  func(scan.Match)
+	held  func(int)
+}
+
+// run scans text as one channel in pieces of size bytes.
+func (s *scanner) run(text []byte, size int) {
+	s.state.Reset(^uint64(0))
+	s.out.Clear()
+	s.count, s.over = 0, false
+	from, fed := 0, 0
+	for fed < len(text) {
+		to := min(fed+size, len(text))
+		end := to == len(text)
+		for {
+			n, keep := s.t.Feed(&s.state, text[from:to], fed-from, end, &s.out)
+			fed += n
+			full := s.out.Full()
+			if s.out.Len() > 0 || s.out.Overflow {
+				s.drain()
+			}
+			if !full && fed == to {
+				from += keep
+				break
+			}
+		}
+		if s.held != nil && !end {
+			s.held(fed - from)
+		}
+	}
+}
+
+func (s *scanner) drain() {
+	s.count += s.out.Len()
+	s.over = s.over || s.out.Overflow
+	if s.seen != nil {
+		for i := range s.out.Len() {
+			s.seen(s.out.At(i))
+		}
+	}
+	s.out.Clear()
+}
+
+// ratios collects one value for each round.
+type ratios []float64
+
+func (r ratios) median() float64 { return quantile(r, .5) }
+
+func quantile[T cmp.Ordered](v []T, q float64) T {
+	v = slices.Clone(v)
+	slices.Sort(v)
+	return v[min(len(v)-1, int(q*float64(len(v))))]
+}
+
+func timed(f func()) float64 {
+	begin := time.Now()
+	f()
+	return float64(time.Since(begin))
+}
+
+func BenchmarkScan(b *testing.B) {
+	b.Run("Build", scanBuild)
+	b.Run("English", scanEnglish)
+	b.Run("Prompt", scanPrompt)
+	b.Run("Regexp", scanRegexp)
+	b.Run("Hostile", scanHostile)
+}
+
+// scanBuild: time to build the tables of the reference set, their size, and the state of one channel.
+func scanBuild(b *testing.B) {
+	s := get(b)
+	for b.Loop() {
+		if s.hold.NumRules() != len(s.rules) {
+			b.Fatalf("%d rules in the tables, want %d", s.hold.NumRules(), len(s.rules))
+		}
+	}
+	if want := pii + secrets + phrases; s.entries != want {
+		b.Fatalf("reference set of %d entries, want %d", s.entries, want)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(s.took.Seconds(), "build-s")
+	b.ReportMetric(float64(s.report.TableBytes), "table-bytes")
+	b.ReportMetric(float64(max(s.report.StateBytes, int(unsafe.Sizeof(scan.State{})))), "state-bytes")
+	b.ReportMetric(float64(len(s.rules)), "rules")
+}
+
+// scanEnglish: English at 20-byte chunks, once without and once with exact hold-back, against a pass.
+func scanEnglish(b *testing.B) {
+	s := get(b)
+	p := newPass()
+	want := p.slow(s.text)
+
+	// What must be found, and what is held: not timed.
+	whole, pieces := &scanner{t: s.hold}, &scanner{t: s.hold}
+	var held []int
+	pieces.held = func(n int) { held = append(held, n) }
+	missing := s.missing()
+	whole.run(s.text, len(s.text))
+	pieces.run(s.text, chunkSize)
+	if len(missing) > 0 {
+		b.Fatalf("%d of %d planted values were not found, among them %v", len(missing), len(s.planted), missing[:min(5, len(missing))])
+	}
+	if whole.count != pieces.count || whole.over || pieces.over {
+		b.Fatalf("%d matches in one piece, %d at %d bytes (overflow %t, %t)", whole.count, pieces.count, chunkSize, whole.over, pieces.over)
+	}
+	plainCount := func() int { x := &scanner{t: s.plain}; x.run(s.text, len(s.text)); return x.count }()
+
+	hold, plain := &scanner{t: s.hold}, &scanner{t: s.plain}
+	small := &scanner{t: s.hold}
+	var xTable, xHold, xSmall ratios
+	bytes := 0
+	round := func() {
+		ref := timed(func() {
+			if got := p.run(s.text, chunkSize); got != want {
+				b.Fatalf("the pass counts %d, want %d", got, want)
+			}
+		})
+		a := timed(func() { plain.run(s.text, chunkSize) })
+		h := timed(func() { hold.run(s.text, chunkSize) })
+		q := timed(func() { small.run(s.text, 4) })
+		o := timed(func() { whole.run(s.text, len(s.text)) })
+		if hold.count != pieces.count || small.count != pieces.count || plain.count != plainCount {
+			b.Fatalf("matches %d and %d, want %d; without spans %d, want %d", hold.count, small.count, pieces.count, plain.count, plainCount)
+		}
+		xTable, xHold, xSmall = append(xTable, a/ref), append(xHold, h/ref), append(xSmall, q/o)
+		bytes += 4 * len(s.text)
+	}
+	round()
+	xTable, xHold, xSmall = xTable[:0], xHold[:0], xSmall[:0]
+	for b.Loop() {
+		round()
+	}
+	allocs := testing.AllocsPerRun(3, func() { hold.run(s.text, chunkSize) })
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(xTable.median(), "x-table")
+	b.ReportMetric(xHold.median(), "x-table-hold")
+	b.ReportMetric(xSmall.median(), "x-4B-whole")
+	b.ReportMetric(float64(quantile(held, .5)), "held-p50")
+	b.ReportMetric(float64(quantile(held, .99)), "held-p99")
+	b.ReportMetric(float64(slices.Max(held)), "held-max")
+	b.ReportMetric(allocs/float64(len(s.text)/chunkSize), "allocs")
+	b.ReportMetric(float64(pieces.count), "matches")
+}
+
+// missing lists planted values that the tables do not find.
+func (s *set) missing() []int64 {
+	left := map[int64]bool{}
+	for at := range s.planted {
+		left[at] = true
+	}
+	x := &scanner{t: s.hold, seen: func(m scan.Match) { delete(left, m.End) }}
+	x.run(s.text, len(s.text))
+	out := make([]int64, 0, len(left))
+	for at := range left {
+		out = append(out, at)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// scanPrompt: a 100 KB prompt in one call, per byte, against a pass over the same bytes in one call.
+func scanPrompt(b *testing.B) {
+	s := get(b)
+	text := s.text[:min(promptSize, len(s.text))]
+	p := newPass()
+	want := p.slow(text)
+	x := &scanner{t: s.hold}
+	x.run(text, len(text))
+	matches := x.count
+	if matches == 0 {
+		b.Fatal("nothing found")
+	}
+	var r ratios
+	for b.Loop() {
+		ref := timed(func() {
+			if p.run(text, len(text)) != want {
+				b.Fatal("the pass counts wrong")
+			}
+		})
+		a := timed(func() { x.run(text, len(text)) })
+		if x.count != matches {
+			b.Fatalf("%d matches, want %d", x.count, matches)
+		}
+		r = append(r, a/ref)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(r.median(), "x-table-100k")
+	b.ReportMetric(float64(matches), "matches")
+}
+
+// scanRegexp: the standard library's regexp, one rule after the other over the whole text, which is its best
+// case (no pieces), against the engine over the same text at 20-byte chunks.
+func scanRegexp(b *testing.B) {
+	s := get(b)
+	text := s.text[:min(regexpSize, len(s.text))]
+	type rule struct {
+		*regexp.Regexp
+		group int
+		check scan.Validator
+		allow []string
+	}
+	var res []rule
+	for i := range s.rules {
+		r := &s.rules[i]
+		pat := r.Pattern
+		if r.Phrase != "" {
+			pat = `\b` + strings.ReplaceAll(regexp.QuoteMeta(r.Phrase), " ", `[ \t\r\n]{1,16}`) + `\b`
+		}
+		if r.Fold {
+			pat = "(?i)" + pat
+		}
+		re := regexp.MustCompile(pat)
+		re.Longest()
+		res = append(res, rule{re, r.Group, r.Validator, r.Allow})
+	}
+	count := func() int {
+		n := 0
+		for i := range res {
+			for _, m := range res[i].FindAllSubmatchIndex(text, -1) {
+				w := text[m[2*res[i].group]:m[2*res[i].group+1]]
+				if res[i].check.OK(w) && !slices.Contains(res[i].allow, string(w)) {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	x := &scanner{t: s.hold}
+	x.run(text, chunkSize)
+	if got := count(); got != x.count || got == 0 {
+		b.Fatalf("regexp finds %d matches, the engine %d", got, x.count)
+	}
+	var r ratios
+	var ns float64
+	for b.Loop() {
+		slow := timed(func() { count() })
+		fast := timed(func() { x.run(text, chunkSize) })
+		r, ns = append(r, slow/fast), ns+slow/float64(len(text))
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(r.median(), "x-regexp")
+	b.ReportMetric(ns/float64(len(r)), "regexp-ns/B")
+}
+
+// hostile texts come near a match again and again.
+var hostile = []struct{ name, unit string }{
+	{"digits", "1 2 3 4 5 6 7 8 9 0 "},
+	{"cards", "4111 1111 1111 1112 "},
+	{"phones", "+1 (555) 010-99 "},
+	{"ibans", "AB12 CD34 EF56 "},
+	{"mail", "a@b.c-"},
+	{"mail-long", "first.last.first.last@sub-domain."},
+	{"addresses", "1.2.3.4.5.6.7.8."},
+	{"dates", "12/12/12-12/12/12 "},
+	{"triggers", "ghp_AKIAsk-xoxb-glpat-eyJ"},
+	{"triggers-spaced", "ghp_ AKIA sk-live_ xoxb- glpat- eyJ npm_ "},
+	{"assignments", `api_key = "secret_token": `},
+	{"token", "aB3xK9mQ7zT5vW1yR4nL8pC6"},
+	{"phrases", "operation new small keep every operation old good "},
+	{"dots", ". . . - - _ _ : : "},
+	{"wide", "４１１１ аbс "},
+}
+
+// scanHostile: near-matches of every rule class, per byte, against English.
+func scanHostile(b *testing.B) {
+	s := get(b)
+	english := []byte(English(hostileSize, 2))
+	x := &scanner{t: s.hold}
+	worst, which := 0.0, ""
+	type text struct {
+		name  string
+		bytes []byte
+		count int
+		r     ratios
+	}
+	var texts []*text
+	for _, h := range hostile {
+		t := &text{name: h.name, bytes: []byte(strings.Repeat(h.unit, hostileSize/len(h.unit)))}
+		x.run(t.bytes, len(t.bytes))
+		t.count = x.count
+		texts = append(texts, t)
+	}
+	for b.Loop() {
+		for _, t := range texts {
+			ref := timed(func() { x.run(english, chunkSize) }) / float64(len(english))
+			a := timed(func() { x.run(t.bytes, chunkSize) }) / float64(len(t.bytes))
+			if x.count != t.count {
+				b.Fatalf("%s: %d matches at %d bytes, %d in one piece", t.name, x.count, chunkSize, t.count)
+			}
+			t.r = append(t.r, a/ref)
+		}
+	}
+	for _, t := range texts {
+		if m := t.r.median(); m > worst {
+			worst, which = m, t.name
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(worst, "x-hostile")
+	for _, t := range texts {
+		b.Logf("%-16s x%.2f of English per byte, %d matches", t.name, t.r.median(), t.count)
+	}
+	b.Logf("worst: %s", which)
+}
