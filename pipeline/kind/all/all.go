@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/pipeline/kind/auditlogger"
+	"github.com/keeptrusts/kt/pipeline/kind/lexical"
 	"github.com/keeptrusts/kt/pipeline/kind/piidetector"
 	"github.com/keeptrusts/kt/pipeline/kind/promptinjection"
 )
@@ -12,8 +13,17 @@ import (
 func Kinds() []pipeline.Kind {
 	return []pipeline.Kind{
 		auditlogger.Kind{},
+		lexical.CasePrivacy(),
+		lexical.DLPFilter(),
+		lexical.DualUseFilter(),
+		lexical.EntityListFilter(),
+		lexical.ITAREARFilter(),
+		lexical.LegalPrivilege(),
+		lexical.MNPIFilter(),
 		piidetector.Kind{},
 		promptinjection.Kind{},
+		lexical.SafetyFilter(),
+		lexical.StudentPrivacy(),
 	}
 }
 

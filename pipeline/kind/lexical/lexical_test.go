@@ -1,0 +1,97 @@
+package lexical_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/pipeline/kind/lexical"
+	"github.com/keeptrusts/kt/pipeline/kindtest"
+	"github.com/keeptrusts/kt/pipeline/rulebook"
+)
+
+func TestConformance(t *testing.T) {
+	for _, k := range lexical.Kinds() {
+		t.Run(k.Name(), func(t *testing.T) { kindtest.Run(t, k, "testdata/"+k.Name()+".txtar") })
+	}
+}
+
+// Every built-in list of the rulebook belongs to a kind: each entity of a list is declared by one of them.
+func TestEveryListIsUsed(t *testing.T) {
+	declared := map[string]bool{}
+	for _, k := range lexical.Kinds() {
+		for _, set := range []func(any){
+			func(any) {},
+			func(p any) {
+				switch p := p.(type) {
+				case *lexical.DLPParams:
+					p.SensitivityLevel = "high"
+				case *lexical.SafetyParams:
+					p.Mode = "automotive"
+				case *lexical.CaseParams:
+					p.DetectPatterns = []string{"case_number", "docket_number", "party_name"}
+				case *lexical.StudentParams:
+					p.AgeGate = true
+				}
+			},
+			func(p any) {
+				if p, ok := p.(*lexical.SafetyParams); ok {
+					p.Mode = "education"
+				}
+			},
+			func(p any) {
+				if p, ok := p.(*lexical.SafetyParams); ok {
+					p.Mode = "law_enforcement"
+				}
+			},
+		} {
+			p := k.Params()
+			set(p)
+			d := &pipeline.Declaration{Has: func(string) bool { return false }}
+			k.Declare(p, d)
+			for _, e := range d.Entities {
+				declared[e.Name] = true
+			}
+		}
+	}
+	for _, list := range rulebook.Lists() {
+		for _, e := range rulebook.Terms(list) {
+			if !declared[e.Entity] {
+				t.Errorf("list %s: no kind declares %s", list, e.Entity)
+			}
+		}
+	}
+}
+
+// With restricted the secret formats count as well; with high they do not.
+func TestRestrictedFindsSecrets(t *testing.T) {
+	count := func(level string) int {
+		k := lexical.DLPFilter()
+		p := k.Params().(*lexical.DLPParams)
+		p.SensitivityLevel = level
+		d := &pipeline.Declaration{Has: func(string) bool { return false }}
+		k.Declare(p, d)
+		return len(d.Rules)
+	}
+	std, high, restricted := count("standard"), count("high"), count("restricted")
+	if std != 0 || high == 0 || restricted-high < len(rulebook.Secrets()) {
+		t.Errorf("rules: standard %d, high %d, restricted %d", std, high, restricted)
+	}
+}
+
+// A short word is never matched by a word that shares half of it or less.
+func TestFuzzyDistanceIsBoundedByTheWord(t *testing.T) {
+	k := lexical.EntityListFilter()
+	p := k.Params().(*lexical.EntityListParams)
+	p.BlockedEntities, p.FuzzyMatching, p.MaxDistance = []string{"Abc", "Abcdefghij Klmno", "Xy"}, true, 8
+	d := &pipeline.Declaration{Has: func(string) bool { return false }}
+	k.Declare(p, d)
+	for i, want := range []int{1, 2, 0} {
+		if got := d.Rules[i].Rule.Distance; got != want {
+			t.Errorf("%s: distance %d, want %d", d.Rules[i].Rule.Phrase, got, want)
+		}
+	}
+	if len(d.Faults) != 1 || !strings.Contains(d.Faults[0].Message, "3 terms") {
+		t.Errorf("faults %+v, want one note on three terms", d.Faults)
+	}
+}
