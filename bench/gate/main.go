@@ -82,7 +82,7 @@ func run(o *options) (failed bool, err error) {
 
 // build compiles the test binary of pkg as it stands in the folder at.
 func build(at, pkg, out, overlay string) error {
-	args := []string{"test", "-c", "-o", out}
+	args := []string{"test", "-c", "-trimpath", "-o", out} // trimpath: the same source gives the same binary, wherever it lies
 	if overlay != "" {
 		args = append(args, "-overlay", overlay)
 	}
