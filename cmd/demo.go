@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,6 +19,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/keeptrusts/kt/internal/audit"
 )
 
 // demoScript is what the provider of the demo says: one answer with an e-mail
@@ -174,12 +175,13 @@ func (d *demo) mode(url string) string {
 	}
 	defer resp.Body.Close()
 	var h struct {
-		Pipeline struct{ Mode, Digest string }
+		Mode   string
+		Digest string `json:"policy_digest"`
 	}
-	if json.NewDecoder(resp.Body).Decode(&h) != nil || h.Pipeline.Mode == "" {
+	if json.NewDecoder(resp.Body).Decode(&h) != nil || h.Mode == "" {
 		return "mode unknown"
 	}
-	return fmt.Sprintf("mode=%s digest=%.12s", h.Pipeline.Mode, h.Pipeline.Digest)
+	return fmt.Sprintf("mode=%s digest=%.12s", h.Mode, h.Digest)
 }
 
 func (d *demo) mainJob(keep bool) error {
@@ -313,26 +315,55 @@ func (d *demo) print(resp *http.Response) error {
 	return sc.Err()
 }
 
-// audit prints the decision records of all gateways of the showing, in short.
+// audit prints the terminal records of all gateways of the showing, in short.
 func (d *demo) audit() error {
-	files, err := filepath.Glob(filepath.Join(d.dir, "data-*", "**", "*.jsonl"))
-	if err != nil {
-		return err
-	}
-	more, _ := filepath.Glob(filepath.Join(d.dir, "data-*", "*.jsonl"))
 	n := 0
-	for _, f := range append(more, files...) {
-		text, err := os.ReadFile(f)
+	for _, dir := range []string{"data-quick-start", "data-with-pii"} {
+		events, _, err := audit.Read(filepath.Join(d.dir, dir, "audit"), audit.Filter{})
 		if err != nil {
 			return err
 		}
-		for line := range strings.Lines(string(text)) {
-			d.say("  %s\n", strings.TrimSpace(line))
+		for _, e := range events {
+			var r struct {
+				Endpoint string
+				Stream   bool
+				Attempts []struct{ Target string }
+				In       int  `json:"input_tokens"`
+				Out      int  `json:"output_tokens"`
+				Guess    bool `json:"tokens_estimated"`
+				Policies []struct {
+					Name, Result string
+					Found        []struct {
+						Type  string
+						Count int
+					} `json:"entities_found"`
+				} `json:"policies_evaluated"`
+			}
+			if err := json.Unmarshal(e.Raw, &r); err != nil {
+				return fmt.Errorf("read audit record: %w", err)
+			}
+			d.say("  %s %s %s reason=%s outcome=%s status=%d stream=%t target=%s tokens=%d/%d", e.Time.Format("15:04:05.000"), e.RequestID, e.Verdict, e.Reason, e.Outcome, e.Status, r.Stream, orDash(e.Target), r.In, r.Out)
+			if r.Guess {
+				d.say(" (estimated)")
+			}
+			for _, p := range r.Policies {
+				for _, f := range p.Found {
+					d.say(" %s=%dx%s", p.Name, f.Count, f.Type)
+				}
+			}
+			d.say("\n")
 			n++
 		}
 	}
-	if n == 0 {
-		return errors.New("the audit log is empty")
+	if n < 3 {
+		return fmt.Errorf("the audit log has %d terminal records; there should be 3", n)
 	}
 	return nil
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }

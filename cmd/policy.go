@@ -23,7 +23,7 @@ func (a *app) policyCmd() *cobra.Command {
 		Use: "policy", Short: "check, test and describe a policy configuration",
 		Args: cobra.NoArgs,
 	}
-	c.AddCommand(a.lintCmd(), a.schemaCmd())
+	c.AddCommand(a.lintCmd(), a.testCmd(), a.schemaCmd())
 	return c
 }
 

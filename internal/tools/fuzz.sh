@@ -7,6 +7,6 @@ for pkg in $(go list ./...); do
   targets=$(go test -list '^Fuzz' "$pkg" | grep '^Fuzz' || true)
   for t in $targets; do
     echo "fuzz $pkg $t $time"
-    go test -run '^$' -fuzz "^$t\$" -fuzztime "$time" "$pkg"
+    go test -run '^$' -fuzz "^$t\$" -fuzztime "$time" -fuzzminimizetime 10x "$pkg"
   done
 done

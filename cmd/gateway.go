@@ -1,0 +1,327 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/spf13/cobra"
+
+	"github.com/keeptrusts/kt/internal/audit"
+	"github.com/keeptrusts/kt/internal/config"
+	"github.com/keeptrusts/kt/internal/diag"
+	"github.com/keeptrusts/kt/internal/gateway"
+	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/pipeline/interp"
+	"github.com/keeptrusts/kt/upstream"
+)
+
+// settings are the process settings; a flag wins over its variable.
+type settings struct {
+	Listen         string        `env:"GATEWAY_LISTEN" envDefault:"127.0.0.1:41002"`
+	DataDir        string        `env:"DATA_DIR" envDefault:"keeptrusts-data"`
+	MaxConcurrency int           `env:"GATEWAY_MAX_CONCURRENCY"`
+	GatewayToken   string        `env:"GATEWAY_TOKEN"`
+	GatewayID      string        `env:"GATEWAY_ID"`
+	APIURL         string        `env:"API_URL"`
+	APIToken       string        `env:"API_TOKEN"`
+	UpstreamURL    string        `env:"UPSTREAM_URL"`
+	UpstreamKey    string        `env:"UPSTREAM_API_KEY"`
+	UpstreamHeader string        `env:"UPSTREAM_API_KEY_HEADER"`
+	UpstreamPrefix string        `env:"UPSTREAM_API_KEY_PREFIX"`
+	Drain          time.Duration `env:"DRAIN_TIMEOUT" envDefault:"30s"`
+	LogLevel       slog.Level    `env:"LOG_LEVEL" envDefault:"info"`
+
+	files           []string
+	failMode        string
+	requireCompiled bool
+	dryRun          bool
+}
+
+func (a *app) settings() (*settings, error) {
+	s := &settings{}
+	vars := map[string]string{}
+	for _, kv := range a.env.Environ {
+		k, v, _ := strings.Cut(kv, "=")
+		vars[k] = v
+	}
+	err := env.ParseWithOptions(s, env.Options{Prefix: "KEEPTRUSTS_", Environment: vars})
+	if err != nil {
+		var agg env.AggregateError
+		if errors.As(err, &agg) && len(agg.Errors) > 0 {
+			err = agg.Errors[0]
+		}
+		return nil, fail(ExitUsage, fmt.Errorf("read process settings (KEEPTRUSTS_*): %w", err))
+	}
+	return s, nil
+}
+
+func (a *app) gatewayCmd() *cobra.Command {
+	c := &cobra.Command{Use: "gateway", Short: "run the gateway", Args: cobra.NoArgs}
+	c.AddCommand(a.gatewayRunCmd())
+	return c
+}
+
+func (a *app) gatewayRunCmd() *cobra.Command {
+	s, envErr := a.settings()
+	if s == nil {
+		s = &settings{}
+	}
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "serve the OpenAI API with the policy chain in front of the configured providers",
+		Long: "run serves until SIGTERM or Ctrl-C, then lets answers in flight finish; a second signal ends at once.\n" +
+			"Exit status: 0 ended well, 2 invalid configuration, 3 could not start, 4 streams were cut.",
+		Example: "  kt gateway run --policy-config policy-config.yaml\n" +
+			"  kt gateway run --listen 0.0.0.0:41002 --policy-config base.yaml --policy-config prod.yaml\n" +
+			"  kt gateway run --upstream http://127.0.0.1:41003     (debug: all targets are sent there)",
+		Args: usageArgs(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if envErr != nil {
+				return envErr
+			}
+			return a.runGateway(c.Context(), s)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&s.Listen, "listen", s.Listen, "host:port to serve on (KEEPTRUSTS_GATEWAY_LISTEN)")
+	f.StringArrayVar(&s.files, "policy-config", nil, "configuration file; repeat to layer files, later ones win (default "+defaultConfig+")")
+	f.StringVar(&s.failMode, "fail-mode", "block", "what happens when a policy itself fails: block, or allow (unsafe)")
+	f.IntVar(&s.MaxConcurrency, "max-concurrency", s.MaxConcurrency, "requests to models at once (KEEPTRUSTS_GATEWAY_MAX_CONCURRENCY; default "+strconv.Itoa(gateway.DefaultMaxConcurrency)+")")
+	f.StringVar(&s.GatewayToken, "api-token", s.GatewayToken, "token of the inspection endpoints /keeptrusts/* (KEEPTRUSTS_GATEWAY_TOKEN)")
+	f.StringVar(&s.UpstreamURL, "upstream", s.UpstreamURL, "debug: base URL that replaces that of every target (KEEPTRUSTS_UPSTREAM_URL)")
+	f.StringVar(&s.UpstreamKey, "upstream-api-key", s.UpstreamKey, "debug: its key (KEEPTRUSTS_UPSTREAM_API_KEY)")
+	f.StringVar(&s.UpstreamHeader, "upstream-api-key-header", s.UpstreamHeader, "debug: header of its key (KEEPTRUSTS_UPSTREAM_API_KEY_HEADER; default Authorization)")
+	f.StringVar(&s.UpstreamPrefix, "upstream-api-key-prefix", s.UpstreamPrefix, "debug: what stands before its key in a header of its own (KEEPTRUSTS_UPSTREAM_API_KEY_PREFIX; default Bearer for Authorization)")
+	f.BoolVar(&s.requireCompiled, "require-compiled", false, "refuse to start unless the pack is compiled into this binary")
+	f.DurationVar(&s.Drain, "drain-timeout", s.Drain, "how long a shutdown waits for answers in flight (KEEPTRUSTS_DRAIN_TIMEOUT)")
+	f.BoolVar(&s.dryRun, "dry-run", false, "load and build everything, then exit without serving")
+	for _, name := range []string{"api-token", "upstream-api-key"} {
+		f.Lookup(name).DefValue = "" // a secret from the environment must not show in --help
+	}
+	return c
+}
+
+// chain gives the compiled pack with the plan's digest, or the plan
+// interpreted; why says what decided, for the log.
+func (a *app) chain(l *loaded, requireCompiled bool) (c pipeline.Chain, why string, err error) {
+	var others []string
+	for _, open := range a.packs {
+		p, err := open()
+		if err != nil {
+			return nil, "", fail(ExitStart, fmt.Errorf("open compiled pack: %w", err))
+		}
+		if p.Info().Digest == l.plan.Info.Digest {
+			return p, "the pack is compiled into this binary", nil
+		}
+		others = append(others, fmt.Sprintf("%s %.12s", p.Info().Pack, p.Info().Digest))
+	}
+	why = "no pack is compiled into this binary"
+	if len(others) > 0 {
+		why = "the configuration's policies differ from the compiled packs (" + strings.Join(others, ", ") + ")"
+	}
+	if requireCompiled {
+		return nil, "", fail(ExitStart, fmt.Errorf("%s: --require-compiled is set, and %s; the plan's digest is %.12s (regenerate with go generate, or kt build --policy-config FILE -o kt)", diag.RunNotCompiled, why, l.plan.Info.Digest))
+	}
+	e, list := l.plan.Engine()
+	if e == nil {
+		return nil, "", fail(ExitUsage, list.Err())
+	}
+	return interp.NewWith(l.plan, e), why, nil
+}
+
+func (a *app) runGateway(ctx context.Context, s *settings) error {
+	if s.failMode != "block" && s.failMode != "allow" {
+		return fail(ExitUsage, fmt.Errorf("--fail-mode must be block or allow; got %q", s.failMode))
+	}
+	limitMemory(a.env.Getenv("GOMEMLIMIT"))
+	log := slog.New(slog.NewJSONHandler(a.env.Stderr, &slog.HandlerOptions{Level: s.LogLevel}))
+	gateway.QuietHertz(log)
+	l, err := a.load(s.files, false)
+	if err != nil {
+		return err
+	}
+	if l.plan == nil {
+		a.print(l.list)
+		return fail(ExitUsage, fmt.Errorf("%s is not valid", fileName(s.files)))
+	}
+	if !l.config.Pack.Enabled {
+		return fail(ExitUsage, fmt.Errorf("pack %s is switched off (pack.enabled: false)", l.config.Pack.Name))
+	}
+	chain, why, err := a.chain(l, s.requireCompiled)
+	if err != nil {
+		return err
+	}
+	targets, list, err := a.targets(l.config, override{s.UpstreamURL, s.UpstreamKey, s.UpstreamHeader, s.UpstreamPrefix})
+	if err != nil {
+		return err
+	}
+	list.Sort()
+	a.print(append(l.list.Filter(diag.Warning), list...))
+	if len(targets) == 0 {
+		return fail(ExitStart, fmt.Errorf("%s: no target is usable; see the warnings above", diag.RunNoTarget))
+	}
+	o := a.gatewayOptions(s, l, chain, targets, list, log)
+	popt, err := poolOptions(l.config)
+	if err != nil {
+		return fail(ExitUsage, err)
+	}
+	o.Metrics = gateway.NewMetrics(targets)
+	popt.Hooks = o.Metrics.Hooks()
+	if s.dryRun {
+		fmt.Fprintf(a.env.Stdout, "OK: %s would be served with %d targets, mode=%s digest=%.12s\n", fileName(s.files), len(targets), chain.Info().Mode, chain.Info().Digest)
+		return nil
+	}
+	return a.serve(ctx, s, o, popt, why)
+}
+
+// gatewayOptions fills what the gateway says of itself.
+func (a *app) gatewayOptions(s *settings, l *loaded, chain pipeline.Chain, targets []*upstream.Target, unavailable diag.List, log *slog.Logger) gateway.Options {
+	o := gateway.Options{
+		Chain: chain, Targets: targets, Log: log, FailOpen: s.failMode == "allow", Version: version(), GatewayID: s.GatewayID,
+		ConfigVersion: l.config.Digest, Config: maskedConfig(l.config), AdminToken: s.GatewayToken, MaxConcurrency: s.MaxConcurrency,
+		Unavailable: map[string]string{},
+	}
+	if o.AdminToken == "" {
+		o.AdminToken = s.APIToken
+	}
+	for _, t := range l.config.Providers.Targets {
+		if slices.ContainsFunc(targets, func(u *upstream.Target) bool { return u.ID == t.ID }) {
+			continue
+		}
+		o.Unavailable[t.ID] = "disabled"
+		for _, d := range unavailable {
+			if strings.HasPrefix(d.Pointer+"/", t.Value.Pointer()+"/") {
+				o.Unavailable[t.ID] = d.Message
+			}
+		}
+	}
+	warn := func(code diag.Code, format string, args ...any) {
+		text := fmt.Sprintf(format, args...)
+		o.Warnings = append(o.Warnings, string(code)+": "+text)
+		log.Warn(text, "code", string(code))
+	}
+	if s.UpstreamURL != "" {
+		o.Overrides = append(o.Overrides, "upstream")
+		warn(diag.RunOverride, "debug override in force: every target is sent to %s", s.UpstreamURL)
+	}
+	if o.FailOpen {
+		o.Overrides = append(o.Overrides, "unsafe_fail_mode_allow")
+		warn(diag.RunFailOpen, "unsafe: --fail-mode allow lets text pass when a policy fails")
+	}
+	for _, t := range targets {
+		if t.AllowPrivate && s.UpstreamURL == "" {
+			o.Overrides = append(o.Overrides, "allow_private:"+t.ID)
+		}
+		if t.UnsafeAllowHTTP {
+			o.Overrides = append(o.Overrides, "unsafe_allow_http:"+t.ID)
+		}
+	}
+	if host, _, err := net.SplitHostPort(s.Listen); err == nil && host != "localhost" {
+		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+			warn(diag.RunOpenListen, "listening on %s without client authentication: whoever can reach this address can use the providers' keys", s.Listen)
+		}
+	}
+	if s.APIURL != "" || s.APIToken != "" {
+		warn(diag.RunNoReporting, "KEEPTRUSTS_API_URL or KEEPTRUSTS_API_TOKEN is set, but reporting to a control plane is not built yet: no event leaves this gateway")
+	}
+	return o
+}
+
+func (a *app) serve(ctx context.Context, s *settings, o gateway.Options, popt upstream.Options, why string) error {
+	info := o.Chain.Info()
+	dir := filepath.Join(a.path(s.DataDir), "audit")
+	records, err := audit.Open(audit.Options{
+		Dir: dir, RetentionDays: info.Require.AuditRetentionDays, Immutable: info.Require.AuditImmutable, Now: a.env.Now,
+		Failed: func(err error) { o.Log.Error("audit log", "error", err.Error()) },
+	})
+	if err != nil {
+		return fail(ExitStart, fmt.Errorf("%s: open audit log (set KEEPTRUSTS_DATA_DIR to a folder that can be written): %w", diag.RunDataDir, err))
+	}
+	o.Audit = records
+	defer func() {
+		if err := records.Close(); err != nil {
+			o.Log.Error("audit log", "error", err.Error())
+		}
+	}()
+	pool, err := upstream.New(o.Targets, popt)
+	if err != nil {
+		return fail(ExitStart, err)
+	}
+	defer pool.Close()
+	o.Router = pool
+	ln, err := net.Listen("tcp", s.Listen)
+	if err != nil {
+		return fail(ExitStart, fmt.Errorf("%s: listen on %s: %w", diag.RunListen, s.Listen, err))
+	}
+	g, err := gateway.New(ln, o)
+	if err != nil {
+		return fail(ExitStart, err)
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	g.Start()
+	o.Log.Info("serving", "address", g.Addr().String(), "pack", info.Pack, "version", info.Version, "mode", info.Mode, "digest", info.Digest,
+		"why", why, "config_version", o.ConfigVersion, "targets", len(o.Targets), "audit", dir)
+	select {
+	case <-ctx.Done():
+	case sig := <-signals:
+		o.Log.Info("draining", "signal", sig.String(), "timeout", s.Drain.String())
+	}
+	dctx, cancel := context.WithTimeout(context.Background(), s.Drain)
+	defer cancel()
+	go func() { // ends with dctx, at the latest when serve returns
+		select {
+		case <-signals:
+			cancel()
+		case <-dctx.Done():
+		}
+	}()
+	if cut := g.Drain(dctx); cut > 0 {
+		return fail(ExitCut, fmt.Errorf("%d answers in flight were cut", cut))
+	}
+	o.Log.Info("ended")
+	return nil
+}
+
+// maskedConfig is the running configuration for /keeptrusts/config. Secrets
+// never stand in it: the loader refuses them, and references stay references.
+func maskedConfig(c *config.Config) []byte {
+	b, err := json.Marshal(c.Root().Any())
+	if err != nil {
+		return []byte("{}") // values come from checked YAML: this cannot fail
+	}
+	return b
+}
+
+// limitMemory sets the runtime's soft limit to nine tenths of the cgroup's
+// limit, unless the user set GOMEMLIMIT.
+func limitMemory(set string) {
+	if set != "" {
+		return
+	}
+	for _, f := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(raw)), 10, 64); err == nil && n > 0 && n < 1<<50 {
+			debug.SetMemoryLimit(n / 10 * 9)
+		}
+		return
+	}
+}
