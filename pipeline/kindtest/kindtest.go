@@ -51,6 +51,17 @@ func Config(t testing.TB, yaml string) *config.Config {
 	return cfg
 }
 
+// TryPlan is Plan for a configuration that may be refused: then it gives nil.
+func TryPlan(yaml string) *plan.Plan {
+	built := config.AllBuilt()
+	cfg, _ := config.Load([]config.Source{{Name: "policy-config.yaml", Data: []byte(header + yaml)}}, config.Options{Built: &built})
+	if cfg == nil {
+		return nil
+	}
+	p, _ := plan.Build(cfg)
+	return p
+}
+
 // Plan builds the plan of a configuration; see Config.
 func Plan(t testing.TB, yaml string) *plan.Plan {
 	t.Helper()
@@ -116,10 +127,11 @@ func Piece(t testing.TB, ch pipeline.Chain, c pipeline.Class, mask pipeline.Mask
 		}
 	}
 	feed(len(text), true)
-	return outcome(t, ch, c, text, &f)
+	return Judge(t, ch, c, text, &f)
 }
 
-func outcome(t testing.TB, ch pipeline.Chain, c pipeline.Class, text []byte, f *pipeline.Findings) Outcome {
+// Judge gives the outcome of a channel with these findings.
+func Judge(t testing.TB, ch pipeline.Chain, c pipeline.Class, text []byte, f *pipeline.Findings) Outcome {
 	t.Helper()
 	info := ch.Info()
 	var o Outcome

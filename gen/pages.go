@@ -1,0 +1,265 @@
+package gen
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/keeptrusts/kt/pipeline/plan"
+	"github.com/keeptrusts/kt/schemas"
+)
+
+// The generated part of a page stands between these lines; what a person
+// writes around it stays.
+const (
+	pageBegin = "<!-- kt gen: begin -->"
+	pageEnd   = "<!-- kt gen: end -->"
+)
+
+// Pages gives the configuration reference: docs/config/policy-config.md and a
+// page for every kind that has a schema. Text outside the markers is taken
+// from the pages that are in root.
+func Pages(root fs.FS) ([]Output, error) {
+	out := []Output{}
+	add := func(name, title, text string) error {
+		path := "docs/config/" + name + ".md"
+		data, err := page(root, path, title, text)
+		if err != nil {
+			return err
+		}
+		out = append(out, Output{Path: path, Data: data})
+		return nil
+	}
+	doc, err := readSchema(schemas.PolicyConfig())
+	if err != nil {
+		return nil, fmt.Errorf("generate reference of policy-config: %w", err)
+	}
+	if err := add("policy-config", "policy-config.yaml", doc.text(false)); err != nil {
+		return nil, err
+	}
+	built := plan.Kinds()
+	index := "| kind | what it does | built |\n|---|---|---|\n"
+	for _, k := range schemas.Kinds() {
+		raw, _ := schemas.Kind(k)
+		doc, err := readSchema(raw)
+		if err != nil {
+			return nil, fmt.Errorf("generate reference of %s: %w", k, err)
+		}
+		text, yes := doc.text(true), "yes"
+		if !slices.Contains(built, k) {
+			text, yes = "Not built yet in this version: a chain that names it is refused.\n\n"+text, "not yet"
+		}
+		if err := add(k, k, text); err != nil {
+			return nil, err
+		}
+		index += fmt.Sprintf("| [%s](%s.md) | %s | %s |\n", k, k, cell(doc.Description), yes)
+	}
+	if err := add("kinds", "Policy kinds", index); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func page(root fs.FS, path, title, text string) ([]byte, error) {
+	old, err := fs.ReadFile(root, path)
+	if err != nil {
+		old = []byte("# " + title + "\n\n" + pageBegin + "\n" + pageEnd + "\n")
+	}
+	head, rest, ok := bytes.Cut(old, []byte(pageBegin+"\n"))
+	_, tail, ok2 := bytes.Cut(rest, []byte(pageEnd))
+	if !ok || !ok2 {
+		return nil, fmt.Errorf("generate %s: the page has lost its lines %s and %s", path, pageBegin, pageEnd)
+	}
+	var b bytes.Buffer
+	b.Write(head)
+	b.WriteString(pageBegin + "\n\n" + strings.TrimRight(text, "\n") + "\n\n" + pageEnd)
+	b.Write(tail)
+	return b.Bytes(), nil
+}
+
+// docSchema is the part of a JSON Schema that the pages show, members in the
+// order of the file.
+type docSchema struct {
+	Ref         string               `json:"$ref"`
+	Defs        map[string]docSchema `json:"$defs"`
+	Description string               `json:"description"`
+	Type        json.RawMessage      `json:"type"`
+	Properties  ordered              `json:"properties"`
+	Additional  json.RawMessage      `json:"additionalProperties"`
+	Items       *docSchema           `json:"items"`
+	Enum        []any                `json:"enum"`
+	Default     json.RawMessage      `json:"default"`
+	Minimum     *json.Number         `json:"minimum"`
+	Maximum     *json.Number         `json:"maximum"`
+	MaxItems    *json.Number         `json:"maxItems"`
+	MaxLength   *json.Number         `json:"maxLength"`
+	Form        string               `json:"x-kt-form"`
+	Required    []string             `json:"required"`
+	Phases      []string             `json:"x-kt-phases"`
+	OneOf       []docSchema          `json:"oneOf"`
+	AnyOf       []docSchema          `json:"anyOf"`
+}
+
+// ordered is an object of schemas in the order of the file.
+type ordered []struct {
+	name   string
+	schema docSchema
+}
+
+func (o *ordered) UnmarshalJSON(b []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	if _, err := dec.Token(); err != nil {
+		return err
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		var s docSchema
+		if err := dec.Decode(&s); err != nil {
+			return err
+		}
+		*o = append(*o, struct {
+			name   string
+			schema docSchema
+		}{fmt.Sprint(key), s})
+	}
+	return nil
+}
+
+func readSchema(raw []byte) (*docSchema, error) {
+	var s docSchema
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return nil, err
+	}
+	return &s, nil
+}
+
+// text is the body of a page: the description, and one table of all fields.
+func (s *docSchema) text(kind bool) string {
+	var b strings.Builder
+	b.WriteString(s.Description + "\n\n")
+	if kind && len(s.Phases) > 0 {
+		fmt.Fprintf(&b, "Phases: %s.\n\n", strings.Join(s.Phases, ", "))
+	}
+	b.WriteString("| field | type | default | accepted | meaning |\n|---|---|---|---|---|\n")
+	s.rows(&b, s.Defs, "", s.Required, 0)
+	return b.String()
+}
+
+// maxDepth stops schemas that refer to themselves.
+const maxDepth = 12
+
+func (s *docSchema) rows(b *strings.Builder, defs map[string]docSchema, prefix string, required []string, depth int) {
+	if depth > maxDepth {
+		return
+	}
+	for _, p := range s.Properties {
+		p.schema.row(b, defs, prefix+p.name, slices.Contains(required, p.name), depth)
+	}
+	var extra docSchema
+	if len(s.Additional) > 0 && s.Additional[0] == '{' && json.Unmarshal(s.Additional, &extra) == nil && prefix != "" {
+		extra.row(b, defs, prefix+"NAME", false, depth)
+	}
+}
+
+func (s *docSchema) row(b *strings.Builder, defs map[string]docSchema, path string, required bool, depth int) {
+	r := *s
+	for strings.HasPrefix(r.Ref, "#/$defs/") {
+		d := defs[strings.TrimPrefix(r.Ref, "#/$defs/")]
+		if d.Description == "" || r.Description != "" {
+			d.Description = r.Description
+		}
+		if d.Default == nil {
+			d.Default = r.Default
+		}
+		r = d
+	}
+	typ := r.typeText()
+	if strings.HasPrefix(r.Ref, "policy/") {
+		name := strings.TrimSuffix(strings.TrimPrefix(r.Ref, "policy/"), ".schema.json")
+		fmt.Fprintf(b, "| `%s` | object | | | see [%s](%s.md) |\n", path, name, name)
+		return
+	}
+	meaning := r.Description
+	if required {
+		meaning = strings.TrimSpace("Required. " + meaning)
+	}
+	def := ""
+	if r.Default != nil && string(r.Default) != "{}" {
+		def = "`" + cell(string(r.Default)) + "`"
+	}
+	fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s |\n", cell(path), typ, def, r.accepted(), cell(meaning))
+	switch {
+	case r.Items != nil && (len(r.Items.Properties) > 0 || r.Items.Ref != "" || len(r.Items.OneOf) > 0):
+		it := *r.Items
+		if strings.HasPrefix(it.Ref, "#/$defs/") {
+			it = defs[strings.TrimPrefix(it.Ref, "#/$defs/")]
+		}
+		it.rows(b, defs, path+"[].", it.Required, depth+1)
+	default:
+		r.rows(b, defs, path+".", r.Required, depth+1)
+	}
+}
+
+func (s *docSchema) typeText() string {
+	var one string
+	var many []string
+	if json.Unmarshal(s.Type, &one) == nil {
+		many = []string{one}
+	} else if json.Unmarshal(s.Type, &many) != nil {
+		for _, x := range append(slices.Clone(s.OneOf), s.AnyOf...) {
+			many = append(many, x.typeText())
+		}
+		slices.Sort(many)
+		many = slices.Compact(many)
+	}
+	for i, n := range many {
+		if n == "array" && s.Items != nil {
+			if t := s.Items.typeText(); t != "" {
+				many[i] = "list of " + t
+			} else {
+				many[i] = "list"
+			}
+		}
+	}
+	return strings.Join(many, " or ")
+}
+
+func (s *docSchema) accepted() string {
+	var parts []string
+	if len(s.Enum) > 0 {
+		var vals []string
+		for _, v := range s.Enum {
+			vals = append(vals, fmt.Sprintf("`%v`", v))
+		}
+		parts = append(parts, strings.Join(vals, ", "))
+	}
+	switch {
+	case s.Minimum != nil && s.Maximum != nil:
+		parts = append(parts, fmt.Sprintf("%s to %s", s.Minimum, s.Maximum))
+	case s.Minimum != nil:
+		parts = append(parts, "at least "+s.Minimum.String())
+	case s.Maximum != nil:
+		parts = append(parts, "at most "+s.Maximum.String())
+	}
+	if s.MaxItems != nil {
+		parts = append(parts, "at most "+s.MaxItems.String()+" entries")
+	}
+	if s.MaxLength != nil {
+		parts = append(parts, "at most "+s.MaxLength.String()+" characters")
+	}
+	if s.Items != nil && s.Items.Form != "" {
+		parts = append(parts, s.Items.Form)
+	}
+	return cell(strings.Join(parts, "; "))
+}
+
+// cell makes text safe inside a table cell.
+func cell(s string) string {
+	return strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;").Replace(s)
+}

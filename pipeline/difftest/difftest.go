@@ -1,0 +1,496 @@
+// Package difftest holds the proof that the two assemblies do the same:
+// compiled pack = interpreted plan = unfused reference, in findings, decisions
+// and bytes out, on random packs, texts and cuts.
+package difftest
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/tools/txtar"
+
+	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/pipeline/interp"
+	"github.com/keeptrusts/kt/pipeline/kindtest"
+	"github.com/keeptrusts/kt/pipeline/plan"
+	"github.com/keeptrusts/kt/pipeline/rulebook"
+	"github.com/keeptrusts/kt/pipeline/scan"
+	"github.com/keeptrusts/kt/schemas"
+)
+
+// Pack is one compiled pack with the configuration it was generated from.
+type Pack struct {
+	Name   string
+	Config string
+	Open   func() (pipeline.Chain, error)
+}
+
+// Options of Run.
+type Options struct {
+	Pairs    int    // random (text, cuts) pairs for each pack
+	Seed     uint64 // of the pairs
+	Failures string // folder for the failing cases; empty = none are stored
+}
+
+// Run compares the packs on random pairs.
+func Run(t *testing.T, packs []Pack, opt Options) {
+	for i, p := range packs {
+		t.Run(p.Name, func(t *testing.T) {
+			c := newComparison(t, p)
+			rng := rand.New(rand.NewPCG(opt.Seed, uint64(i)))
+			for range opt.Pairs {
+				k := c.random(rng)
+				if why := c.check(t, k); why != "" {
+					if opt.Failures != "" {
+						c.store(t, opt.Failures, k)
+					}
+					t.Fatalf("class %s, mask %b, cuts %v, text %q:\n%s", k.class, k.mask, k.cuts, k.text, why)
+				}
+			}
+		})
+	}
+}
+
+// Replay runs the stored case in a txtar archive against a pack whose
+// configuration is the case's own.
+func Replay(t *testing.T, p Pack, archive []byte) {
+	c := newComparison(t, p)
+	k, err := readCase(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if why := c.check(t, k); why != "" {
+		t.Fatal(why)
+	}
+}
+
+// pair is one text with the place where it stands and how it is cut.
+type pair struct {
+	class pipeline.Class
+	mask  pipeline.Mask
+	text  []byte
+	cuts  []int
+}
+
+type comparison struct {
+	pack     Pack
+	plan     *plan.Plan
+	compiled pipeline.Chain
+	interp   pipeline.Chain
+	alone    map[string]*scan.Tables // of each rule by itself
+}
+
+func newComparison(t *testing.T, p Pack) *comparison {
+	t.Helper()
+	c := &comparison{pack: p, plan: kindtest.Plan(t, p.Config), alone: map[string]*scan.Tables{}}
+	var err error
+	if c.compiled, err = p.Open(); err != nil {
+		t.Fatal(err)
+	}
+	if c.interp, err = interp.New(c.plan); err != nil {
+		t.Fatal(err)
+	}
+	a, b := *c.compiled.Info(), *c.interp.Info()
+	if a.Mode != "compiled" || b.Mode != "interp" {
+		t.Errorf("modes %q and %q", a.Mode, b.Mode)
+	}
+	a.Mode, a.StateBytes = b.Mode, b.StateBytes // the two that may differ
+	if !reflect.DeepEqual(a, b) {
+		t.Errorf("compiled and interpreted chain describe themselves differently:\n%+v\n%+v", a, b)
+	}
+	return c
+}
+
+// check tells how the three differ on k, empty when they do not.
+func (c *comparison) check(t *testing.T, k pair) string {
+	t.Helper()
+	for cl := range pipeline.NumClasses {
+		if a, b := c.compiled.Scans(cl, k.mask), c.interp.Scans(cl, k.mask); a != b {
+			return fmt.Sprintf("%s: compiled scans %t, interpreted %t", cl, a, b)
+		}
+	}
+	a := kindtest.Piece(t, c.compiled, k.class, k.mask, k.text, k.cuts)
+	b := kindtest.Piece(t, c.interp, k.class, k.mask, k.text, k.cuts)
+	if !reflect.DeepEqual(a, b) {
+		return fmt.Sprintf("compiled:\n%s\ninterpreted:\n%s", a, b)
+	}
+	r := kindtest.Judge(t, c.interp, k.class, k.text, c.reference(t, k))
+	if !reflect.DeepEqual(a, r) {
+		return fmt.Sprintf("compiled and interpreted:\n%s\nreference:\n%s", a, r)
+	}
+	return ""
+}
+
+// reference finds what the rules find one by one, on the whole text, and
+// judges it in the plainest way.
+func (c *comparison) reference(t *testing.T, k pair) *pipeline.Findings {
+	t.Helper()
+	f := &pipeline.Findings{}
+	cl := c.plan.Classes[k.class]
+	if cl == nil {
+		return f
+	}
+	var found []scan.Match
+	decode := cl.Spec.Decode & k.mask
+	for i := range cl.Spec.Rules {
+		r := cl.Spec.Rules[i]
+		if !k.mask.Has(int(r.Policy)) {
+			continue
+		}
+		tables := c.ruleAlone(t, r)
+		for _, m := range matches(tables, k.text) {
+			found = append(found, scan.Match{Start: m.Start, End: m.End, Rule: uint32(i)})
+		}
+		if !decode.Has(int(r.Policy)) {
+			continue
+		}
+		var dec scan.Decoder
+		dec.Reset(k.text)
+		for tok, ok := dec.Next(); ok; tok, ok = dec.Next() {
+			if len(matches(tables, tok.Text)) > 0 {
+				found = append(found, scan.Match{Start: int64(tok.Start), End: int64(tok.End), Rule: uint32(i)})
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b scan.Match) int {
+		return cmp.Or(cmp.Compare(a.End, b.End), cmp.Compare(a.Start, b.Start), cmp.Compare(a.Rule, b.Rule))
+	})
+	type group struct{ scorer, group uint8 }
+	best := map[group]int32{}
+	sums := map[uint8]int32{}
+	for _, m := range found {
+		e := cl.Spec.Effects[m.Rule]
+		g := pipeline.Finding{Start: m.Start, End: m.End, Rule: m.Rule, Entity: e.Entity, Policy: e.Policy, Action: e.Action}
+		switch {
+		case e.Scorer > 0:
+			s := &cl.Spec.Scorers[e.Scorer-1]
+			if more := e.Weight - best[group{e.Scorer, e.Group}]; more > 0 {
+				best[group{e.Scorer, e.Group}] = e.Weight
+				before := sums[e.Scorer]
+				sums[e.Scorer] = before + more
+				if before < s.Threshold && before+more >= s.Threshold {
+					g.Entity, g.Action, g.Score = s.Entity, s.Action, before+more
+					f.Add(g, cl.Spec.Strictest)
+				}
+			}
+		case e.Action == pipeline.Redact:
+			f.AddRedaction(g, cl.Spec.Strictest, &cl.Spec.Markers[e.Marker], k.text[m.Start:m.End])
+		case e.Action != pipeline.Allow:
+			f.Add(g, cl.Spec.Strictest)
+		}
+	}
+	return f
+}
+
+func (c *comparison) ruleAlone(t *testing.T, r scan.Rule) *scan.Tables {
+	t.Helper()
+	if tables := c.alone[r.ID]; tables != nil {
+		return tables
+	}
+	id := r.ID
+	r.Policy = 0
+	tables, _, err := scan.Build([]scan.Rule{r}, scan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.alone[id] = tables
+	return tables
+}
+
+func matches(tables *scan.Tables, text []byte) []scan.Match {
+	var s scan.State
+	var out scan.Matches
+	var all []scan.Match
+	s.Reset(1)
+	for n, more := 0, true; more; {
+		fed, _ := tables.Feed(&s, text, n, true, &out)
+		n += fed
+		for i := range out.Len() {
+			all = append(all, out.At(i))
+		}
+		more = out.Full()
+		out.Clear()
+	}
+	return all
+}
+
+// random draws a pair: pieces of text that rules look for among words, cut anywhere.
+func (c *comparison) random(rng *rand.Rand) pair {
+	k := pair{class: pipeline.Class(rng.IntN(int(pipeline.NumClasses))), mask: ^pipeline.Mask(0)}
+	if rng.IntN(4) == 0 {
+		k.mask = pipeline.Mask(rng.Uint64())
+	}
+	k.text = Text(rng)
+	switch rng.IntN(4) {
+	case 0: // whole
+	case 1: // single bytes
+		for i := 1; i < len(k.text); i++ {
+			k.cuts = append(k.cuts, i)
+		}
+	default:
+		for i := rng.IntN(9); i < len(k.text); i += rng.IntN(25) {
+			k.cuts = append(k.cuts, i)
+			i++
+		}
+	}
+	return k
+}
+
+var words = strings.Fields("the of and report about system please write quick number card mail call account rules previous instructions ignore you are now act secret order 42 2024-10-11 hello, world. (maybe) new\nline tab\there é ü 日本 \u200b \ufeffx")
+
+var entries = rulebook.All()
+
+// Text draws a text in which rules of the rulebook find something, some of it
+// encoded or disguised.
+func Text(rng *rand.Rand) []byte {
+	var b strings.Builder
+	for range 1 + rng.IntN(6) {
+		switch rng.IntN(7) {
+		case 0, 1, 2:
+			for range rng.IntN(6) {
+				b.WriteString(words[rng.IntN(len(words))] + " ")
+			}
+		case 3, 4, 5:
+			e := &entries[rng.IntN(len(entries))]
+			text := ""
+			switch {
+			case len(e.Positives) > 0 && rng.IntN(4) > 0:
+				text = e.Positives[rng.IntN(len(e.Positives))].Text
+			case len(e.Negatives) > 0:
+				text = e.Negatives[rng.IntN(len(e.Negatives))]
+			case len(e.Phrases) > 0:
+				text = e.Phrases[rng.IntN(len(e.Phrases))]
+			}
+			if len(text) > 200 {
+				text = text[:200]
+			}
+			switch rng.IntN(8) {
+			case 0:
+				text = base64.StdEncoding.EncodeToString([]byte(text))
+			case 1:
+				text = strings.ToUpper(text)
+			case 2:
+				text = strings.ReplaceAll(text, "e", "e\u200b")
+			}
+			b.WriteString(text)
+			if rng.IntN(3) > 0 {
+				b.WriteString(" ")
+			}
+		case 6:
+			p := make([]byte, rng.IntN(12))
+			for i := range p {
+				p[i] = byte(rng.Uint32())
+			}
+			b.Write(p)
+		}
+	}
+	return []byte(b.String())
+}
+
+// refused are values that this version refuses by name.
+var refused = map[string]string{
+	"backend": "external", "healthcare_mode": "true", "hipaa_audit_controls": "true", "streaming_mode": "buffered", "analysis_mode": "external",
+}
+
+var patterns = []string{`EMP-\d{4,6}`, `(?i)tok_[a-z0-9]{8,24}`, `\bcase \d+`, `(?i)bluefin|red fox`, `order \d{2}`, `[A-Z]{3}-\d{2}`}
+
+var terms = []string{"bluefin", "gas centrifuge", "counsel memo", "Acme Shell Ltd", "seeker head", "vape shop", "hello", "report about"}
+
+// Config draws a configuration (policies and policy) from the schemas of the
+// kinds that are built: kinds, fields, values and conditions at random.
+func Config(rng *rand.Rand) string {
+	kinds := plan.Kinds()
+	rng.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
+	kinds = kinds[:1+rng.IntN(min(5, len(kinds)))]
+	chain, blocks := []any{}, map[string]any{}
+	for _, k := range kinds {
+		var item any = k
+		switch rng.IntN(5) {
+		case 0:
+			item = map[string]any{k: map[string]any{"when": map[string]any{"model": []string{"m"}, "path": "/v1"}}}
+		case 1:
+			item = map[string]any{k: map[string]any{"when": map[string]any{"header": map[string]string{"X-Team": "legal \"a\"\nb"}}}}
+		}
+		chain = append(chain, item)
+		raw, _ := schemas.Kind(k)
+		var s schema
+		if err := json.Unmarshal(raw, &s); err != nil {
+			panic(err) // an embedded schema, tested where it stands
+		}
+		if block := s.draw(rng, 0); len(block) > 0 {
+			blocks[k] = block
+		}
+	}
+	c, err := json.Marshal(map[string]any{"chain": chain})
+	if err != nil {
+		panic(err) // plain data
+	}
+	b, err := json.Marshal(blocks)
+	if err != nil {
+		panic(err)
+	}
+	return "policies: " + string(c) + "\npolicy: " + string(b) + "\n" // JSON is YAML
+}
+
+type schema struct {
+	Type       string            `json:"type"`
+	Properties map[string]schema `json:"properties"`
+	Items      *schema           `json:"items"`
+	Enum       []string          `json:"enum"`
+	Minimum    float64           `json:"minimum"`
+	Maximum    *float64          `json:"maximum"`
+	Form       string            `json:"x-kt-form"`
+	Required   []string          `json:"required"`
+}
+
+func (s *schema) draw(rng *rand.Rand, depth int) map[string]any {
+	out := map[string]any{}
+	names := make([]string, 0, len(s.Properties))
+	for n := range s.Properties {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		p := s.Properties[n]
+		if rng.IntN(3) > 0 && !slices.Contains(s.Required, n) {
+			continue
+		}
+		if v := p.value(rng, depth); v != nil && fmt.Sprint(v) != refused[n] {
+			out[n] = v
+		}
+	}
+	return out
+}
+
+func (s *schema) value(rng *rand.Rand, depth int) any {
+	switch s.Type {
+	case "string":
+		if len(s.Enum) > 0 {
+			return s.Enum[rng.IntN(len(s.Enum))]
+		}
+		return "a \"quoted\" `text`\n*/ //"
+	case "boolean":
+		return rng.IntN(2) == 0
+	case "integer":
+		hi := 8.0
+		if s.Maximum != nil {
+			hi = *s.Maximum
+		}
+		return int(s.Minimum) + rng.IntN(int(hi-s.Minimum)+1)
+	case "number":
+		return float64(1+rng.IntN(99)) / 100
+	case "array":
+		if s.Items == nil || s.Items.Type != "string" {
+			return nil
+		}
+		pool := terms
+		if s.Items.Form == "regex" {
+			pool = patterns
+		} else if len(s.Items.Enum) > 0 {
+			pool = s.Items.Enum
+		}
+		i := rng.IntN(len(pool))
+		return slices.Clone(pool[i:min(len(pool), i+1+rng.IntN(3))])
+	case "object":
+		if len(s.Properties) == 0 {
+			return map[string]any{"email": "<\"mail\">"}
+		}
+		return s.draw(rng, depth+1)
+	}
+	return nil
+}
+
+// Drawn is a random configuration with its plan and tables.
+type Drawn struct {
+	Config string
+	Plan   *plan.Plan
+	Engine *plan.Engine
+}
+
+// Draw draws n configurations that plan and engine accept.
+func Draw(t testing.TB, n int, seed uint64) []Drawn {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 1))
+	var out []Drawn
+	for tries := 0; len(out) < n; tries++ {
+		if tries > 50*n {
+			t.Fatalf("only %d of %d random configurations can be used", len(out), n)
+		}
+		yaml := Config(rng)
+		p := kindtest.TryPlan(yaml)
+		if p == nil {
+			continue
+		}
+		if e, _ := p.Engine(); e != nil {
+			out = append(out, Drawn{yaml, p, e})
+		}
+	}
+	return out
+}
+
+// store writes a failing case.
+func (c *comparison) store(t *testing.T, dir string, k pair) {
+	t.Helper()
+	cuts := strings.Trim(fmt.Sprint(k.cuts), "[]")
+	a := txtar.Archive{
+		Comment: []byte("A case on which compiled, interpreted and reference differed.\n"),
+		Files: []txtar.File{
+			{Name: "config", Data: []byte(c.pack.Config)},
+			{Name: "case", Data: fmt.Appendf(nil, "%d %d %s\n%s\n", k.class, uint64(k.mask), base64.StdEncoding.EncodeToString(k.text), cuts)},
+		},
+	}
+	name := filepath.Join(dir, c.pack.Name+".txtar")
+	if err := os.WriteFile(name, txtar.Format(&a), 0o644); err != nil {
+		t.Logf("store failing case: %v", err)
+		return
+	}
+	t.Logf("stored as %s", name)
+}
+
+// ConfigOf is the configuration of a stored case.
+func ConfigOf(archive []byte) string {
+	for _, f := range txtar.Parse(archive).Files {
+		if f.Name == "config" {
+			return string(f.Data)
+		}
+	}
+	return ""
+}
+
+func readCase(archive []byte) (pair, error) {
+	for _, f := range txtar.Parse(archive).Files {
+		if f.Name != "case" {
+			continue
+		}
+		head, rest, _ := strings.Cut(string(f.Data), "\n")
+		var k pair
+		var text string
+		var mask uint64
+		if _, err := fmt.Sscanf(head, "%d %d %s", &k.class, &mask, &text); err != nil {
+			return k, fmt.Errorf("read case: %w", err)
+		}
+		k.mask = pipeline.Mask(mask)
+		var err error
+		if k.text, err = base64.StdEncoding.DecodeString(text); err != nil {
+			return k, fmt.Errorf("read case: %w", err)
+		}
+		for _, w := range strings.Fields(rest) {
+			var n int
+			if _, err := fmt.Sscan(w, &n); err != nil {
+				return k, fmt.Errorf("read case: cut %q: %w", w, err)
+			}
+			k.cuts = append(k.cuts, n)
+		}
+		return k, nil
+	}
+	return pair{}, fmt.Errorf("read case: the archive has no case")
+}
