@@ -1,0 +1,242 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/bytedance/sonic"
+	"github.com/cloudwego/hertz/pkg/app"
+	"github.com/cloudwego/hertz/pkg/common/adaptor"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/keeptrusts/kt/stream/dialect"
+)
+
+// json answers with v.
+func (g *Gateway) json(c *app.RequestContext, status int, v any) {
+	b, err := sonic.ConfigStd.Marshal(v)
+	if err != nil {
+		g.fail(c, 500, &dialect.Error{Type: "server_error", Code: "internal_error", Message: "The answer could not be written."})
+		return
+	}
+	c.SetStatusCode(status)
+	c.Response.Header.Set("Content-Type", "application/json")
+	c.Response.Header.Set("Cache-Control", "no-store")
+	c.Response.SetBody(append(b, '\n'))
+}
+
+type modelEntry struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	OwnedBy string `json:"owned_by"`
+}
+
+// owner is the provider of the first target that serves a model.
+func (g *Gateway) owner(model string) string {
+	for _, t := range g.o.Targets {
+		if t.Serves(model) {
+			return providerOf(t)
+		}
+	}
+	return "keeptrusts"
+}
+
+func (g *Gateway) models(_ context.Context, c *app.RequestContext) {
+	list := []modelEntry{}
+	for _, name := range g.o.Router.ModelNames() {
+		list = append(list, modelEntry{ID: name, Object: "model", OwnedBy: g.owner(name)})
+	}
+	c.Response.Header.Set("x-request-id", requestID(c))
+	g.json(c, 200, map[string]any{"object": "list", "data": list})
+}
+
+func (g *Gateway) model(_ context.Context, c *app.RequestContext) {
+	id := requestID(c)
+	name := strings.TrimPrefix(c.Param("id"), "/")
+	if !slices.Contains(g.o.Router.ModelNames(), name) {
+		g.fail(c, 404, &dialect.Error{Type: "invalid_request_error", Code: "model_not_found", Message: "No target serves this model.", Param: "model", RequestID: id})
+		return
+	}
+	c.Response.Header.Set("x-request-id", id)
+	g.json(c, 200, modelEntry{ID: name, Object: "model", OwnedBy: g.owner(name)})
+}
+
+// unbuilt are OpenAI's other paths, documented in docs/http.md: known, and not
+// served by this version. They are never passed on without policies.
+var unbuilt = []string{
+	"/v1/responses", "/v1/messages", "/v1/completions", "/v1/embeddings", "/v1/moderations", "/v1/audio/", "/v1/images/",
+	"/v1/files", "/v1/uploads", "/v1/batches", "/v1/fine_tuning", "/v1/vector_stores", "/v1/realtime", "/v1/assistants", "/v1/threads",
+	"/v1/conversations", "/v1/containers", "/v1/evals", "/v1/videos", "/v1/organization", "/v1/chat/completions/",
+}
+
+func (g *Gateway) unknown(_ context.Context, c *app.RequestContext) {
+	path := string(c.Path())
+	e := &dialect.Error{Type: "invalid_request_error", Code: "unknown_path", RequestID: requestID(c),
+		Message: "There is nothing at this path. Served: POST /v1/chat/completions, GET /v1/models, GET /v1/models/{id}, /healthz, /readyz, /health, /metrics."}
+	status := 404
+	for _, p := range unbuilt {
+		if path == strings.TrimSuffix(p, "/") && p != "/v1/chat/completions/" || strings.HasPrefix(path, strings.TrimSuffix(p, "/")+"/") {
+			status, e.Code = 501, "not_supported"
+			e.Message = "This API is not supported by this version. Served: POST /v1/chat/completions, GET /v1/models, GET /v1/models/{id}."
+		}
+	}
+	methods := map[string]string{
+		"/v1/chat/completions": "POST", "/v1/models": "GET", "/healthz": "GET", "/readyz": "GET", "/health": "GET", "/metrics": "GET",
+		"/keeptrusts/config": "GET", "/keeptrusts/providers/metrics": "GET",
+	}
+	if allow, ok := methods[path]; ok {
+		status, e.Code = 405, "method_not_allowed"
+		e.Message = "This path takes " + allow + "."
+		c.Response.Header.Set("Allow", allow)
+	}
+	g.m.refused.WithLabelValues(e.Code).Inc()
+	g.fail(c, status, e)
+	// What stands in the body was read by nobody's rules.
+	c.SetConnectionClose()
+}
+
+// fromLoopback tells whether the client is on this machine and meant it: a
+// foreign name in Host is how a web page reaches a local server (rebinding).
+func fromLoopback(c *app.RequestContext) bool {
+	addr, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil || !addr.Addr().Unmap().IsLoopback() {
+		return false
+	}
+	return loopbackHost(string(c.Host()))
+}
+
+func loopbackHost(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Unmap().IsLoopback()
+}
+
+// adminOnly lets a request through that carries the token, or, where none is
+// configured, one from this machine.
+func (g *Gateway) adminOnly(next app.HandlerFunc) app.HandlerFunc {
+	return func(ctx context.Context, c *app.RequestContext) {
+		id := requestID(c)
+		if g.o.AdminToken == "" {
+			if !fromLoopback(c) {
+				g.fail(c, 403, &dialect.Error{Type: "authentication_error", Code: "loopback_only", RequestID: id,
+					Message: "Inspection is open on this machine only until the gateway has a token (--api-token)."})
+				return
+			}
+			next(ctx, c)
+			return
+		}
+		token, ok := strings.CutPrefix(string(c.GetHeader("Authorization")), "Bearer ")
+		sum := sha256.Sum256([]byte(token))
+		if subtle.ConstantTimeCompare(sum[:], g.admin[:]) != 1 || !ok {
+			c.Response.Header.Set("WWW-Authenticate", "Bearer")
+			g.fail(c, 401, &dialect.Error{Type: "authentication_error", Code: "invalid_token", RequestID: id, Message: "Inspection needs the gateway's token."})
+			return
+		}
+		next(ctx, c)
+	}
+}
+
+func (g *Gateway) config(_ context.Context, c *app.RequestContext) {
+	g.json(c, 200, map[string]any{
+		"pack":           map[string]string{"name": g.info.Pack, "version": g.info.Version},
+		"policies":       map[string]any{"chain": g.kinds()},
+		"policy_digest":  g.info.Digest,
+		"mode":           g.info.Mode,
+		"config_version": g.o.ConfigVersion,
+		"overrides":      emptyNotNull(g.o.Overrides),
+		"config":         sonic.NoCopyRawMessage(orNull(g.o.Config)),
+	})
+}
+
+func orNull(b []byte) []byte {
+	if len(b) == 0 {
+		return []byte("null")
+	}
+	return b
+}
+
+func emptyNotNull(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+func (g *Gateway) kinds() []string {
+	out := []string{}
+	for i := range g.info.Policies {
+		out = append(out, g.info.Policies[i].Kind)
+	}
+	return out
+}
+
+func (g *Gateway) providers(_ context.Context, c *app.RequestContext) {
+	g.json(c, 200, g.o.Router.Snapshot())
+}
+
+// ready tells whether requests can be answered.
+func (g *Gateway) ready() bool { return !g.draining.Load() && !g.ended.Load() }
+
+func (g *Gateway) readyz(_ context.Context, c *app.RequestContext) {
+	if !g.ready() {
+		g.json(c, 503, map[string]string{"status": "draining"})
+		return
+	}
+	g.json(c, 200, map[string]string{"status": "ready"})
+}
+
+func (g *Gateway) healthz(_ context.Context, c *app.RequestContext) {
+	status := "ok"
+	if g.draining.Load() {
+		status = "draining"
+	}
+	g.json(c, 200, map[string]any{
+		"status": status, "version": g.o.Version, "uptime_seconds": int64(g.o.Now().Sub(g.started).Seconds()),
+		"pack": g.info.Pack, "pack_version": g.info.Version, "policy_digest": g.info.Digest, "mode": g.info.Mode,
+		"config_version": g.o.ConfigVersion, "overrides": emptyNotNull(g.o.Overrides), "warnings": emptyNotNull(g.o.Warnings),
+	})
+}
+
+func (g *Gateway) health(_ context.Context, c *app.RequestContext) {
+	providers, bad := map[string]string{}, 0
+	for _, t := range g.o.Router.Snapshot().Targets {
+		providers[t.ID] = "reachable"
+		if t.Status == "unhealthy" {
+			providers[t.ID] = "unreachable"
+			bad++
+		}
+	}
+	status := "healthy"
+	switch {
+	case bad == len(providers):
+		status = "unhealthy"
+	case bad > 0 || len(g.o.Unavailable) > 0:
+		status = "degraded"
+	}
+	for id := range g.o.Unavailable {
+		providers[id] = "unreachable"
+	}
+	g.json(c, 200, map[string]any{
+		"status": status, "uptime_seconds": int64(g.o.Now().Sub(g.started).Seconds()), "version": g.o.Version,
+		"providers": providers, "policies_loaded": len(g.info.Policies), "requests_processed": g.m.served.Load(),
+		"in_flight": g.inflight.Load(), "goroutines": runtime.NumGoroutine(),
+		"cache": map[string]any{"entries": 0, "hit_rate_pct": 0},
+	})
+}
+
+func (g *Gateway) metrics(ctx context.Context, c *app.RequestContext) {
+	adaptor.HertzHandler(promhttp.HandlerFor(g.m.reg, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4}))(ctx, c)
+}

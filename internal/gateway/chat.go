@@ -1,0 +1,661 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cloudwego/hertz/pkg/app"
+
+	"github.com/keeptrusts/kt/internal/audit"
+	"github.com/keeptrusts/kt/internal/buf"
+	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/stream"
+	"github.com/keeptrusts/kt/stream/dialect"
+	"github.com/keeptrusts/kt/stream/jsonwalk"
+	"github.com/keeptrusts/kt/upstream"
+)
+
+// call is one request on its way. It is pooled: what it holds keeps its memory.
+type call struct {
+	g   *Gateway
+	c   *app.RequestContext
+	ctx context.Context
+	w   *writer // outlives the call: Hertz asks it once more after the handler
+
+	began    time.Time
+	id       string
+	body     []byte
+	facts    pipeline.Facts
+	req      dialect.Request
+	scratch  dialect.Scratch
+	chunk    dialect.Chunk
+	scanner  stream.Scanner
+	window   stream.Window
+	exchange pipeline.Exchange
+	found    pipeline.Findings
+	rec      audit.Record
+
+	sent        stream.Result // the request as it goes on
+	spliced     []*buf.Buffer // copies with another model
+	splicedFor  []string
+	promptBytes int64
+	target      int
+	ended       bool // the terminal record is written
+	decided     bool // so is the decision record
+	streamed    bool // a stream was relayed
+}
+
+// reset lets go of everything that belongs to the request that ended.
+func (q *call) reset() {
+	q.sent.Close()
+	for _, b := range q.spliced {
+		buf.Put(b)
+	}
+	q.window.Close()
+	q.scratch.Shrink()
+	rec := &q.rec
+	*rec = audit.Record{Attempts: rec.Attempts[:0], Rejected: rec.Rejected[:0]}
+	q.c, q.ctx, q.body, q.facts, q.w = nil, nil, nil, pipeline.Facts{}, nil
+	q.spliced, q.splicedFor = q.spliced[:0], q.splicedFor[:0]
+	q.id, q.promptBytes, q.target, q.ended, q.decided, q.streamed = "", 0, -1, false, false, false
+}
+
+// requestID is the client's when it is of a plain form, else a new one. It
+// stays the same for one request.
+func requestID(c *app.RequestContext) string {
+	const key = "kt.id"
+	if v, ok := c.Get(key); ok {
+		return v.(string)
+	}
+	id := string(c.GetHeader("X-Request-Id"))
+	if !plainID(id) {
+		var raw [12]byte
+		_, _ = rand.Read(raw[:]) // never fails (crypto/rand since Go 1.24)
+		id = "req_" + hex.EncodeToString(raw[:])
+	}
+	c.Set(key, id)
+	return id
+}
+
+func plainID(s string) bool {
+	if s == "" || len(s) > 128 {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9', c == '-', c == '_', c == '.':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// identity gives a header that says who asks, where that may be believed.
+func identity(c *app.RequestContext, name string) string {
+	v := string(c.GetHeader(name))
+	if len(v) > 256 || strings.ContainsFunc(v, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+		return ""
+	}
+	return v
+}
+
+// chat serves POST /v1/chat/completions.
+func (g *Gateway) chat(ctx context.Context, c *app.RequestContext) {
+	if !g.enter() {
+		c.Response.Header.Set("Retry-After", "1")
+		g.fail(c, 503, &dialect.Error{Type: "server_error", Code: "draining", Message: "The gateway is shutting down.", RequestID: requestID(c)})
+		c.SetConnectionClose()
+		return
+	}
+	defer g.active.Done()
+	running := g.inflight.Add(1)
+	g.m.inflight.Inc()
+	q := g.calls.Get().(*call)
+	q.reset()
+	q.c, q.ctx, q.w, q.began, q.id = c, ctx, &writer{}, g.o.Now(), requestID(c)
+	defer func() {
+		p := recover()
+		g.inflight.Add(-1)
+		g.m.inflight.Dec()
+		if p != nil {
+			// What q holds may be in use still: it does not go back.
+			q.finish("internal_error", 500)
+			panic(p)
+		}
+		q.reset()
+		g.calls.Put(q)
+	}()
+	c.Response.Header.Set("x-request-id", q.id)
+	c.Response.Header.Set("x-keeptrusts-policy-digest", g.static.digest)
+	c.Response.Header.Set("x-keeptrusts-policy-mode", g.static.mode)
+	q.begin()
+	if running > int64(g.o.MaxConcurrency) {
+		c.Response.Header.Set("Retry-After", "1")
+		q.refuse(503, &dialect.Error{Type: "server_error", Code: "overloaded", Message: "The gateway answers too many requests at once."})
+		return
+	}
+	if !q.read() {
+		return
+	}
+	if !q.scanRequest() {
+		return
+	}
+	q.ask()
+}
+
+// begin fills in what is known before the body is read.
+func (q *call) begin() {
+	g, c, r := q.g, q.c, &q.rec
+	r.RequestID, r.Endpoint, r.BytesIn = q.id, "/v1/chat/completions", int64(len(c.Request.Body()))
+	r.GatewayID, r.ConfigVersion, r.Overrides = g.o.GatewayID, g.o.ConfigVersion, g.o.Overrides
+	r.Verdict = pipeline.VerdictAllow
+	q.body = c.Request.Body()
+	q.facts = pipeline.Facts{Path: r.Endpoint, BodyBytes: len(q.body), Header: func(name string) string { return string(c.GetHeader(name)) }}
+	if fromLoopback(c) { // who else may say who they are needs client keys, which are not built yet
+		q.facts.User, q.facts.Team = identity(c, "X-User-Id"), identity(c, "X-Team-Id")
+		q.facts.Agent, q.facts.Conversation = identity(c, "X-Keeptrusts-Agent-Id"), identity(c, "X-Conversation-Id")
+	}
+	r.User, r.Team, r.Agent, r.Conversation = q.facts.User, q.facts.Team, q.facts.Agent, q.facts.Conversation
+	q.exchange = pipeline.Exchange{}
+	q.w.first = func() { r.FirstByte = g.o.Now().Sub(q.began) }
+}
+
+// read parses the body strictly. false: the client was told what is wrong.
+func (q *call) read() bool {
+	c := q.c
+	if t := string(c.GetHeader("Content-Type")); t != "" {
+		media, _, _ := strings.Cut(t, ";")
+		if !strings.EqualFold(strings.TrimSpace(media), "application/json") {
+			q.refuse(415, &dialect.Error{Type: "validation_error", Code: "unsupported_media_type", Message: "The body must be application/json."})
+			return false
+		}
+	}
+	if e := string(c.GetHeader("Content-Encoding")); e != "" && !strings.EqualFold(e, "identity") {
+		q.refuse(415, &dialect.Error{Type: "validation_error", Code: "unsupported_content_encoding", Message: "The body must not be compressed."})
+		return false
+	}
+	if len(q.body) > q.g.o.MaxBody {
+		q.refuse(413, &dialect.Error{Type: "validation_error", Code: "body_too_large", Message: "The body is larger than " + strconv.Itoa(q.g.o.MaxBody) + " bytes."})
+		return false
+	}
+	err := q.g.dialect.ParseRequest(&q.scratch, q.body, &q.req)
+	var bad *jsonwalk.Error
+	var invalid *dialect.ValidationError
+	switch {
+	case err == nil:
+	case errors.As(err, &invalid):
+		q.refuse(422, &dialect.Error{Type: "validation_error", Code: "invalid_request", Param: invalid.Path, Message: invalid.Path + " must be " + invalid.Want + "."})
+		return false
+	case errors.As(err, &bad):
+		q.refuse(400, &dialect.Error{Type: "validation_error", Code: bad.Code.String(), Param: bad.Path, Message: "The body is not acceptable JSON: " + bad.Error() + "."})
+		return false
+	default:
+		q.refuse(422, &dialect.Error{Type: "validation_error", Code: "invalid_request", Message: "The request is not valid: " + err.Error() + "."})
+		return false
+	}
+	if q.req.ModelEscaped {
+		q.facts.Model = string(jsonwalk.AppendUnescaped(nil, q.req.Model.Of(q.body)))
+	} else {
+		q.facts.Model = string(q.req.Model.Of(q.body))
+	}
+	q.facts.Stream, q.facts.Messages = q.req.Stream, q.req.Messages
+	q.rec.Model, q.rec.Stream, q.rec.Unknown = q.facts.Model, q.req.Stream, q.req.Unknown
+	if q.facts.Model == "" || !q.g.o.Router.Serves(q.facts.Model) {
+		q.refuse(404, &dialect.Error{Type: "invalid_request_error", Code: "model_not_found", Param: "model", Message: "No target serves this model. GET /v1/models lists those that are served."})
+		return false
+	}
+	return true
+}
+
+// scanRequest takes the request's text through the chain and writes the
+// decision record. false: the client got its answer.
+func (q *call) scanRequest() bool {
+	g := q.g
+	q.exchange.Begin(g.o.Chain, &q.facts, &q.found)
+	q.rec.Chain, q.rec.Mask = g.info, q.exchange.Mask
+	q.sent = q.scanner.ScanRequest(q.body, &q.req, &q.exchange, g.o.FailOpen, "")
+	q.scanned(&q.sent.Report)
+	for i := range q.req.Pieces {
+		if p := &q.req.Pieces[i]; !p.Has(dialect.Opaque) {
+			q.promptBytes += int64(p.End - p.Start)
+		}
+	}
+	if !q.decide(q.sent.Blocked) {
+		q.refuse(503, &dialect.Error{Type: "server_error", Code: "audit_unavailable", Message: "The audit log cannot be written, and the policy chain asks for it."})
+		return false
+	}
+	if q.sent.Blocked {
+		d := q.exchange.Decide()
+		e := stream.BlockError(&d, false, q.id)
+		q.answerBlocked(&e)
+		return false
+	}
+	return true
+}
+
+// scanned adds what a scan looked at.
+func (q *call) scanned(r *stream.Report) {
+	for c := range r.Channels {
+		q.rec.Channels[c] += r.Channels[c]
+		q.rec.Scanned[c] += r.Scanned[c]
+	}
+	q.rec.Opaque += r.Opaque
+	q.g.m.edited.Add(float64(r.Edited))
+}
+
+// decide writes the decision record. false: it could not, and the chain needs it.
+func (q *call) decide(blocked bool) bool {
+	g := q.g
+	if g.o.Audit == nil {
+		return true
+	}
+	r := &q.rec
+	q.verdict()
+	if req := &g.info.Require; req.AuditRetentionDays > 0 && !req.AuditAll && !blocked && r.Verdict == pipeline.VerdictAllow {
+		return true // only requests that were acted on are kept; the terminal record decides
+	}
+	r.Type, r.Time = audit.Decision, g.o.Now()
+	r.Latency = r.Time.Sub(q.began)
+	if err := g.o.Audit.Write(r); err != nil {
+		g.m.auditLost.Inc()
+		g.log.Error("an audit record could not be written", "error", err.Error(), "request_id", q.id)
+		return g.info.Require.AuditRetentionDays == 0
+	}
+	q.decided = true
+	return true
+}
+
+// verdict puts the decision so far into the record.
+func (q *call) verdict() {
+	r := &q.rec
+	if q.exchange.Chain == nil {
+		return
+	}
+	d := q.exchange.Decide()
+	r.Verdict, r.Reason, r.Policy, r.Phase = d.Verdict, d.Reason, d.Kind, ""
+	if d.Reason != "all_policies_passed" {
+		r.Phase = d.Phase.String()
+	}
+	r.Counts = q.exchange.Counts()
+}
+
+// finish writes the one terminal record and counts the request. It is called on
+// every way out, before the last byte for the client; only the first call counts.
+func (q *call) finish(outcome string, status int) {
+	if q.ended {
+		return
+	}
+	q.ended = true
+	g, r := q.g, &q.rec
+	q.verdict()
+	r.Type, r.Time, r.Outcome, r.Status = audit.Terminal, g.o.Now(), outcome, status
+	r.Latency = r.Time.Sub(q.began)
+	r.BytesOut = max(r.BytesOut, q.w.wrote)
+	acted := r.Verdict != pipeline.VerdictAllow || q.decided
+	req := &g.info.Require
+	if g.o.Audit != nil && (acted || req.AuditAll || req.AuditRetentionDays == 0) {
+		if err := g.o.Audit.Write(r); err != nil {
+			g.m.auditLost.Inc()
+			g.log.Error("an audit record could not be written", "error", err.Error(), "request_id", q.id)
+		}
+	}
+	g.m.request(r, q.target)
+	q.countPolicies()
+	q.log()
+}
+
+func (q *call) countPolicies() {
+	if q.rec.Chain == nil {
+		return
+	}
+	for p := range q.g.counters {
+		if !q.exchange.Mask.Has(p) {
+			continue
+		}
+		strictest := pipeline.Allow
+		for _, n := range q.exchange.Counts() {
+			if n.Entity >= pipeline.FirstEntity && int(q.g.info.Entities[n.Entity].Policy) == p {
+				strictest = max(strictest, n.Action)
+			}
+		}
+		q.g.counters[p][strictest].Inc()
+	}
+}
+
+// log writes the access line.
+func (q *call) log() {
+	r := &q.rec
+	q.g.log.LogAttrs(q.ctx, levelInfo, "request", requestAttrs(r)...)
+}
+
+// refuse answers with an error that is not about a policy.
+func (q *call) refuse(status int, e *dialect.Error) {
+	e.RequestID = q.id
+	if q.exchange.Chain == nil {
+		q.g.m.refused.WithLabelValues(e.Code).Inc()
+	}
+	q.answerError("refused", status, e)
+}
+
+func (q *call) answerBlocked(e *dialect.Error) {
+	outcome := "blocked"
+	if e.Code == "escalation_required" {
+		outcome = "escalated"
+	}
+	q.answerError(outcome, 409, e)
+}
+
+func (q *call) answerError(outcome string, status int, e *dialect.Error) {
+	body := q.g.dialect.AppendError(nil, e)
+	if status == 409 {
+		q.c.Response.Header.Set("x-should-retry", "false")
+	}
+	q.answer(outcome, status, body)
+}
+
+// answer writes a whole body, the terminal record first.
+func (q *call) answer(outcome string, status int, body []byte) {
+	q.c.SetStatusCode(status)
+	q.c.Response.Header.Set("Content-Type", "application/json")
+	q.w.begin(q.c)
+	q.rec.BytesOut = int64(len(body))
+	q.rec.FirstByte = q.g.o.Now().Sub(q.began)
+	q.finish(outcome, status)
+	_ = q.w.body(body) // the client is gone; the connection closes
+}
+
+// upHeader is what the router may see of the client's headers.
+func (q *call) upHeader() http.Header {
+	h := make(http.Header, 4)
+	for _, name := range []string{"Openai-Beta", "Idempotency-Key", "Traceparent", "Tracestate"} {
+		if v := q.c.Request.Header.Peek(name); len(v) > 0 {
+			h[name] = []string{string(v)}
+		}
+	}
+	h["X-Request-Id"] = []string{q.id}
+	return h
+}
+
+// ask sends the request on and brings the answer back.
+func (q *call) ask() {
+	u := upstream.Call{
+		Path: "/v1/chat/completions", Model: q.facts.Model, Stream: q.req.Stream, Header: q.upHeader(),
+		Body: q.bodyFor, Dialect: q.g.dialect, Sticky: q.facts.User, PromptTokens: (q.promptBytes + 3) / 4, MaxTokens: max(q.req.MaxTokens, 0),
+	}
+	if u.Sticky == "" {
+		u.Sticky = q.facts.Conversation
+	}
+	a, err := q.g.o.Router.Do(q.ctx, u)
+	if err != nil {
+		q.noAnswer(err)
+		return
+	}
+	defer func() { _ = a.Close() }() // its error is in the report
+	for {
+		q.answered(a)
+		var again bool
+		if a.Stream {
+			again = q.relay(a)
+		} else {
+			again = q.whole(a)
+		}
+		if !again {
+			return
+		}
+		if err := a.Replace(q.ctx, upstream.BadEvent); err != nil {
+			q.answered(a)
+			q.noAnswer(err)
+			return
+		}
+	}
+}
+
+// bodyFor gives the request as the target gets it: the scanned bytes, with the
+// target's model in them.
+func (q *call) bodyFor(_ *upstream.Target, model string) ([]byte, error) {
+	if model == q.facts.Model {
+		return q.sent.Body, nil
+	}
+	for i, m := range q.splicedFor {
+		if m == model {
+			return q.spliced[i].B, nil
+		}
+	}
+	span := q.req.Model
+	if q.sent.Edits > 0 { // places have moved
+		var again dialect.Request
+		if err := q.g.dialect.ParseRequest(&q.scratch, q.sent.Body, &again); err != nil {
+			return nil, err
+		}
+		span = again.Model
+	}
+	b := buf.Get(len(q.sent.Body) + len(model) + 16)
+	b.B = append(b.B, q.sent.Body[:span.Start]...)
+	b.B = jsonwalk.AppendEscaped(b.B, []byte(model))
+	b.B = append(b.B, q.sent.Body[span.End:]...)
+	q.spliced, q.splicedFor = append(q.spliced, b), append(q.splicedFor, model)
+	return b.B, nil
+}
+
+// attempts puts what was tried into the record.
+func (q *call) attempts(list []upstream.Attempt, rejected []upstream.Rejected) {
+	r := &q.rec
+	r.Attempts, r.Rejected = r.Attempts[:0], r.Rejected[:0]
+	for i := range list {
+		a := &list[i]
+		r.Attempts = append(r.Attempts, audit.Attempt{
+			Target: a.Target.ID, Model: a.Model, Result: a.Class.String(), Status: a.Status, Took: a.Duration, Probe: a.Probe,
+		})
+	}
+	for _, x := range rejected {
+		r.Rejected = append(r.Rejected, audit.Rejected{Target: x.Target.ID, Reason: x.Reason})
+	}
+}
+
+// answered notes who answered.
+func (q *call) answered(a *upstream.Answer) {
+	q.attempts(a.Attempts, a.Rejected)
+	q.target = a.Index
+	q.rec.Target, q.rec.Provider, q.rec.TargetModel = a.Target.ID, providerOf(a.Target), a.Model
+	h := &q.c.Response.Header
+	for name, v := range a.Header {
+		if name == "X-Request-Id" {
+			name = "x-keeptrusts-upstream-request-id"
+		}
+		h.Set(name, v[0])
+	}
+}
+
+// noAnswer tells the client that no target answered.
+func (q *call) noAnswer(err error) {
+	var e *upstream.Error
+	if !errors.As(err, &e) {
+		e = &upstream.Error{Status: 502, Code: "upstream_error"}
+	}
+	q.attempts(e.Attempts, e.Rejected)
+	if e.Status == 499 {
+		q.gone()
+		return
+	}
+	out := dialect.Error{Type: "upstream_error", Code: e.Code, RequestID: q.id, Message: "No model provider gave an answer."}
+	switch e.Status {
+	case 429:
+		out.Type, out.Message = "rate_limit", "The model providers' rate limits are reached."
+	case 404:
+		out.Type, out.Message, out.Param = "invalid_request_error", "No target serves this model.", "model"
+	case 503:
+		out.Message = "No model provider can be asked at the moment."
+	}
+	if e.RetryAfter > 0 {
+		q.c.Response.Header.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
+	}
+	q.answerError("upstream_error", e.Status, &out)
+}
+
+// gone ends a request whose client went away before it got anything.
+func (q *call) gone() {
+	q.finish("client_abort", 499)
+	q.w.begin(q.c) // nothing is written; the connection closes
+	q.c.Response.Header.SetConnectionClose(true)
+}
+
+// usage takes the answer's tokens over.
+func (q *call) usage(u *dialect.Usage, a *upstream.Answer) {
+	q.rec.InputTokens, q.rec.OutputTokens, q.rec.Estimated = u.Prompt, u.Completion, u.Estimated
+	q.rec.CostMicros = a.Target.Pricing.Cost(u.Prompt, u.Completion)
+}
+
+// whole brings an answer that is no stream, or the target's refusal. true: the
+// answer is not valid and another target may be asked.
+func (q *call) whole(a *upstream.Answer) bool {
+	g := q.g
+	if err := g.dialect.ParseResponse(&q.scratch, a.Whole, &q.chunk); err != nil {
+		if a.Status != 200 { // not in the API's form: nobody could scan it, so it does not go on
+			e := dialect.Error{Type: "invalid_request_error", Code: "upstream_refused", RequestID: q.id, Message: "The model provider refused the request."}
+			q.answerError("upstream_refused", a.Status, &e)
+			return false
+		}
+		return true
+	}
+	r := q.scanner.ScanResponse(a.Whole, &q.chunk, &q.exchange, g.o.FailOpen, q.promptBytes)
+	defer r.Close()
+	q.scanned(&r.Report)
+	if a.Status == 200 {
+		q.usage(&r.Report.Usage, a)
+		a.Report(upstream.Report{PromptTokens: r.Report.Usage.Prompt, CompletionTokens: r.Report.Usage.Completion})
+	}
+	if r.Blocked {
+		d := q.exchange.Decide()
+		e := stream.BlockError(&d, true, q.id)
+		q.answerBlocked(&e)
+		return false
+	}
+	outcome := "completed"
+	if a.Status != 200 {
+		outcome = "upstream_refused"
+	}
+	a.Commit()
+	q.answer(outcome, a.Status, r.Body)
+	return false
+}
+
+// relay brings a stream. true: nothing of it went out and another target may be asked.
+func (q *call) relay(a *upstream.Answer) bool {
+	g, c := q.g, q.c
+	c.SetStatusCode(200)
+	h := &c.Response.Header
+	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	h.Set("Cache-Control", "no-cache")
+	h.Set("X-Accel-Buffering", "no")
+	q.window.Reset(stream.Options{Dialect: g.dialect, Exchange: &q.exchange, FailOpen: g.o.FailOpen, RequestID: q.id, PromptBytes: q.promptBytes})
+	q.w.begin(c)
+	body := &answerBody{a: a, w: &q.window, ctx: q.ctx}
+	relay := stream.Relay{
+		Window: &q.window, Body: body, Client: client{q.w}, KeepAlive: g.o.KeepAlive,
+		BetweenBytes: -1, // the transport bounds it, per target
+		BeforeEnd: func(r *stream.Report) {
+			q.w.last = true
+			q.streamDone(r, a, nil)
+		},
+	}
+	err := relay.Run(q.ctx)
+	r := q.window.Report()
+	if err == nil || r.Committed || errors.Is(err, stream.ErrClientGone) {
+		if r.Committed {
+			a.Commit()
+		}
+		q.streamDone(r, a, err)
+		return false
+	}
+	c.Response.HijackWriter(nil)
+	if r.Findings == 0 {
+		q.scanned(r)
+		g.m.ends[r.End].Inc()
+		return true
+	}
+	// What was found stays on record; the answer is given up.
+	q.streamCounts(r, a)
+	h.Del("Cache-Control")
+	h.Del("X-Accel-Buffering")
+	q.answerError("upstream_error", 502, &dialect.Error{Type: "upstream_error", Code: "upstream_error", RequestID: q.id, Message: "The model provider's answer ended early."})
+	return false
+}
+
+// streamCounts takes a stream's figures over.
+func (q *call) streamCounts(r *stream.Report, a *upstream.Answer) {
+	q.scanned(r)
+	q.usage(&r.Usage, a)
+	q.rec.BytesOut = r.BytesOut
+	m := q.g.m
+	m.ends[r.End].Inc()
+	m.heldMax.Observe(float64(r.HeldMax))
+}
+
+// streamDone ends the record of a stream that was relayed; the first call counts.
+func (q *call) streamDone(r *stream.Report, a *upstream.Answer, err error) {
+	if q.ended {
+		return
+	}
+	q.streamCounts(r, a)
+	outcome, status := "completed", 200
+	switch r.End {
+	case stream.EndDone:
+	case stream.EndBlocked:
+		outcome = "blocked"
+		if d := q.exchange.Decide(); d.Verdict == pipeline.VerdictEscalate {
+			outcome = "escalated"
+		}
+	case stream.EndClientGone:
+		outcome, status = "client_abort", 499
+	default:
+		outcome = "upstream_" + r.End.String()
+		if r.End == stream.EndUpstreamError {
+			outcome = "upstream_error"
+		}
+	}
+	if err != nil && errors.Is(err, stream.ErrClientGone) {
+		outcome, status = "client_abort", 499
+	}
+	q.finish(outcome, status)
+}
+
+// answerBody is a stream's body that says how it went when it is closed.
+type answerBody struct {
+	a   *upstream.Answer
+	w   *stream.Window
+	ctx context.Context
+}
+
+func (b *answerBody) Read(p []byte) (int, error) { return b.a.Body.Read(p) }
+
+// Close may be called while Read waits, when the client is gone: the window is
+// not looked at then.
+func (b *answerBody) Close() error {
+	if b.ctx.Err() != nil {
+		b.a.Report(upstream.Report{Class: upstream.Cancelled})
+		return b.a.Close()
+	}
+	r := b.w.Report()
+	class := upstream.OK
+	switch {
+	case r.End == stream.EndNone, r.End == stream.EndClientGone:
+		class = upstream.Cancelled
+	case r.End == stream.EndCut:
+		class = upstream.Cut
+	case r.End == stream.EndBadEvent:
+		class = upstream.BadEvent
+	case r.End == stream.EndUpstreamError:
+		class = upstream.MidStreamError
+	case r.End == stream.EndTimeout:
+		class = upstream.TimeoutBetweenBytes
+	}
+	b.a.Report(upstream.Report{PromptTokens: r.Usage.Prompt, CompletionTokens: r.Usage.Completion, Class: class})
+	return b.a.Close()
+}

@@ -1,0 +1,276 @@
+// Package gateway serves HTTP and joins the parts: a request is read strictly,
+// its text goes through the policy chain, a record is kept, a target is asked,
+// and the answer's text goes through the chain on its way back. It gets a chain
+// and a router, never a configuration file.
+//
+// Only this package knows the HTTP server (Hertz) and the Prometheus client.
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cloudwego/hertz/pkg/app"
+	"github.com/cloudwego/hertz/pkg/app/server"
+	"github.com/cloudwego/hertz/pkg/common/config"
+	"github.com/cloudwego/hertz/pkg/network/standard"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/keeptrusts/kt/internal/audit"
+	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/stream/dialect"
+	"github.com/keeptrusts/kt/stream/dialect/openai"
+	"github.com/keeptrusts/kt/upstream"
+)
+
+const (
+	// DefaultMaxBody is the largest request body in bytes.
+	DefaultMaxBody = 32 << 20
+	// DefaultMaxConcurrency is how many requests to models may run at once.
+	DefaultMaxConcurrency = 10_000
+	// DefaultDrain is how long a shutdown waits for answers that run.
+	DefaultDrain = 30 * time.Second
+
+	maxHeaderBytes = 32 << 10
+	// readTime is what Hertz is told; conn sets the real deadlines.
+	readTime = headTime + bodyTime
+)
+
+// Router is what the gateway needs of an upstream pool.
+type Router interface {
+	upstream.Router
+	Snapshot() upstream.Snapshot
+}
+
+// Options of a gateway.
+type Options struct {
+	Chain    pipeline.Chain
+	Router   Router
+	Targets  []*upstream.Target // in the router's order; for /v1/models and metrics
+	Metrics  *Metrics           // over the same targets; nil: made here
+	Audit    *audit.Log         // nil: no records are kept
+	Log      *slog.Logger       // nil: slog.Default
+	FailOpen bool               // a policy that fails lets text pass
+
+	Version       string // of kt
+	GatewayID     string
+	ConfigVersion string
+	Config        []byte            // JSON for /keeptrusts/config, secrets masked
+	Overrides     []string          // relaxations and debug overrides in force
+	Warnings      []string          // for /healthz
+	Unavailable   map[string]string // id and reason of targets that are configured and cannot be asked
+
+	AdminToken     string        // of /keeptrusts/*; empty: loopback only
+	MaxBody        int           // bytes; 0: DefaultMaxBody
+	MaxConcurrency int           // 0: DefaultMaxConcurrency
+	MaxConns       int           // 0: 10,000
+	KeepAlive      time.Duration // silence after which a stream gets a comment; 0: 15 s
+	Now            func() time.Time
+}
+
+// Gateway is a running server.
+type Gateway struct {
+	o        Options
+	log      *slog.Logger
+	info     *pipeline.Info
+	counters [][]prometheus.Counter // of policies
+	dialect  dialect.Dialect
+	admin    [sha256.Size]byte
+	started  time.Time
+	static   staticHeaders
+	m        *Metrics
+
+	ln     *listener
+	server *server.Hertz
+	wg     sync.WaitGroup // the accept loop
+	ended  atomic.Bool
+
+	calls    sync.Pool
+	inflight atomic.Int64 // requests to models
+	active   sync.WaitGroup
+	mu       sync.Mutex // of draining and active.Add
+	draining atomic.Bool
+	cut      atomic.Int64
+}
+
+// staticHeaders are the same on every answer.
+type staticHeaders struct{ digest, mode string }
+
+// New makes a gateway on a listener, which it owns from then on. Nothing is
+// served before Start.
+func New(ln net.Listener, o Options) (*Gateway, error) {
+	if o.Chain == nil || o.Router == nil {
+		return nil, errors.New("make gateway: a chain and a router are needed")
+	}
+	if o.MaxBody <= 0 {
+		o.MaxBody = DefaultMaxBody
+	}
+	if o.MaxConcurrency <= 0 {
+		o.MaxConcurrency = DefaultMaxConcurrency
+	}
+	if o.MaxConns <= 0 {
+		o.MaxConns = defaultMaxConns
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(o.Targets)
+	}
+	g := &Gateway{
+		o: o, log: o.Log, info: o.Chain.Info(), dialect: openai.New(), started: o.Now(), m: o.Metrics,
+		admin: sha256.Sum256([]byte(o.AdminToken)),
+	}
+	g.static = staticHeaders{digest: g.info.Digest, mode: g.info.Mode}
+	g.counters = g.m.policyCounters(g.info)
+	g.calls.New = func() any { return &call{g: g} }
+	g.ln = newListener(ln, o.MaxConns, func(err error) { g.log.Warn("accepting connections is paused", "error", err.Error()) })
+	g.m.chain(g.info)
+	g.m.watch(g)
+	g.m.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	g.routes()
+	return g, nil
+}
+
+func (g *Gateway) routes() {
+	g.server = server.New(
+		server.WithListener(g.ln),
+		server.WithTransport(standard.NewTransporter),
+		server.WithSenseClientDisconnection(true),
+		server.WithStreamBody(false),
+		server.WithMaxRequestBodySize(g.o.MaxBody),
+		server.WithMaxHeaderBytes(maxHeaderBytes),
+		server.WithReadTimeout(readTime),
+		server.WithIdleTimeout(idleTime),
+		server.WithKeepAliveTimeout(idleTime),
+		server.WithDisablePreParseMultipartForm(true),
+		server.WithDisablePrintRoute(true),
+		server.WithRedirectTrailingSlash(false),
+		server.WithDisableDefaultContentType(true),
+		config.Option{F: func(o *config.Options) { o.NoDefaultServerHeader = true }},
+	)
+	h := g.server
+	h.Use(g.guard)
+	h.POST("/v1/chat/completions", g.chat)
+	h.GET("/v1/models", g.models)
+	h.GET("/v1/models/*id", g.model)
+	h.GET("/healthz", g.healthz)
+	h.GET("/readyz", g.readyz)
+	h.GET("/health", g.health)
+	h.GET("/metrics", g.metrics)
+	h.GET("/keeptrusts/config", g.adminOnly(g.config))
+	h.GET("/keeptrusts/providers/metrics", g.adminOnly(g.providers))
+	h.NoRoute(g.unknown)
+	h.NoMethod(g.unknown)
+}
+
+// Addr is where the gateway listens.
+func (g *Gateway) Addr() net.Addr { return g.ln.Addr() }
+
+// Start serves until Drain.
+func (g *Gateway) Start() {
+	g.wg.Go(func() {
+		if err := g.server.Run(); err != nil && !g.draining.Load() {
+			g.log.Error("the server ended", "error", err.Error())
+		}
+		g.ended.Store(true)
+	})
+}
+
+// Drain ends the gateway: no new connections, idle ones are closed, requests
+// that run go on until ctx ends and are cut then. It gives how many were cut.
+// Nothing of the gateway runs afterwards.
+func (g *Gateway) Drain(ctx context.Context) (cut int) {
+	g.mu.Lock()
+	first := !g.draining.Swap(true)
+	g.mu.Unlock()
+	if !first {
+		return int(g.cut.Load())
+	}
+	_ = g.ln.Close() // closing twice is no matter
+	g.ln.closeIdle(false)
+	done := make(chan struct{})
+	go func() {
+		g.active.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		g.cut.Store(g.inflight.Load())
+		g.ln.closeIdle(true) // cancels their handlers
+		<-done
+	}
+	g.ln.closeIdle(true)
+	g.wg.Wait()
+	for i := 0; g.ln.count() > 0 && i < 200; i++ { // connections close themselves once their handler is done
+		time.Sleep(5 * time.Millisecond)
+	}
+	_ = g.server.Close() // the listener is closed already
+	return int(g.cut.Load())
+}
+
+// enter counts a request to a model; false while draining.
+func (g *Gateway) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.draining.Load() {
+		return false
+	}
+	g.active.Add(1)
+	return true
+}
+
+// guard runs before every handler: it closes connections while the gateway
+// drains and turns a fault of the program into an answer.
+func (g *Gateway) guard(ctx context.Context, c *app.RequestContext) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		g.m.panics.Inc()
+		g.log.Error("a request ended in a fault of the program", "path", route(c), "fault", fmt.Sprintf("%T", p))
+		if c.Response.GetHijackWriter() == nil {
+			g.fail(c, 500, &dialect.Error{Type: "server_error", Code: "internal_error", Message: "The gateway failed.", RequestID: requestID(c)})
+		}
+		c.SetConnectionClose()
+	}()
+	if g.draining.Load() {
+		c.Response.Header.SetConnectionClose(true)
+	}
+	c.Next(ctx)
+}
+
+// route is the path for logs, bounded and without anything a client makes up.
+func route(c *app.RequestContext) string {
+	if p := c.FullPath(); p != "" {
+		return p
+	}
+	return other
+}
+
+// fail answers with the documented envelope.
+func (g *Gateway) fail(c *app.RequestContext, status int, e *dialect.Error) {
+	if status == 409 {
+		// OpenAI's clients retry 409 by default and honour this.
+		c.Response.Header.Set("x-should-retry", "false")
+	}
+	c.SetStatusCode(status)
+	c.Response.Header.Set("Content-Type", "application/json")
+	if e.RequestID != "" {
+		c.Response.Header.Set("x-request-id", e.RequestID)
+	}
+	c.Response.SetBody(g.dialect.AppendError(nil, e))
+}

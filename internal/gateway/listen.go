@@ -1,0 +1,213 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Limits of a connection. The values are those of the design's defaults.
+const (
+	headTime  = 5 * time.Second  // from a request's first byte awaited to its whole head
+	bodyTime  = 30 * time.Second // from there to its whole body, for bodies of up to maxBodyBytes
+	idleTime  = 60 * time.Second // between two requests of a connection
+	writeTime = 30 * time.Second // one write to a client that does not read
+
+	defaultMaxConns = 10_000
+	acceptPauseMin  = 5 * time.Millisecond
+	acceptPauseMax  = time.Second
+)
+
+// listener accepts at most max connections at a time and never gives up: an
+// error of Accept (no file descriptors left, a connection reset in the queue)
+// is waited out. It knows all its connections.
+type listener struct {
+	net.Listener
+	max      int
+	paused   func(error) // told once for each run of failures
+	accepted atomic.Int64
+
+	mu     sync.Mutex
+	cond   sync.Cond
+	conns  map[*conn]struct{}
+	closed bool
+	done   chan struct{}
+}
+
+func newListener(ln net.Listener, maxConns int, paused func(error)) *listener {
+	l := &listener{Listener: ln, max: maxConns, paused: paused, conns: make(map[*conn]struct{}), done: make(chan struct{})}
+	l.cond.L = &l.mu
+	return l
+}
+
+// Accept waits for a connection; the only error is that the listener is closed.
+func (l *listener) Accept() (net.Conn, error) {
+	l.mu.Lock()
+	for len(l.conns) >= l.max && !l.closed {
+		l.cond.Wait()
+	}
+	l.mu.Unlock()
+	pause := time.Duration(0)
+	for {
+		c, err := l.Listener.Accept()
+		if err == nil {
+			k := &conn{Conn: c, l: l}
+			k.idle.Store(true)
+			_ = c.SetReadDeadline(time.Now().Add(headTime)) // an error shows at the first read
+			l.mu.Lock()
+			if l.closed {
+				l.mu.Unlock()
+				_ = c.Close()
+				return nil, net.ErrClosed
+			}
+			l.conns[k] = struct{}{}
+			l.mu.Unlock()
+			l.accepted.Add(1)
+			return k, nil
+		}
+		if l.isClosed() || errors.Is(err, net.ErrClosed) {
+			return nil, net.ErrClosed
+		}
+		if pause == 0 {
+			l.paused(err)
+		}
+		pause = min(max(2*pause, acceptPauseMin), acceptPauseMax)
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-l.done:
+			t.Stop()
+			return nil, net.ErrClosed
+		}
+	}
+}
+
+func (l *listener) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+// Close ends Accept; connections go on.
+func (l *listener) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	close(l.done)
+	l.cond.Broadcast()
+	l.mu.Unlock()
+	return l.Listener.Close()
+}
+
+func (l *listener) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.conns)
+}
+
+// closeIdle closes connections that wait for a request, or all of them.
+func (l *listener) closeIdle(all bool) {
+	l.mu.Lock()
+	list := make([]*conn, 0, len(l.conns))
+	for c := range l.conns {
+		if all || c.idle.Load() {
+			list = append(list, c)
+		}
+	}
+	l.mu.Unlock()
+	for _, c := range list {
+		_ = c.Close()
+	}
+}
+
+// conn gives every phase of a connection its deadline. Hertz tells the phase by
+// the deadlines it sets: none while a handler runs, one in the past to end its
+// watch for a hang-up, one in the future before it reads.
+type conn struct {
+	net.Conn
+	l        *listener
+	idle     atomic.Bool // between two requests
+	headDone atomic.Bool // the end of a head passed by
+	tail     [3]byte     // last bytes read, for a head's end that was cut in two
+	once     sync.Once
+}
+
+var headEnd = []byte("\r\n\r\n")
+
+// Read watches for the end of a head. Hertz reads from one goroutine at a time.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.idle.Store(false)
+		if !c.headDone.Load() && c.ends(p[:n]) {
+			c.headDone.Store(true)
+			_ = c.Conn.SetReadDeadline(time.Now().Add(bodyTime)) // an error shows at the next read
+		}
+	}
+	return n, err
+}
+
+// ends tells whether the end of a head lies in p or over its beginning.
+func (c *conn) ends(p []byte) bool {
+	var seam [6]byte
+	n := copy(seam[:], c.tail[:])
+	n += copy(seam[n:], p)
+	found := bytes.Contains(seam[:n], headEnd) || bytes.Contains(p, headEnd)
+	if len(p) >= len(c.tail) {
+		copy(c.tail[:], p[len(p)-len(c.tail):])
+	} else {
+		copy(c.tail[:], c.tail[len(p):])
+		copy(c.tail[len(c.tail)-len(p):], p)
+	}
+	return found
+}
+
+// SetReadDeadline takes Hertz's word for the phase, not for the time.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	now := time.Now()
+	switch {
+	case t.IsZero(): // the handler begins; what is read from here on is the next request
+		c.headDone.Store(false)
+		c.tail = [3]byte{}
+		return c.Conn.SetReadDeadline(t)
+	case !t.After(now): // ends the watch
+		return c.Conn.SetReadDeadline(t)
+	case t.After(now.Add(idleTime - time.Second)): // waits for the next request
+		c.idle.Store(!c.headDone.Load())
+		return c.Conn.SetReadDeadline(now.Add(idleTime))
+	case c.headDone.Load():
+		return c.Conn.SetReadDeadline(now.Add(bodyTime))
+	}
+	return c.Conn.SetReadDeadline(now.Add(headTime))
+}
+
+// SetDeadline and SetWriteDeadline are the connection's own business.
+func (c *conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
+
+// SetWriteDeadline does nothing: every write has its own limit.
+func (c *conn) SetWriteDeadline(time.Time) error { return nil }
+
+func (c *conn) Write(p []byte) (int, error) {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() {
+		l := c.l
+		l.mu.Lock()
+		delete(l.conns, c)
+		l.cond.Signal()
+		l.mu.Unlock()
+	})
+	return err
+}
