@@ -36,7 +36,10 @@ func (t *Target) base() (*url.URL, error) {
 	if u.Scheme == "http" && !t.UnsafeAllowHTTP && !(t.AllowPrivate && isLoopbackName(u.Hostname())) {
 		return nil, fmt.Errorf("target %q: base_url must be https; plain http is for loopback with allow_private: true, or unsafe_allow_http: true", t.ID)
 	}
-	u.Path = strings.TrimSuffix(strings.TrimRight(u.Path, "/"), "/v1")
+	u.Path = strings.TrimRight(u.Path, "/")
+	if !t.row().Exact {
+		u.Path = strings.TrimSuffix(u.Path, "/v1")
+	}
 	u.RawPath = ""
 	return u, nil
 }
@@ -68,14 +71,14 @@ func (t *Target) endpoint(base *url.URL, path, model string) (*url.URL, error) {
 		return nil, errors.New("build request: path must begin with /v1/")
 	}
 	template := t.PathTemplate
-	if template == "" {
-		template = row.Path
-	}
-	if template == "" {
+	switch {
+	case template != "":
+	case row.Template != nil:
+		template = row.Template(base.Path)
+	case row.Exact:
+		template = "{path}"
+	default:
 		template = "/v1{path}"
-	}
-	if !strings.HasPrefix(template, "/") {
-		return nil, fmt.Errorf("build request: path template must begin with /; got %q", template)
 	}
 	deployment := t.Deployment
 	if deployment == "" {
@@ -95,6 +98,9 @@ func (t *Target) endpoint(base *url.URL, path, model string) (*url.URL, error) {
 		"{version}", url.QueryEscape(version),
 	).Replace(template)
 	full, query, _ := strings.Cut(full, "?")
+	if !strings.HasPrefix(full, "/") {
+		return nil, fmt.Errorf("build request: path template must begin with / or {path}; got %q", template)
+	}
 	escaped := base.EscapedPath() + full
 	plain, err := url.PathUnescape(escaped)
 	if err != nil {

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
@@ -77,6 +78,18 @@ func (c *wireConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
+// Close closes at once when an answer is still awaited: TLS's goodbye could wait
+// seconds for a peer that does not read.
+func (c *wireConn) Close() error {
+	c.mu.Lock()
+	busy := c.st != wireIdle || c.bad != nil
+	c.mu.Unlock()
+	if t, ok := c.Conn.(*tls.Conn); ok && busy {
+		return t.NetConn().Close()
+	}
+	return c.Conn.Close()
+}
+
 // Read gives the bytes up to the end of the answer.
 func (c *wireConn) Read(p []byte) (int, error) {
 	c.mu.Lock()
@@ -94,7 +107,6 @@ func (c *wireConn) Read(p []byte) (int, error) {
 	good, bad := c.scan(p[:n])
 	if bad != nil {
 		c.bad = bad
-		_ = c.Conn.Close()
 		if good == 0 {
 			return 0, bad
 		}

@@ -52,15 +52,20 @@ type Row struct {
 	AuthHeader  string   // empty: Authorization
 	AuthPrefix  string   // "Bearer " unless AuthHeader is set
 
-	// Path turns OpenAI's path into the provider's, relative to the base URL
-	// without a trailing /v1. {path} is OpenAI's path without /v1, {model} the
-	// model, {deployment} the deployment, {version} the API version. Empty: "/v1{path}".
-	Path       string
+	// Exact: base_url is used as it is written and OpenAI's path without /v1
+	// follows it. Else a trailing /v1 of the base URL does not count and
+	// "/v1/..." follows.
+	Exact bool
+	// Template, when set, gives the path that follows the base URL, whose own
+	// path it gets. {path} is OpenAI's path without /v1, {model} the model,
+	// {deployment} the deployment, {version} the API version. A query may follow.
+	Template   func(basePath string) string
 	APIVersion string // default of {version}
 
-	Local  bool // runs on the user's own machine by default: plain http to loopback
-	Caps   Caps
-	Quirks string // what to know, one line; empty: nothing
+	Local   bool // runs on the user's own machine: base_url is plain http to loopback, which needs allow_private: true
+	Caps    Caps
+	Quirks  string // what to know, one line; empty: nothing
+	Missing string // why targets of this provider cannot be asked yet; empty: they can
 }
 
 // Auth gives the header that carries the key and what stands before the key in it.
