@@ -84,9 +84,15 @@ func (e *evaluation) spansOf(set string, d detector, rs []row, skip []string) {
 	var took time.Duration
 	unmapped := map[string]int{}
 	entityType := map[string]string{}
+	here := map[string]bool{}
+	for _, r := range rs {
+		for _, s := range r.Spans {
+			here[s.kind] = true
+		}
+	}
 	for _, t := range sortedKeys(kinds) {
 		for _, en := range kinds[t] {
-			if entityType[en] == "" && !slices.Contains(skip, t) {
+			if entityType[en] == "" && here[t] && !slices.Contains(skip, t) {
 				entityType[en] = t
 			}
 		}
@@ -111,7 +117,13 @@ func (e *evaluation) spansOf(set string, d detector, rs []row, skip []string) {
 			} else {
 				get(s.kind).fn++
 				all.fn++
+				if e.misses {
+					fmt.Fprintf(e.out, "  missed %s %s %d-%d\n", r.ID, s.kind, s.start, s.end)
+				}
 			}
+		}
+		if r.Label == 1 && len(r.Spans) == 0 {
+			continue // it ought to be found, but nobody says where
 		}
 		var seen []hit
 		for _, h := range hits {
@@ -133,6 +145,9 @@ func (e *evaluation) spansOf(set string, d detector, rs []row, skip []string) {
 			}
 			get(k).fp++
 			all.fp++
+			if e.misses {
+				fmt.Fprintf(e.out, "  false %s %s %d-%d\n", r.ID, h.entity, h.start, h.end)
+			}
 			if on {
 				get(k).other++
 				all.other++

@@ -115,11 +115,10 @@ func checkICAO9303(w []byte, _, _ int) bool {
 }
 
 // SecretLike wants a digit or a sign beside letters, an entropy of at least A thousandths of a bit, and none of
-// the words that documents put in the place of a secret. B = 1: a digit is required.
+// the words that documents put in the place of a secret. B = 1: a digit is required; 2: letters alone will do.
 const SecretLike = "secretlike"
 
-var placeholders = []string{"example", "changeme", "change_me", "change-me", "your", "xxx", "***", "...", "${", "{{", "$(",
-	"%s", "%(", "<%", "fake", "dummy", "placeholder", "redacted", "insert", "todo", "undefined", "process.env", "getenv",
+var placeholders = []string{"example", "changeme", "change_me", "change-me", "your", "xxx", "***", "...", "%s", "%(", "<%", "fake", "dummy", "placeholder", "redacted", "insert", "todo", "undefined", "process.env", "getenv",
 	"environ", "config.", "test_key", "sample", "notapassword", "null", "none", "true", "false", "required", "string",
 	"function", "secret_key", "my_secret", "enter", "password"}
 
@@ -135,8 +134,13 @@ func checkSecretLike(w []byte, a, b int) bool {
 			sign = true
 		}
 	}
-	if !letter || !digit && (b == 1 || !sign) || entropy(w) < a {
+	if !letter || b != 2 && !digit && (b == 1 || !sign) || entropy(w) < a {
 		return false
+	}
+	for _, p := range [...]string{"${", "{{", "$(", "$", "<", "http://", "https://"} { // a reference stands there, not a value
+		if len(w) > len(p) && string(w[:len(p)]) == p {
+			return false
+		}
 	}
 	for _, p := range placeholders {
 		if containsFold(w, p) {
