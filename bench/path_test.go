@@ -106,6 +106,7 @@ type path struct {
 	chunk   dialect.Chunk
 	parser  dialect.Scratch
 	scanner stream.Scanner
+	result  stream.Result
 }
 
 func newPath(c pipeline.Chain) *path {
@@ -140,9 +141,9 @@ func (p *path) scan(body []byte, take func(r *stream.Result)) error {
 	if err := chat.ParseRequest(&p.parser, body, &p.request); err != nil {
 		return err
 	}
-	r := p.scanner.ScanRequest(body, &p.request, &p.x, false, "")
-	take(&r)
-	r.Close()
+	p.result = p.scanner.ScanRequest(body, &p.request, &p.x, false, "")
+	take(&p.result)
+	p.result.Close()
 	return nil
 }
 
@@ -447,9 +448,9 @@ func (p *path) answer(body []byte, take func(r *stream.Result)) error {
 	if err := chat.ParseResponse(&p.parser, body, &p.chunk); err != nil {
 		return err
 	}
-	r := p.scanner.ScanResponse(body, &p.chunk, &p.x, false, 1000)
-	take(&r)
-	r.Close()
+	p.result = p.scanner.ScanResponse(body, &p.chunk, &p.x, false, 1000)
+	take(&p.result)
+	p.result.Close()
 	return nil
 }
 
