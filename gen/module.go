@@ -11,6 +11,9 @@ import (
 	"strings"
 )
 
+// toolLine keeps what ktgen needs in go.mod when go mod tidy has run.
+const toolLine = "tool " + module + "/gen/ktgen\n"
+
 // moduleLine is the first statement of a go.mod file.
 var moduleLine = regexp.MustCompile(`(?m)^module .*$`)
 
@@ -26,7 +29,7 @@ func WriteModule(dir, name, replace string) error {
 		return fmt.Errorf("read go.mod of the kt checkout: %s is not the module %s", replace, module)
 	}
 	mod = moduleLine.ReplaceAllLiteral(mod, []byte("module "+name))
-	mod = fmt.Appendf(mod, "\nrequire %s v0.0.0\n\nreplace %s => %s\n", module, module, modPath(replace))
+	mod = fmt.Appendf(mod, "\n%s\nrequire %s v0.0.0\n\nreplace %s => %s\n", toolLine, module, module, modPath(replace))
 	sum, err := os.ReadFile(filepath.Join(replace, "go.sum"))
 	if err != nil {
 		return fmt.Errorf("read go.sum of the kt checkout: %w", err)
@@ -93,7 +96,7 @@ func InitModule(opt ModuleOptions) error {
 		}
 		errs = append(errs, WriteModule(dir, name, checkout))
 	} else {
-		errs = append(errs, writeNew(filepath.Join(dir, "go.mod"), fmt.Appendf(nil, "module %s\n\ngo 1.26.0\n\nrequire %s %s\n", name, module, opt.Version)))
+		errs = append(errs, writeNew(filepath.Join(dir, "go.mod"), fmt.Appendf(nil, "module %s\n\ngo 1.26.0\n\n%s\nrequire %s %s\n", name, toolLine, module, opt.Version)))
 	}
 	errs = append(errs,
 		writeNew(filepath.Join(dir, "main.go"), []byte(moduleMain(name))),
@@ -108,6 +111,9 @@ func InitModule(opt ModuleOptions) error {
 	return nil
 }
 
+// directive is split, since go generate would read it in this file too.
+const directive = "//go:" + "generate"
+
 // moduleMain is the program of a user's module. It needs the pack that its
 // first directive generates.
 func moduleMain(name string) string {
@@ -120,8 +126,8 @@ import (
 	"` + name + `/pack"
 )
 
-//go:generate go run -mod=mod github.com/keeptrusts/kt/gen/ktgen pack -config policy-config.yaml -out pack
-//go:generate go mod tidy
+` + directive + ` go run -mod=mod github.com/keeptrusts/kt/gen/ktgen pack -config policy-config.yaml -out pack
+` + directive + ` go mod tidy
 
 func main() { cmd.Main(pack.Chain) }
 `

@@ -185,6 +185,9 @@ func count(n int, one, many string) string {
 
 // comment makes text safe inside a line comment.
 func comment(s string) string {
+	if !utf8.ValidString(s) {
+		return strconv.Quote(s)
+	}
 	for _, r := range s {
 		if !unicode.IsPrint(r) {
 			return strconv.Quote(s)

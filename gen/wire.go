@@ -39,7 +39,7 @@ func Wire() ([]Output, error) {
 				return nil, fmt.Errorf("generate %s: schemas/wire has no %s", f.dir, t.schema)
 			}
 			delete(unused, t.schema)
-			table, err := compileWire(raw)
+			table, err := CompileWire(raw)
 			if err != nil {
 				return nil, fmt.Errorf("generate %s: %s: %w", f.dir, t.schema, err)
 			}
@@ -57,9 +57,9 @@ func Wire() ([]Output, error) {
 	return out, nil
 }
 
-// compileWire compiles a schema with the tags that it names: the dialect has a
+// CompileWire compiles a wire schema with the tags that it names: the dialect has a
 // constant for each, so that an unknown one does not compile there.
-func compileWire(raw []byte) (*wiretable.Table, error) {
+func CompileWire(raw []byte) (*wiretable.Table, error) {
 	var doc any
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		return nil, err
