@@ -69,13 +69,14 @@ const piiTests = `[
 `
 
 func (a *app) initCmd() *cobra.Command {
-	var template string
-	var force bool
+	var template, name, replace string
+	var force, module bool
 	c := &cobra.Command{
 		Use:   "init [DIR]",
-		Short: "write a policy-config.yaml and example tests",
+		Short: "write a policy-config.yaml and example tests, or a module that compiles them in",
 		Example: "  kt init\n" +
-			"  kt init --template pii-redaction my-gateway",
+			"  kt init --template pii-redaction my-gateway\n" +
+			"  kt init --module my-gateway        (a Go module whose kt has these policies compiled in)",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir := "."
@@ -90,6 +91,9 @@ func (a *app) initCmd() *cobra.Command {
 				}
 				return fail(ExitUsage, fmt.Errorf("there is no template %q; want one of %s%s", template, strings.Join(templates(), ", "), hint))
 			}
+			if module {
+				return a.initModule(dir, name, replace, text)
+			}
 			files := map[string]string{defaultConfig: string(text), "tests/prompt-injection.json": starterTests}
 			if strings.Contains(string(text), "- pii-detector") {
 				files["tests/pii.json"] = piiTests
@@ -99,6 +103,9 @@ func (a *app) initCmd() *cobra.Command {
 	}
 	c.Flags().StringVar(&template, "template", starter, "one of "+strings.Join(templates(), ", "))
 	c.Flags().BoolVar(&force, "force", false, "overwrite files that exist")
+	c.Flags().BoolVar(&module, "module", false, "write a Go module: go generate && go build -o kt . compiles the policies in")
+	c.Flags().StringVar(&name, "name", "", "with --module: module path (default: the folder's name)")
+	c.Flags().StringVar(&replace, "replace", "", "with --module: checkout of kt to build from (default: where this kt was built, else its release)")
 	return c
 }
 

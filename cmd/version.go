@@ -12,6 +12,24 @@ import (
 // release is set by the linker (-X) for released binaries.
 var release string
 
+// versionOfModule is the version of kt that the module cache knows, empty when
+// this kt was built from a checkout.
+func versionOfModule() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	if info.Main.Path == modulePath {
+		return info.Main.Version
+	}
+	for _, d := range info.Deps { // a user's own module
+		if d.Path == modulePath && d.Replace == nil {
+			return d.Version
+		}
+	}
+	return ""
+}
+
 // version is the released version, else the module's, else the commit.
 func version() string {
 	if release != "" {
