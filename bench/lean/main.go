@@ -321,7 +321,7 @@ func (c *contender) rss() (int64, error) {
 
 // workload is one shape of traffic.
 type workload struct {
-	name, model string
+	name, shape string
 	workers     int
 	requests    int // per round
 }
@@ -358,7 +358,7 @@ func (b *bencher) ratios(rounds int) ([]Figure, error) {
 	}
 	var figures []Figure
 	for _, w := range workloads {
-		body := request(w.model)
+		body := request(w.shape)
 		per := map[string][]float64{}
 		for _, c := range cs { // warm up, not counted
 			if _, err := b.load(c, w, body, w.requests/10+w.workers); err != nil {
@@ -416,7 +416,7 @@ func (b *bencher) load(c *contender, w workload, body []byte, n int) (float64, e
 	for range w.workers {
 		wg.Go(func() {
 			for next.Add(1) <= int64(n) {
-				if _, err := b.one(context.Background(), c, body, strings.HasPrefix(w.model, "stream")); err != nil {
+				if _, err := b.one(context.Background(), c, body, strings.HasPrefix(w.shape, "stream")); err != nil {
 					select {
 					case errs <- err:
 					default:

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// The provider answers canned bytes; the request's model name says which:
+// The provider answers canned bytes; the request's field user says which:
 //
 //	chat1k              one JSON answer of about 1 KB
 //	stream-EVENTS-GAPms an event stream of EVENTS deltas of about 4 bytes of text, GAPms apart (0 = as fast as it goes)
 //
-// It parses nothing but the model name, so that it is never the bottleneck.
+// It parses nothing but that field, so that it is never the bottleneck.
 func serveProvider(ln net.Listener) *http.Server {
 	answer := []byte(`{"id":"chatcmpl-bench","object":"chat.completion","created":1700000000,"model":"bench","choices":[{"index":0,"message":{"role":"assistant","content":"` +
 		strings.Repeat("The quick brown fox jumps over the lazy dog near the river bank. ", 12) +
@@ -37,9 +37,9 @@ func serveProvider(ln net.Listener) *http.Server {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
-		_, rest, _ := bytes.Cut(body, []byte(`"model":"`))
-		model, _, _ := strings.Cut(string(rest[:min(len(rest), 64)]), `"`)
-		parts := strings.Split(model, "-")
+		_, rest, _ := bytes.Cut(body, []byte(`"user":"`))
+		shape, _, _ := strings.Cut(string(rest[:min(len(rest), 64)]), `"`)
+		parts := strings.Split(shape, "-")
 		if parts[0] != "stream" {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
@@ -89,8 +89,8 @@ func readFull(r *http.Request, p []byte) (int, error) {
 	return n, nil
 }
 
-// request is a chat request of about 1 KB for a model of the provider.
-func request(model string) []byte {
-	return fmt.Appendf(nil, `{"model":"%s","stream":%t,"messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":"%s"}],"temperature":0.2}`,
-		model, strings.HasPrefix(model, "stream"), strings.Repeat("Please describe the way from the station to the old town in plain words. ", 11))
+// request is a chat request of about 1 KB for an answer of the provider.
+func request(shape string) []byte {
+	return fmt.Appendf(nil, `{"model":"gpt-5.4-mini","user":"%s","stream":%t,"messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":"%s"}],"temperature":0.2}`,
+		shape, strings.HasPrefix(shape, "stream"), strings.Repeat("Please describe the way from the station to the old town in plain words. ", 11))
 }
