@@ -50,7 +50,7 @@ type Relay struct {
 // pulse is the one timer of a relay: it keeps the client's connection alive and
 // bounds the silence of upstream.
 type pulse struct {
-	mu        sync.Mutex
+	mu        lock
 	timer     *time.Timer
 	r         *Relay
 	read      time.Time // last bytes from upstream, or when they were asked for
@@ -63,6 +63,13 @@ type pulse struct {
 	idle      sync.WaitGroup
 }
 
+// lock is a mutex that testing/synctest counts as blocked while it waits: the
+// timer's goroutine may wait for a write to a slow client.
+type lock chan struct{}
+
+func (l lock) Lock()   { l <- struct{}{} }
+func (l lock) Unlock() { <-l }
+
 var keepAlive = sse.AppendComment(nil, []byte("keep-alive"))
 
 // Run relays until the end. It closes the body. An error says why the answer
@@ -73,7 +80,7 @@ var keepAlive = sse.AppendComment(nil, []byte("keep-alive"))
 // One goroutine (the caller's) and one timer; no read from upstream happens
 // while a write to the client blocks, so that a slow client slows upstream down.
 func (r *Relay) Run(ctx context.Context) error {
-	p := &pulse{r: r, read: time.Now()}
+	p := &pulse{r: r, mu: make(lock, 1), read: time.Now()}
 	p.wrote = p.read
 	p.start()
 	var once sync.Once
@@ -91,10 +98,16 @@ func (r *Relay) loop(ctx context.Context, p *pulse) error {
 	b := buf.Get(orDefault(r.ReadSize, DefaultReadSize))
 	defer buf.Put(b)
 	space := b.B[:cap(b.B)]
+	began := p.read
+	now := began // the clock is read twice for each upstream read, and once more for each write
 	for {
-		p.waiting(true)
+		asked := now
+		p.ask(asked)
 		n, err := r.Body.Read(space)
-		silent, gone := p.waiting(false)
+		came, silent, gone := p.got()
+		rep := w.Report()
+		rep.Waited += came.Sub(asked)
+		w.now, w.fresh = came.Sub(began), 0
 		if ctx.Err() != nil || gone {
 			w.over(EndClientGone, ErrClientGone)
 			return ErrClientGone
@@ -111,14 +124,20 @@ func (r *Relay) loop(ctx context.Context, p *pulse) error {
 		default:
 			_ = w.Finish(EndUpstreamError, fmt.Errorf("read answer: %w", err))
 		}
+		now = time.Now()
+		rep.Worked += now.Sub(came)
+		rep.Delays.Add(now.Sub(came), w.fresh)
 		if w.Done() && w.Committed() && r.BeforeEnd != nil {
 			r.BeforeEnd(w.Report())
 		}
 		if out := w.Out(); out != nil {
-			if err := p.write(out); err != nil {
+			wrote, err := p.write(out)
+			if err != nil {
 				w.over(EndClientGone, ErrClientGone)
 				return fmt.Errorf("%w: %w", ErrClientGone, err)
 			}
+			rep.Wrote += wrote.Sub(now)
+			now = wrote
 			w.Sent()
 		}
 		if w.Done() {
@@ -187,17 +206,25 @@ func (p *pulse) fire() {
 	p.timer.Reset(p.next(now))
 }
 
-// waiting notes that a read begins or ends, and tells whether upstream was given
-// up or the client is gone.
-func (p *pulse) waiting(begin bool) (silent, gone bool) {
-	now := time.Now()
+// ask notes that a read of upstream begins.
+func (p *pulse) ask(now time.Time) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.reading, p.read = begin, now
-	return p.silent, p.err != nil
+	p.reading, p.read = true, now
+	p.mu.Unlock()
 }
 
-func (p *pulse) write(out []byte) error {
+// got notes that a read ended, and tells when, and whether upstream was given up
+// or the client is gone.
+func (p *pulse) got() (now time.Time, silent, gone bool) {
+	now = time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reading, p.read = false, now
+	return now, p.silent, p.err != nil
+}
+
+// write gives out to the client, and when that was done.
+func (p *pulse) write(out []byte) (done time.Time, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err == nil {
@@ -205,7 +232,7 @@ func (p *pulse) write(out []byte) error {
 		p.err = p.r.Client.Write(out)
 		p.wrote = time.Now()
 	}
-	return p.err
+	return p.wrote, p.err
 }
 
 // stop ends the timer and waits for its goroutine.

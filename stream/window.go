@@ -12,6 +12,7 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/keeptrusts/kt/internal/buf"
 	"github.com/keeptrusts/kt/pipeline"
@@ -83,6 +84,13 @@ type Report struct {
 	Findings  int
 	Usage     dialect.Usage
 	Finishes  []Finish
+
+	// Times, of a stream that a Relay moved; zero otherwise.
+	Waited time.Duration // for upstream
+	Worked time.Duration // reading, scanning and rendering what came
+	Wrote  time.Duration // in writes to the client, all but the last
+	Delays Spread        // of each event that left: from the read that brought it to the write that took it
+	Holds  Spread        // of those of them that waited for a later read
 }
 
 // Finish is how a choice ended, as upstream said.
@@ -113,7 +121,8 @@ var (
 type frame struct {
 	data     dialect.Span // in held, counted from heldBase
 	name     dialect.Span
-	number   int64
+	number int64
+	came   time.Duration // when the read that brought it returned, since the relay began
 	text     bool // has text of a choice
 	keep     bool // carries something that an ended choice still needs (usage)
 	pieces   []piece
@@ -179,6 +188,9 @@ type Window struct {
 	err      error
 	texts    int64 // bytes of text, for the estimate of tokens
 	readOn   int
+
+	now   time.Duration // when the current read returned, since the relay began: set by a Relay
+	fresh int           // events that leave with the read that brought them
 }
 
 // Reset makes w ready for a stream.
@@ -194,6 +206,7 @@ func (w *Window) Reset(o Options) {
 	w.start(o.Exchange, o.FailOpen)
 	w.clean, w.opened = w.clean[:0], 0
 	w.frame, w.gate, w.dropFrom, w.done, w.err, w.texts, w.readOn = 0, false, noCut, false, nil, 0, 0
+	w.now, w.fresh = 0, 0
 }
 
 // Close gives sessions and buffers back. What Out gave is dead afterwards.
@@ -298,7 +311,7 @@ func (w *Window) event(ev sse.Event) {
 	}
 	f := &w.cur
 	f.reset()
-	f.number, f.text, f.keep = w.frame, c.HasText, c.HasUsage
+	f.number, f.came, f.text, f.keep = w.frame, w.now, c.HasText, c.HasUsage
 	w.switches()
 	for i := range c.Pieces {
 		if !w.piece(f, &c.Pieces[i], ev.Data) {
@@ -645,6 +658,12 @@ func (w *Window) render(f *frame, name, data []byte) {
 		return
 	}
 	w.report.Delay += w.frame - f.number
+	if held := w.now - f.came; held > 0 {
+		w.report.Holds.Add(held, 1)
+		w.report.Delays.Add(held, 1)
+	} else {
+		w.fresh++
+	}
 	before := w.room(len(name) + len(data) + len(w.sp.text) + 32)
 	if len(w.sp.list) == 0 {
 		w.out.B = sse.AppendEvent(w.out.B, name, data)

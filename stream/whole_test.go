@@ -1,0 +1,188 @@
+package stream_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/stream"
+	"github.com/keeptrusts/kt/stream/dialect"
+)
+
+// scanRequest gives the body that goes on, nil when blocked, and the decision.
+func scanRequest(t testing.TB, c pipeline.Chain, body, model string) (string, bool, pipeline.Decision, stream.Report) {
+	t.Helper()
+	var sc dialect.Scratch
+	var r dialect.Request
+	if err := chat.ParseRequest(&sc, []byte(body), &r); err != nil {
+		t.Fatalf("%v\n%s", err, body)
+	}
+	var x pipeline.Exchange
+	x.Begin(c, &pipeline.Facts{}, &pipeline.Findings{})
+	var s stream.Scanner
+	src := []byte(body)
+	res := s.ScanRequest(src, &r, &x, false, model)
+	defer res.Close()
+	if res.Edits == 0 && !res.Blocked && &res.Body[0] != &src[0] {
+		t.Fatal("an unchanged body is another slice")
+	}
+	return string(res.Body), res.Blocked, x.Decide(), res.Report
+}
+
+func scanResponse(t testing.TB, c pipeline.Chain, body string) (string, bool, pipeline.Decision, stream.Report) {
+	t.Helper()
+	var sc dialect.Scratch
+	var r dialect.Chunk
+	if err := chat.ParseResponse(&sc, []byte(body), &r); err != nil {
+		t.Fatalf("%v\n%s", err, body)
+	}
+	var x pipeline.Exchange
+	x.Begin(c, &pipeline.Facts{}, &pipeline.Findings{})
+	var s stream.Scanner
+	res := s.ScanResponse([]byte(body), &r, &x, false, 40)
+	defer res.Close()
+	return string(res.Body), res.Blocked, x.Decide(), res.Report
+}
+
+func TestRequestEditsLeaveAllOtherBytesAlone(t *testing.T) {
+	c := newChain(word{text: "secret", action: pipeline.Redact, repl: `[X"]`}, word{text: "a\nb", action: pipeline.Redact, repl: "é"})
+	for _, k := range []struct{ in, want, model string }{
+		{`{ "model":"m", "messages":[ {"role":"user","content":"a \/ fine \u00e9"} ], "temperature":1e0 }`, "", ""},
+		{`{"model":"m","messages":[{"role":"user","content":"fine"}]}`, `{"model":"gpt \"x","messages":[{"role":"user","content":"fine"}]}`, `gpt "x`},
+		{`{"model":"m","messages":[{"role":"user","content":"fine"}]}`, "", "m"},
+		{`{"messages":[{"role":"user","content":"\u0073ecret \/ secret a\nb"}],"model":"m"}`, `{"messages":[{"role":"user","content":"[X\"] \/ [X\"] é"}],"model":"z"}`, "z"},
+		{`{"model":"m","messages":[{"role":"user","name":"secret","content":"x"}],"user":"my secret","metadata":{"k":"secret"},"vendor":{"secret":["a secret"]}}`,
+			`{"model":"m","messages":[{"role":"user","name":"[X\"]","content":"x"}],"user":"my [X\"]","metadata":{"k":"[X\"]"},"vendor":{"[X\"]":["a [X\"]"]}}`, ""},
+		{`{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"q\":\"sec\\u0072et\",\"n\":1}"}}]},{"role":"tool","tool_call_id":"c","content":"the secret"}],"tools":[{"type":"function","function":{"name":"f","description":"secret","parameters":{"enum":["secret"]}}}]}`,
+			`{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"q\":\"[X\\\"]\",\"n\":1}"}}]},{"role":"tool","tool_call_id":"c","content":"the [X\"]"}],"tools":[{"type":"function","function":{"name":"f","description":"[X\"]","parameters":{"enum":["[X\"]"]}}}]}`, ""},
+	} {
+		want := k.want
+		if want == "" {
+			want = k.in
+		}
+		got, blocked, _, _ := scanRequest(t, c, k.in, k.model)
+		if blocked || got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		if !json.Valid([]byte(got)) {
+			t.Errorf("no JSON: %s", got)
+		}
+	}
+}
+
+func TestAValueSplitOverPartsIsFound(t *testing.T) {
+	c := newChain(word{text: "secret", action: pipeline.Redact, repl: "[X]"})
+	body := func(parts ...string) string {
+		var b []string
+		for _, p := range parts {
+			b = append(b, fmt.Sprintf(`{"type":"text","text":%s}`, quote(p)))
+		}
+		return `{"model":"m","messages":[{"role":"system","content":"sec"},{"role":"user","content":[` + strings.Join(b, ",") + `]},{"role":"user","content":"ret"}]}`
+	}
+	for _, k := range []struct{ in, want []string }{
+		{[]string{"my sec", "ret b"}, []string{"my [X]", " b"}},
+		{[]string{"s", "e", "c", "r", "e", "t"}, []string{"[X]", "", "", "", "", ""}},
+		{[]string{"secret", "secret s", "ecretsec", "ret"}, []string{"[X]", "[X] [X]", "[X]", ""}},
+		{[]string{"sec", "x", "ret"}, []string{"sec", "x", "ret"}},
+	} {
+		got, _, d, _ := scanRequest(t, c, body(k.in...), "")
+		if got != body(k.want...) {
+			t.Errorf("%q: got %s\nwant %s (%v)", k.in, got, body(k.want...), d.Verdict)
+		}
+	}
+	b := newChain(word{text: "secret", action: pipeline.Block})
+	if _, blocked, d, _ := scanRequest(t, b, body("a sec", "ret"), ""); !blocked || d.Verdict != pipeline.VerdictBlock || d.Phase != pipeline.Input {
+		t.Errorf("a blocked value over two parts passes: %+v", d)
+	}
+}
+
+func TestBlockedRequestHasNoBody(t *testing.T) {
+	c := newChain(word{text: "secret", action: pipeline.Block})
+	got, blocked, d, rep := scanRequest(t, c, `{"model":"m","messages":[{"role":"user","content":"a secret"}]}`, "z")
+	if got != "" || !blocked || d.Reason != "fake.found" || rep.End != stream.EndBlocked {
+		t.Fatalf("%q %v %+v", got, blocked, d)
+	}
+	e := stream.BlockError(&d, false, "r1")
+	if e.Code != "input_blocked" || e.Policy != "fake" || e.ReasonCode != "fake.found" || e.Message == "" {
+		t.Fatalf("%+v", e)
+	}
+}
+
+func TestResponseIsScannedInEveryChoiceAndField(t *testing.T) {
+	c := newChain(word{text: "secret", action: pipeline.Redact, repl: "[X]"})
+	in := `{"id":"1","choices":[{"index":0,"message":{"role":"assistant","content":"a secret"},"logprobs":{"content":[{"token":"a secret","logprob":-1,"bytes":null,"top_logprobs":[]}]},"finish_reason":"stop"},{"index":1,"message":{"role":"assistant","content":"fine","refusal":"secret","reasoning_content":"x secret","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"a\":\"secret\"}"}}]},"finish_reason":"tool_calls"}]}`
+	want := strings.ReplaceAll(in, `{"content":[{"token":"a secret","logprob":-1,"bytes":null,"top_logprobs":[]}]}`, "null")
+	want = strings.ReplaceAll(want, "secret", "[X]")
+	got, blocked, d, rep := scanResponse(t, c, in)
+	if got != want || blocked || d.Verdict != pipeline.VerdictRedact {
+		t.Fatalf("got  %s\nwant %s", got, want)
+	}
+	if !rep.Usage.Estimated || rep.Usage.Prompt != 10 || len(rep.Finishes) != 2 || rep.Finishes[1].Reason != "tool_calls" {
+		t.Fatalf("%+v", rep)
+	}
+	if got, _, _, rep := scanResponse(t, newChain(), in); got != in || rep.Findings != 0 {
+		t.Fatalf("no policy, yet %s", got)
+	}
+	if got, blocked, d, _ := scanResponse(t, newChain(word{text: "secret", action: pipeline.Escalate}), in); got != "" || !blocked || d.Verdict != pipeline.VerdictEscalate {
+		t.Fatalf("%s %v", got, blocked)
+	}
+}
+
+// FuzzStreamAndWholeAnswerAgree: the same text as a stream and as an answer.
+func FuzzStreamAndWholeAnswerAgree(f *testing.F) {
+	for i := range uint64(100) {
+		f.Add(i)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		r := rand.New(rand.NewPCG(seed, 9))
+		c := someWords(r)
+		text := randomText(r, 1+r.IntN(80))
+		want := c.outcome(text)
+		got, blocked, _, _ := scanResponse(t, c, `{"choices":[{"index":0,"message":{"content":`+quote(text)+`},"finish_reason":"stop"}]}`)
+		if blocked != want.terminal {
+			t.Fatalf("%q %v: blocked %v, want %v", text, c.words, blocked, want.terminal)
+		}
+		if !blocked && got != `{"choices":[{"index":0,"message":{"content":`+quote(want.text)+`},"finish_reason":"stop"}]}` {
+			var a struct {
+				Choices []struct{ Message struct{ Content string } }
+			}
+			if err := json.Unmarshal([]byte(got), &a); err != nil || a.Choices[0].Message.Content != want.text {
+				t.Fatalf("%q %v: %v\ngot  %s\nwant %q", text, c.words, err, got, want.text)
+			}
+		}
+	})
+}
+
+// FuzzRequestPartsAgree: parts of a message against their joined text.
+func FuzzRequestPartsAgree(f *testing.F) {
+	for i := range uint64(100) {
+		f.Add(i)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		r := rand.New(rand.NewPCG(seed, 11))
+		c := newChain(word{text: "secret", action: pipeline.Redact, repl: "[S]"}, word{text: "retire", action: pipeline.Redact, repl: "[R]"})
+		text := randomText(r, 1+r.IntN(60))
+		parts := deltas(r, text, 1+r.IntN(20))
+		var b []string
+		for _, p := range parts {
+			b = append(b, fmt.Sprintf(`{"type":"text","text":%s}`, quote(p)))
+		}
+		got, _, _, _ := scanRequest(t, c, `{"model":"m","messages":[{"role":"user","content":[`+strings.Join(b, ",")+`]}]}`, "")
+		var req struct {
+			Messages []struct{ Content []struct{ Text string } }
+		}
+		if err := json.Unmarshal([]byte(got), &req); err != nil {
+			t.Fatalf("%v: %s", err, got)
+		}
+		joined := ""
+		for _, p := range req.Messages[0].Content {
+			joined += p.Text
+		}
+		if want := c.outcome(text).text; joined != want || len(req.Messages[0].Content) != len(parts) {
+			t.Fatalf("%q in %q: got %q, want %q", text, parts, joined, want)
+		}
+	})
+}
