@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -621,6 +622,12 @@ func (cs *callState) record(y *try, class ErrorClass) {
 
 // won makes y the winner: all others are cancelled at once.
 func (cs *callState) won(y *try) {
+	for _, x := range cs.live {
+		if x.started.Before(y.started) {
+			x.s.lostRace(time.Now())
+		}
+	}
+	y.s.wonRace()
 	cs.abandon(Lost)
 	d := y.gave.Sub(y.started)
 	a := &cs.attempts[y.at]
@@ -798,9 +805,43 @@ type body struct {
 	off    int
 	mu     sync.Mutex // Close may come while Read waits
 	closed bool
+	busy   bool // a Read waits
 	ended  error
 	told   bool
 	said   Report
+	tail   [24]byte // last bytes given out, for doneMark
+	tailN  int
+}
+
+// doneMark ends a stream of chat completions. Who read it needs no more, but
+// only a body that is read to its end leaves a connection for the next request.
+var doneMark = []byte("[DONE]")
+
+// remember keeps the last bytes given out.
+func (b *body) remember(p []byte) {
+	if n := len(b.tail); len(p) >= n {
+		b.tailN = copy(b.tail[:], p[len(p)-n:])
+		return
+	}
+	keep := min(b.tailN, len(b.tail)-len(p))
+	copy(b.tail[:], b.tail[b.tailN-keep:b.tailN])
+	b.tailN = keep + copy(b.tail[keep:], p)
+}
+
+// drainTime is how long Close waits for the end of a body behind its end marker.
+const drainTime = 20 * time.Millisecond
+
+// drain reads what is behind the end marker: nothing, from a good target.
+func (b *body) drain() {
+	t := time.AfterFunc(drainTime, b.y.cancel)
+	defer t.Stop()
+	var rest [64]byte
+	for range 4 {
+		if _, err := b.y.src.Read(rest[:]); err != nil {
+			b.ended = err
+			return
+		}
+	}
 }
 
 func (b *body) report(r Report) {
@@ -818,6 +859,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	if r := b.y.read; r != nil && b.off < len(r.B) {
 		n := copy(p, r.B[b.off:])
+		b.remember(p[:n])
 		if b.off += n; b.off == len(r.B) && b.stream {
 			b.y.drop()
 			b.off = 0
@@ -826,16 +868,19 @@ func (b *body) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	src := b.y.src
+	b.busy = src != nil
 	b.mu.Unlock()
 	if src == nil {
 		return 0, io.EOF
 	}
 	n, err := src.Read(p)
+	b.mu.Lock()
+	b.busy = false
+	b.remember(p[:n])
 	if err != nil {
-		b.mu.Lock()
 		b.ended = err
-		b.mu.Unlock()
 	}
+	b.mu.Unlock()
 	return n, err
 }
 
@@ -849,6 +894,10 @@ func (b *body) Close() error {
 	}
 	b.closed = true
 	y := b.y
+	complete := b.stream && bytes.Contains(b.tail[:b.tailN], doneMark)
+	if complete && b.ended == nil && !b.busy && y.src != nil {
+		b.drain()
+	}
 	if y.src != nil {
 		_ = y.src.Close()
 	}
@@ -860,7 +909,7 @@ func (b *body) Close() error {
 	}
 	class := b.said.Class
 	switch {
-	case class != OK || !b.stream:
+	case class != OK || !b.stream || complete:
 	case b.ended != nil && !errors.Is(b.ended, io.EOF):
 		class = ClassOf(b.ended)
 	case b.ended == nil && !b.told:

@@ -19,6 +19,7 @@ import (
 // dialer makes the connections of one target. It is the only place of kt that
 // dials for a request.
 type dialer struct {
+	h       *HTTP
 	opt     *TransportOptions
 	base    *url.URL
 	proxy   *url.URL
@@ -30,8 +31,15 @@ type dialer struct {
 
 // dialPlain connects for http.
 func (d *dialer) dialPlain(ctx context.Context, network, addr string) (net.Conn, error) {
+	if !d.h.beginDial() {
+		return nil, &Failure{Class: Refused, Err: errors.New("connect: the transport is closed")}
+	}
+	defer d.h.endDial()
 	ctx, stop := d.bound(ctx)
 	defer stop()
+	if ctx.Err() != nil {
+		return nil, d.ended(ctx)
+	}
 	conn, err := d.connect(ctx, network, addr)
 	if err != nil {
 		return nil, err
@@ -41,8 +49,15 @@ func (d *dialer) dialPlain(ctx context.Context, network, addr string) (net.Conn,
 
 // dialTLS connects and shakes hands for https, all within the connect limit.
 func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
+	if !d.h.beginDial() {
+		return nil, &Failure{Class: Refused, Err: errors.New("connect: the transport is closed")}
+	}
+	defer d.h.endDial()
 	ctx, stop := d.bound(ctx)
 	defer stop()
+	if ctx.Err() != nil {
+		return nil, d.ended(ctx)
+	}
 	conn, err := d.connect(ctx, network, addr)
 	if err != nil {
 		return nil, err

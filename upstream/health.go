@@ -226,6 +226,9 @@ type state struct {
 	rpm, tpm bucket
 	rates    // what the provider's headers say
 
+	races     int       // lost in a row to attempts that began later
+	slowUntil time.Time // asked last until then
+
 	ejectedUntil time.Time // outlier detection
 	ejections    int
 	down         bool // active health
@@ -345,6 +348,31 @@ const faults = 1<<Refused | 1<<TLS | 1<<TimeoutConnect | 1<<TimeoutFirstByte | 1
 
 // Fault tells whether the class is the target's fault: it falls back and counts in the breaker.
 func (c ErrorClass) Fault() bool { return faults&(1<<c) != 0 }
+
+// lostRace notes that an attempt that began later had content first. A target
+// that loses as often in a row as opens a breaker is asked last for the
+// breaker's cooldown; after that one more loss is enough.
+func (s *state) lostRace(now time.Time) {
+	s.mu.Lock()
+	if s.races++; s.races >= s.br.opt.Failures {
+		s.races = s.br.opt.Failures - 1
+		s.slowUntil = now.Add(s.br.opt.Cooldown)
+	}
+	s.mu.Unlock()
+}
+
+func (s *state) wonRace() {
+	s.mu.Lock()
+	s.races = 0
+	s.mu.Unlock()
+}
+
+// slow tells that the target is to be asked last.
+func (s *state) slow(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return now.Before(s.slowUntil)
+}
 
 // gotFirst notes the time to the first content.
 func (s *state) gotFirst(now time.Time, d time.Duration) {

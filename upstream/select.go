@@ -99,8 +99,21 @@ func (p *Pool) plan(c *Call, now time.Time) (order []candidate, rejected []Rejec
 	return append(order, others...), rejected, how, true
 }
 
-// rank orders part by the strategy. Equal ones keep their order.
+// rank orders part by the strategy, slow targets last. Equal ones keep their order.
 func (p *Pool) rank(part []candidate, how Strategy, c *Call, t *turn, now time.Time, rejected []Rejected) ([]candidate, []Rejected) {
+	part, rejected = p.sort(part, how, c, t, now, rejected)
+	if p.opt.Probe.Enabled && len(part) > 1 {
+		by(part, func(m *candidate) float64 {
+			if m.s.slow(now) {
+				return 1
+			}
+			return 0
+		})
+	}
+	return part, rejected
+}
+
+func (p *Pool) sort(part []candidate, how Strategy, c *Call, t *turn, now time.Time, rejected []Rejected) ([]candidate, []Rejected) {
 	if how == LowestCost && p.opt.Routing.MaxCost > 0 {
 		part = slices.DeleteFunc(part, func(m candidate) bool {
 			dear := m.s.Pricing.InputPer1K+m.s.Pricing.OutputPer1K > p.opt.Routing.MaxCost

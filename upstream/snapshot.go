@@ -26,6 +26,7 @@ type TargetStatus struct {
 	Breaker         string           `json:"breaker"`
 	EjectedForMs    int64            `json:"ejected_for_ms,omitempty"`
 	BlockedForMs    int64            `json:"blocked_for_ms,omitempty"` // the provider's Retry-After
+	SlowForMs       int64            `json:"slow_for_ms,omitempty"`    // asked last: it lost races
 	Check           string           `json:"check,omitempty"`          // result of the last active check
 	InFlight        int              `json:"in_flight"`
 	Calls           int64            `json:"calls"`
@@ -70,12 +71,13 @@ func (s *state) status(now time.Time) TargetStatus {
 		ProbesTotal: s.probes, WastedTokens: s.wasted.prompt + s.wasted.complete, WastedMicros: s.wasted.micros,
 		CallsTotal: s.total, Classes: make(map[string]int64),
 		EjectedForMs: max(0, s.ejectedUntil.Sub(now).Milliseconds()),
+		SlowForMs:    max(0, s.slowUntil.Sub(now).Milliseconds()),
 		BlockedForMs: max(0, s.blocked.Sub(now).Milliseconds()),
 	}
 	switch {
 	case s.br.state == Opened && now.Before(s.br.until), s.down, t.EjectedForMs > 0:
 		t.Status = "unhealthy"
-	case s.br.state != Closed, t.BlockedForMs > 0:
+	case s.br.state != Closed, t.BlockedForMs > 0, t.SlowForMs > 0:
 		t.Status = "degraded"
 	}
 	if f.calls > 0 {

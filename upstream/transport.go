@@ -54,9 +54,31 @@ type TransportOptions struct {
 // a connection pool of its own, so that neither a connection nor what was
 // permitted for it ever serves another target.
 type HTTP struct {
-	opt  TransportOptions
-	mu   sync.Mutex
-	pool map[*Target]*route
+	opt    TransportOptions
+	mu     sync.Mutex
+	pool   map[*Target]*route
+	dials  int // that run: net/http leaves them running when their request ends
+	idle   *sync.Cond
+	closed bool
+}
+
+// beginDial counts a dial; false: the transport is closed.
+func (h *HTTP) beginDial() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	h.dials++
+	return true
+}
+
+func (h *HTTP) endDial() {
+	h.mu.Lock()
+	if h.dials--; h.dials == 0 {
+		h.idle.Broadcast()
+	}
+	h.mu.Unlock()
 }
 
 // route is what one target needs per request, worked out once.
@@ -82,13 +104,20 @@ func NewTransport(opt TransportOptions) *HTTP {
 	if opt.UserAgent == "" {
 		opt.UserAgent = "kt"
 	}
-	return &HTTP{opt: opt, pool: make(map[*Target]*route)}
+	h := &HTTP{opt: opt, pool: make(map[*Target]*route)}
+	h.idle = sync.NewCond(&h.mu)
+	return h
 }
 
-// Close drops all idle connections. Requests that run go on.
+// Close drops all idle connections and waits for dials that run; there are no
+// new ones afterwards. Requests that have their connection go on.
 func (h *HTTP) Close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.closed = true
+	for h.dials > 0 {
+		h.idle.Wait()
+	}
 	for _, r := range h.pool {
 		if r.rt != nil {
 			r.rt.CloseIdleConnections()
@@ -131,7 +160,7 @@ func (h *HTTP) newRoute(t *Target) *route {
 			return r
 		}
 	}
-	d := &dialer{opt: &h.opt, base: r.base, proxy: proxy, private: t.AllowPrivate, plain: t.UnsafeAllowHTTP, timeout: r.timeouts.Connect, maxHead: r.limits.MaxHeader}
+	d := &dialer{h: h, opt: &h.opt, base: r.base, proxy: proxy, private: t.AllowPrivate, plain: t.UnsafeAllowHTTP, timeout: r.timeouts.Connect, maxHead: r.limits.MaxHeader}
 	r.rt = &http.Transport{
 		DialContext:            d.dialPlain,
 		DialTLSContext:         d.dialTLS,

@@ -80,6 +80,9 @@ func (y *try) drop() {
 }
 
 func (y *try) send() *Failure {
+	if y.ctx.Err() != nil { // abandoned before it began
+		return &Failure{Class: Cancelled, Err: context.Canceled}
+	}
 	c := &y.cs.c
 	resp, err := y.cs.p.opt.Transport.Do(y.ctx, y.s.Target, Request{
 		Path: c.Path, Header: c.Header, Body: y.body, Model: y.model, Stream: c.Stream,

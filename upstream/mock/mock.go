@@ -317,6 +317,9 @@ func (a *answer) raw(s string) bool {
 }
 
 func reset(c net.Conn) {
+	if t, ok := c.(*tracked); ok {
+		c = t.Conn
+	}
 	if t, ok := c.(*net.TCPConn); ok {
 		_ = t.SetLinger(0)
 	}

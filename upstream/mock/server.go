@@ -53,6 +53,16 @@ func (s *Server) SetAccept(f Fault) {
 	s.ln.mu.Unlock()
 }
 
+// CloseConns resets the connections that are open; new ones are accepted.
+func (s *Server) CloseConns() {
+	s.ln.mu.Lock()
+	defer s.ln.mu.Unlock()
+	for c := range s.ln.live {
+		reset(c)
+	}
+	clear(s.ln.live)
+}
+
 // Conns is the number of connections accepted so far.
 func (s *Server) Conns() int {
 	s.ln.mu.Lock()
@@ -75,7 +85,7 @@ type listener struct {
 	mu       sync.Mutex
 	fault    Fault
 	accepted int
-	live     map[net.Conn]bool // stalled ones
+	live     map[net.Conn]bool // open ones
 	failed   error
 }
 
@@ -88,7 +98,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		l.mu.Lock()
 		l.accepted++
 		f := l.fault
-		if f == StallAccept {
+		if f != RSTAccept {
 			l.live[c] = true
 		}
 		l.mu.Unlock()
@@ -97,9 +107,22 @@ func (l *listener) Accept() (net.Conn, error) {
 			reset(c)
 		case StallAccept:
 		default:
-			return c, nil
+			return &tracked{Conn: c, l: l}, nil
 		}
 	}
+}
+
+// tracked is a connection that its listener knows.
+type tracked struct {
+	net.Conn
+	l *listener
+}
+
+func (t *tracked) Close() error {
+	t.l.mu.Lock()
+	delete(t.l.live, t.Conn)
+	t.l.mu.Unlock()
+	return t.Conn.Close()
 }
 
 func (l *listener) closeStalled() {
