@@ -464,7 +464,9 @@ func (c *core) settle(ch *channel, end bool) {
 				clear = min(clear, e.start)
 			}
 		}
-		clear = max(a.scalarStart(&ch.text, clear), ch.clear)
+		at := a.view.ViewOffset(clear)
+		at, _ = a.view.TextSpan(at, at) // not inside an escape
+		clear = max(a.scalarStart(&ch.text, min(clear, at)), ch.clear)
 	}
 	for i := 0; i < len(ch.edits); {
 		if e := ch.edits[i]; !e.settled && e.end <= clear {
