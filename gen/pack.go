@@ -19,8 +19,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	. "github.com/dave/jennifer/jen"
-	jenpkg "github.com/dave/jennifer/jen"
+	"github.com/dave/jennifer/jen"
 
 	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/pipeline/plan"
@@ -196,25 +195,25 @@ func comment(s string) string {
 	return s
 }
 
-func action(a pipeline.Action) *Statement {
+func action(a pipeline.Action) *jen.Statement {
 	name := a.String()
-	return Qual(pipePath, strings.ToUpper(name[:1])+name[1:])
+	return jen.Qual(pipePath, strings.ToUpper(name[:1])+name[1:])
 }
 
-func class(c pipeline.Class) *Statement {
+func class(c pipeline.Class) *jen.Statement {
 	name := camel(c.String())
-	return Qual(pipePath, strings.ToUpper(name[:1])+name[1:])
+	return jen.Qual(pipePath, strings.ToUpper(name[:1])+name[1:])
 }
 
-func phase(p pipeline.Phase) *Statement {
+func phase(p pipeline.Phase) *jen.Statement {
 	name := p.String()
-	return Qual(pipePath, strings.ToUpper(name[:1])+name[1:])
+	return jen.Qual(pipePath, strings.ToUpper(name[:1])+name[1:])
 }
 
 // source is the Go file. Everything that a user wrote goes through Lit.
 func (g *packGen) source(pkg string) ([]byte, error) {
 	info := &g.plan.Info
-	f := NewFilePathName("", pkg)
+	f := jen.NewFilePathName("", pkg)
 	f.HeaderComment(firstLine)
 	f.HeaderComment(fmt.Sprintf("// pack:   %q %q", info.Pack, info.Version))
 	f.HeaderComment("// plan:   " + info.Digest)
@@ -225,8 +224,8 @@ func (g *packGen) source(pkg string) ([]byte, error) {
 	f.Anon("embed")
 
 	f.Const().Defs(
-		Id("planDigest").Op("=").Lit(info.Digest),
-		Id("tableDigest").Op("=").Lit(g.tableDigest),
+		jen.Id("planDigest").Op("=").Lit(info.Digest),
+		jen.Id("tableDigest").Op("=").Lit(g.tableDigest),
 	)
 	f.Line()
 	f.Comment("//go:embed " + TableFile)
@@ -247,18 +246,18 @@ func (g *packGen) source(pkg string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func (g *packGen) scorers(f *jenpkg.File) {
+func (g *packGen) scorers(f *jen.File) {
 	for _, s := range g.sets {
 		for i := range s.spec.Scorers {
 			sc := &s.spec.Scorers[i]
 			f.Comment(fmt.Sprintf("%s adds up evidence of %s.", g.scorerName(&s, i), g.where(sc.Policy)))
-			f.Var().Id(g.scorerName(&s, i)).Op("=").Qual(pipePath, "Scorer").Values(Dict{
-				Id("Policy"):    Lit(int(sc.Policy)),
-				Id("Action"):    action(sc.Action),
-				Id("Entity"):    Lit(int(sc.Entity)),
-				Id("First"):     Lit(int(sc.First)),
-				Id("Threshold"): Lit(int(sc.Threshold)),
-				Id("Groups"):    wrapped(Index().String(), 6, sc.Groups, func(s string) Code { return Lit(s) }),
+			f.Var().Id(g.scorerName(&s, i)).Op("=").Qual(pipePath, "Scorer").Values(jen.Dict{
+				jen.Id("Policy"):    jen.Lit(int(sc.Policy)),
+				jen.Id("Action"):    action(sc.Action),
+				jen.Id("Entity"):    jen.Lit(int(sc.Entity)),
+				jen.Id("First"):     jen.Lit(int(sc.First)),
+				jen.Id("Threshold"): jen.Lit(int(sc.Threshold)),
+				jen.Id("Groups"):    wrapped(jen.Index().String(), 6, sc.Groups, func(s string) jen.Code { return jen.Lit(s) }),
 			})
 			f.Line()
 		}
@@ -274,11 +273,11 @@ func (g *packGen) scorerName(s *set, i int) string {
 }
 
 // wrapped is a composite literal with n values on a line.
-func wrapped[T any](typ *Statement, n int, values []T, one func(T) Code) *Statement {
+func wrapped[T any](typ *jen.Statement, n int, values []T, one func(T) jen.Code) *jen.Statement {
 	if len(values) == 0 {
 		return typ.Values()
 	}
-	return typ.ValuesFunc(func(v *Group) {
+	return typ.ValuesFunc(func(v *jen.Group) {
 		for i, x := range values {
 			if i%n == 0 {
 				v.Line().Add(one(x))
@@ -290,14 +289,14 @@ func wrapped[T any](typ *Statement, n int, values []T, one func(T) Code) *Statem
 	})
 }
 
-func (g *packGen) markers(f *jenpkg.File) {
+func (g *packGen) markers(f *jen.File) {
 	for _, s := range g.sets {
 		if len(s.spec.Markers) == 0 {
 			continue
 		}
 		f.Comment(fmt.Sprintf("%sMarkers are what takes the place of redacted values in %s.", s.name, classNames(s.classes)))
-		f.Var().Id(s.name + "Markers").Op("=").Add(wrapped(Index().Qual(pipePath, "Marker"), 3, s.spec.Markers, func(m pipeline.Marker) Code {
-			return ValuesFunc(func(v *Group) {
+		f.Var().Id(s.name + "Markers").Op("=").Add(wrapped(jen.Index().Qual(pipePath, "Marker"), 3, s.spec.Markers, func(m pipeline.Marker) jen.Code {
+			return jen.ValuesFunc(func(v *jen.Group) {
 				if m.Format == pipeline.Asterisks {
 					v.Id("Format").Op(":").Qual(pipePath, "Asterisks")
 				} else if m.Format == pipeline.Partial {
@@ -335,9 +334,9 @@ func (g *packGen) where(policy uint8) string {
 	return fmt.Sprintf("%s (%s:%d)", p.Kind, comment(filepath.Base(p.Pos.File)), p.Pos.Line)
 }
 
-func (g *packGen) chain(f *jenpkg.File) {
+func (g *packGen) chain(f *jen.File) {
 	f.Comment("chain is the pack, ready to run.")
-	f.Type().Id("chain").StructFunc(func(s *Group) {
+	f.Type().Id("chain").StructFunc(func(s *jen.Group) {
 		s.Id("info").Qual(pipePath, "Info")
 		for _, x := range g.sets {
 			s.Id(x.name).Qual(pipePath, "ClassTables").Comment(classNames(x.classes))
@@ -346,113 +345,113 @@ func (g *packGen) chain(f *jenpkg.File) {
 	})
 	f.Line()
 	f.Comment("Chain opens the pack. It fails when the table file is not the one that was generated with this code.")
-	f.Func().Id("Chain").Params().Params(Qual(pipePath, "Chain"), Error()).BlockFunc(func(b *Group) {
-		b.List(Id("tables"), Err()).Op(":=").Qual(pipePath, "OpenTableFile").Call(Id("tableFile"), Id("tableDigest"), Lit(len(g.sets)))
-		b.If(Err().Op("!=").Nil()).Block(Return(Nil(), Err()))
+	f.Func().Id("Chain").Params().Params(jen.Qual(pipePath, "Chain"), jen.Error()).BlockFunc(func(b *jen.Group) {
+		b.List(jen.Id("tables"), jen.Err()).Op(":=").Qual(pipePath, "OpenTableFile").Call(jen.Id("tableFile"), jen.Id("tableDigest"), jen.Lit(len(g.sets)))
+		b.If(jen.Err().Op("!=").Nil()).Block(jen.Return(jen.Nil(), jen.Err()))
 		if len(g.sets) == 0 {
 			b.Id("_").Op("=").Id("tables")
-			b.Return(Op("&").Id("chain").Values(Dict{Id("info"): Id("info").Call()}), Nil())
+			b.Return(jen.Op("&").Id("chain").Values(jen.Dict{jen.Id("info"): jen.Id("info").Call()}), jen.Nil())
 			return
 		}
-		b.Id("c").Op(":=").Op("&").Id("chain").Values(DictFunc(func(d Dict) {
-			d[Id("info")] = Id("info").Call()
+		b.Id("c").Op(":=").Op("&").Id("chain").Values(jen.DictFunc(func(d jen.Dict) {
+			d[jen.Id("info")] = jen.Id("info").Call()
 			for i, x := range g.sets {
-				d[Id(x.name)] = Id("tables").Index(Lit(i))
+				d[jen.Id(x.name)] = jen.Id("tables").Index(jen.Lit(i))
 			}
 		}))
 		for _, x := range g.sets {
-			b.Id("c").Dot(x.name + "Pool").Dot("New").Op("=").Func().Params().Any().Block(Return(Op("&").Id(x.name).Values(Dict{Id("chain"): Id("c")})))
+			b.Id("c").Dot(x.name + "Pool").Dot("New").Op("=").Func().Params().Any().Block(jen.Return(jen.Op("&").Id(x.name).Values(jen.Dict{jen.Id("chain"): jen.Id("c")})))
 		}
-		b.Return(Id("c"), Nil())
+		b.Return(jen.Id("c"), jen.Nil())
 	})
 	f.Line()
 	f.Comment("Info implements pipeline.Chain.")
-	f.Func().Params(Id("c").Op("*").Id("chain")).Id("Info").Params().Op("*").Qual(pipePath, "Info").Block(Return(Op("&").Id("c").Dot("info")))
+	f.Func().Params(jen.Id("c").Op("*").Id("chain")).Id("Info").Params().Op("*").Qual(pipePath, "Info").Block(jen.Return(jen.Op("&").Id("c").Dot("info")))
 	f.Line()
 	f.Comment("Scans implements pipeline.Chain. Allocates: never.")
-	f.Func().Params(Id("c").Op("*").Id("chain")).Id("Scans").Params(Id("class").Qual(pipePath, "Class"), Id("m").Qual(pipePath, "Mask")).Bool().BlockFunc(func(b *Group) {
+	f.Func().Params(jen.Id("c").Op("*").Id("chain")).Id("Scans").Params(jen.Id("class").Qual(pipePath, "Class"), jen.Id("m").Qual(pipePath, "Mask")).Bool().BlockFunc(func(b *jen.Group) {
 		if len(g.sets) > 0 {
-			b.Switch(Id("class")).BlockFunc(func(sw *Group) {
+			b.Switch(jen.Id("class")).BlockFunc(func(sw *jen.Group) {
 				for _, x := range g.sets {
-					sw.Case(classList(x.classes)...).Block(Return(Id("m").Op("&").Lit(int(x.spec.Policies)).Op("!=").Lit(0)))
+					sw.Case(classList(x.classes)...).Block(jen.Return(jen.Id("m").Op("&").Lit(int(x.spec.Policies)).Op("!=").Lit(0)))
 				}
 			})
 		}
-		b.Return(False())
+		b.Return(jen.False())
 	})
 	f.Line()
 	f.Comment("Session implements pipeline.Chain.")
-	f.Func().Params(Id("c").Op("*").Id("chain")).Id("Session").Params(Id("class").Qual(pipePath, "Class"), Id("m").Qual(pipePath, "Mask")).Qual(pipePath, "Session").BlockFunc(func(b *Group) {
+	f.Func().Params(jen.Id("c").Op("*").Id("chain")).Id("Session").Params(jen.Id("class").Qual(pipePath, "Class"), jen.Id("m").Qual(pipePath, "Mask")).Qual(pipePath, "Session").BlockFunc(func(b *jen.Group) {
 		if len(g.sets) > 0 {
-			b.Switch(Id("class")).BlockFunc(func(sw *Group) {
+			b.Switch(jen.Id("class")).BlockFunc(func(sw *jen.Group) {
 				for _, x := range g.sets {
 					sw.Case(classList(x.classes)...).Block(
-						Id("s").Op(":=").Id("c").Dot(x.name+"Pool").Dot("Get").Call().Assert(Op("*").Id(x.name)),
-						Id("s").Dot("Restart").Call(Id("m")),
-						Return(Id("s")),
+						jen.Id("s").Op(":=").Id("c").Dot(x.name+"Pool").Dot("Get").Call().Assert(jen.Op("*").Id(x.name)),
+						jen.Id("s").Dot("Restart").Call(jen.Id("m")),
+						jen.Return(jen.Id("s")),
 					)
 				}
 			})
 		}
-		b.Return(Qual(pipePath, "NoSession").Values())
+		b.Return(jen.Qual(pipePath, "NoSession").Values())
 	})
 	f.Line()
 }
 
-func classList(cs []pipeline.Class) []Code {
-	var out []Code
+func classList(cs []pipeline.Class) []jen.Code {
+	var out []jen.Code
 	for _, c := range cs {
 		out = append(out, class(c))
 	}
 	return out
 }
 
-func (g *packGen) session(f *jenpkg.File, i int) {
+func (g *packGen) session(f *jen.File, i int) {
 	x := &g.sets[i]
-	recv := func() *Statement { return Params(Id("s").Op("*").Id(x.name)) }
+	recv := func() *jen.Statement { return jen.Params(jen.Id("s").Op("*").Id(x.name)) }
 	scores := x.spec.Scores()
 	f.Comment(fmt.Sprintf("%s is the state of one channel of %s: %s of %s.", x.name, classNames(x.classes), count(len(x.spec.Rules), "rule", "rules"), count(len(x.ranges), "policy", "policies")))
-	f.Type().Id(x.name).StructFunc(func(s *Group) {
+	f.Type().Id(x.name).StructFunc(func(s *jen.Group) {
 		s.Id("chain").Op("*").Id("chain")
 		if scores > 0 {
-			s.Id("scores").Index(Lit(scores)).Int32()
+			s.Id("scores").Index(jen.Lit(scores)).Int32()
 		}
 		s.Id("runner").Qual(pipePath, "Runner")
 	})
 	f.Line()
 	f.Comment("Restart makes s ready for another channel. Allocates: never.")
-	f.Func().Add(recv()).Id("Restart").Params(Id("m").Qual(pipePath, "Mask")).BlockFunc(func(b *Group) {
-		b.Id("s").Dot("runner").Dot("Start").Call(Id("m"), Lit(int(x.spec.Decode)))
+	f.Func().Add(recv()).Id("Restart").Params(jen.Id("m").Qual(pipePath, "Mask")).BlockFunc(func(b *jen.Group) {
+		b.Id("s").Dot("runner").Dot("Start").Call(jen.Id("m"), jen.Lit(int(x.spec.Decode)))
 		if scores > 0 {
-			b.Clear(Id("s").Dot("scores").Index(Op(":")))
+			b.Clear(jen.Id("s").Dot("scores").Index(jen.Op(":")))
 		}
 	})
 	f.Line()
 	f.Comment("Feed implements pipeline.Session. Allocates: never, but for out's growth. win: valid during the call only.")
-	f.Func().Add(recv()).Id("Feed").Params(Id("win").Index().Byte(), Id("n").Int(), Id("end").Bool(), Id("out").Op("*").Qual(pipePath, "Findings")).Params(Id("keep").Int()).Block(
-		Return(Id("s").Dot("runner").Dot("Feed").Call(Id("s").Dot("chain").Dot(x.name).Dot("Tables"), Id("win"), Id("n"), Id("end"), action(x.spec.Strictest), Id("s"), Id("out"))),
+	f.Func().Add(recv()).Id("Feed").Params(jen.Id("win").Index().Byte(), jen.Id("n").Int(), jen.Id("end").Bool(), jen.Id("out").Op("*").Qual(pipePath, "Findings")).Params(jen.Id("keep").Int()).Block(
+		jen.Return(jen.Id("s").Dot("runner").Dot("Feed").Call(jen.Id("s").Dot("chain").Dot(x.name).Dot("Tables"), jen.Id("win"), jen.Id("n"), jen.Id("end"), action(x.spec.Strictest), jen.Id("s"), jen.Id("out"))),
 	)
 	f.Line()
 	f.Comment("Close implements pipeline.Session.")
-	f.Func().Add(recv()).Id("Close").Params().Block(Id("s").Dot("chain").Dot(x.name + "Pool").Dot("Put").Call(Id("s")))
+	f.Func().Add(recv()).Id("Close").Params().Block(jen.Id("s").Dot("chain").Dot(x.name + "Pool").Dot("Put").Call(jen.Id("s")))
 	f.Line()
 	f.Comment("Match implements pipeline.Sink: it hands a match to the policy whose rule it is. text: valid during the call only.")
-	f.Func().Add(recv()).Id("Match").Params(Id("m").Qual(scanPath, "Match"), Id("text").Index().Byte(), Id("out").Op("*").Qual(pipePath, "Findings")).BlockFunc(func(b *Group) {
-		b.Id("e").Op(":=").Op("&").Id("s").Dot("chain").Dot(x.name).Dot("Effects").Index(Id("m").Dot("Rule"))
-		call := func(r *policyRange) Code {
-			return Id("s").Dot(r.method).Call(Id("m"), Id("e"), Id("text"), Id("out"))
+	f.Func().Add(recv()).Id("Match").Params(jen.Id("m").Qual(scanPath, "Match"), jen.Id("text").Index().Byte(), jen.Id("out").Op("*").Qual(pipePath, "Findings")).BlockFunc(func(b *jen.Group) {
+		b.Id("e").Op(":=").Op("&").Id("s").Dot("chain").Dot(x.name).Dot("Effects").Index(jen.Id("m").Dot("Rule"))
+		call := func(r *policyRange) jen.Code {
+			return jen.Id("s").Dot(r.method).Call(jen.Id("m"), jen.Id("e"), jen.Id("text"), jen.Id("out"))
 		}
 		if len(x.ranges) == 1 {
 			b.Add(call(&x.ranges[0]))
 			return
 		}
-		b.Switch().BlockFunc(func(sw *Group) {
+		b.Switch().BlockFunc(func(sw *jen.Group) {
 			for k := range x.ranges {
 				r := &x.ranges[k]
 				if k == len(x.ranges)-1 {
 					sw.Default().Block(call(r))
 				} else {
-					sw.Case(Id("m").Dot("Rule").Op("<").Lit(r.hi)).Block(call(r))
+					sw.Case(jen.Id("m").Dot("Rule").Op("<").Lit(r.hi)).Block(call(r))
 				}
 			}
 		})
@@ -464,8 +463,8 @@ func (g *packGen) session(f *jenpkg.File, i int) {
 }
 
 // policy writes what the matches of one policy mean.
-func (g *packGen) policy(f *jenpkg.File, x *set, r *policyRange) {
-	strict := func() *Statement { return action(x.spec.Strictest) }
+func (g *packGen) policy(f *jen.File, x *set, r *policyRange) {
+	strict := func() *jen.Statement { return action(x.spec.Strictest) }
 	var doc []string
 	if r.scores {
 		for i := range x.spec.Scorers {
@@ -480,45 +479,45 @@ func (g *packGen) policy(f *jenpkg.File, x *set, r *policyRange) {
 	if r.finds {
 		doc = append(doc, g.plan.Info.Policies[r.policy].Action.String())
 	}
-	weigh := func() Code {
+	weigh := func() jen.Code {
 		for i := range x.spec.Scorers {
 			if x.spec.Scorers[i].Policy == r.policy && len(policyScorers(x.spec, r.policy)) == 1 {
-				return Id("e").Dot("Weigh").Call(Id("m"), Op("&").Id(g.scorerName(x, i)), Id("s").Dot("scores").Index(Op(":")), strict(), Id("out"))
+				return jen.Id("e").Dot("Weigh").Call(jen.Id("m"), jen.Op("&").Id(g.scorerName(x, i)), jen.Id("s").Dot("scores").Index(jen.Op(":")), strict(), jen.Id("out"))
 			}
 		}
-		return Switch(Id("e").Dot("Scorer")).BlockFunc(func(sw *Group) {
+		return jen.Switch(jen.Id("e").Dot("Scorer")).BlockFunc(func(sw *jen.Group) {
 			for _, i := range policyScorers(x.spec, r.policy) {
-				sw.Case(Lit(i + 1)).Block(Id("e").Dot("Weigh").Call(Id("m"), Op("&").Id(g.scorerName(x, i)), Id("s").Dot("scores").Index(Op(":")), strict(), Id("out")))
+				sw.Case(jen.Lit(i + 1)).Block(jen.Id("e").Dot("Weigh").Call(jen.Id("m"), jen.Op("&").Id(g.scorerName(x, i)), jen.Id("s").Dot("scores").Index(jen.Op(":")), strict(), jen.Id("out")))
 			}
 		})
 	}
-	redact := func() Code {
-		return Id("e").Dot("Redact").Call(Id("m"), Id("text"), Op("&").Id(x.name+"Markers").Index(Id("e").Dot("Marker")), strict(), Id("out"))
+	redact := func() jen.Code {
+		return jen.Id("e").Dot("Redact").Call(jen.Id("m"), jen.Id("text"), jen.Op("&").Id(x.name+"Markers").Index(jen.Id("e").Dot("Marker")), strict(), jen.Id("out"))
 	}
-	find := func() Code { return Id("e").Dot("Find").Call(Id("m"), strict(), Id("out")) }
+	find := func() jen.Code { return jen.Id("e").Dot("Find").Call(jen.Id("m"), strict(), jen.Id("out")) }
 
 	f.Comment(fmt.Sprintf("%s is policy %d, %s, rules %d to %d: %s.", r.method, r.policy, g.where(r.policy), r.lo, r.hi-1, strings.Join(doc, ", ")))
 	text := "text"
 	if !r.edits {
 		text = "_"
 	}
-	f.Func().Params(Id("s").Op("*").Id(x.name)).Id(r.method).Params(Id("m").Qual(scanPath, "Match"), Id("e").Op("*").Qual(pipePath, "Effect"), Id(text).Index().Byte(), Id("out").Op("*").Qual(pipePath, "Findings")).BlockFunc(func(b *Group) {
-		var ways []func() Code
-		var conds []Code
+	f.Func().Params(jen.Id("s").Op("*").Id(x.name)).Id(r.method).Params(jen.Id("m").Qual(scanPath, "Match"), jen.Id("e").Op("*").Qual(pipePath, "Effect"), jen.Id(text).Index().Byte(), jen.Id("out").Op("*").Qual(pipePath, "Findings")).BlockFunc(func(b *jen.Group) {
+		var ways []func() jen.Code
+		var conds []jen.Code
 		if r.scores {
-			ways, conds = append(ways, weigh), append(conds, Id("e").Dot("Scorer").Op("!=").Lit(0))
+			ways, conds = append(ways, weigh), append(conds, jen.Id("e").Dot("Scorer").Op("!=").Lit(0))
 		}
 		if r.edits {
-			ways, conds = append(ways, redact), append(conds, Id("e").Dot("Action").Op("==").Qual(pipePath, "Redact"))
+			ways, conds = append(ways, redact), append(conds, jen.Id("e").Dot("Action").Op("==").Qual(pipePath, "Redact"))
 		}
 		if r.finds {
-			ways, conds = append(ways, find), append(conds, Id("e").Dot("Action").Op("!=").Qual(pipePath, "Allow"))
+			ways, conds = append(ways, find), append(conds, jen.Id("e").Dot("Action").Op("!=").Qual(pipePath, "Allow"))
 		}
 		if len(ways) == 1 {
 			b.Add(ways[0]())
 			return
 		}
-		b.Switch().BlockFunc(func(sw *Group) {
+		b.Switch().BlockFunc(func(sw *jen.Group) {
 			for i := range ways {
 				sw.Case(conds[i]).Block(ways[i]())
 			}
@@ -537,10 +536,10 @@ func policyScorers(spec *pipeline.ClassSpec, policy uint8) []int {
 	return out
 }
 
-func (g *packGen) info(f *jenpkg.File) {
+func (g *packGen) info(f *jen.File) {
 	in := &g.plan.Info
 	f.Comment("info describes the pack.")
-	f.Func().Id("info").Params().Qual(pipePath, "Info").BlockFunc(func(b *Group) {
+	f.Func().Id("info").Params().Qual(pipePath, "Info").BlockFunc(func(b *jen.Group) {
 		b.Id("entities").Op(":=").Qual(pipePath, "FixedEntities").Call()
 		rest := in.Entities[pipeline.FirstEntity:]
 		for len(rest) > 0 {
@@ -550,7 +549,7 @@ func (g *packGen) info(f *jenpkg.File) {
 			}
 			first := rest[0]
 			names := rest[:n]
-			b.Id("entities").Op("=").Append(Id("entities"), Qual(pipePath, "EntityNames").CallFunc(func(c *Group) {
+			b.Id("entities").Op("=").Append(jen.Id("entities"), jen.Qual(pipePath, "EntityNames").CallFunc(func(c *jen.Group) {
 				c.Lit(int(first.Policy))
 				c.Lit(first.Reason)
 				c.Lit(first.Hidden)
@@ -564,23 +563,23 @@ func (g *packGen) info(f *jenpkg.File) {
 			}).Op("..."))
 			rest = rest[n:]
 		}
-		b.Return(Qual(pipePath, "Info").Values(DictFunc(func(d Dict) {
-			d[Id("Pack")] = Lit(in.Pack)
-			d[Id("Version")] = Lit(in.Version)
-			d[Id("Digest")] = Id("planDigest")
-			d[Id("Mode")] = Lit("compiled")
-			d[Id("Entities")] = Id("entities")
-			d[Id("Policies")] = g.policies()
+		b.Return(jen.Qual(pipePath, "Info").Values(jen.DictFunc(func(d jen.Dict) {
+			d[jen.Id("Pack")] = jen.Lit(in.Pack)
+			d[jen.Id("Version")] = jen.Lit(in.Version)
+			d[jen.Id("Digest")] = jen.Id("planDigest")
+			d[jen.Id("Mode")] = jen.Lit("compiled")
+			d[jen.Id("Entities")] = jen.Id("entities")
+			d[jen.Id("Policies")] = g.policies()
 			if r := in.Require; r != (pipeline.Requirements{}) {
-				d[Id("Require")] = Qual(pipePath, "Requirements").Values(DictFunc(func(d Dict) {
-					d[Id("AuditRetentionDays")] = Lit(r.AuditRetentionDays)
-					d[Id("AuditAll")] = Lit(r.AuditAll)
-					d[Id("AuditImmutable")] = Lit(r.AuditImmutable)
-					d[Id("AuditHIPAA")] = Lit(r.AuditHIPAA)
+				d[jen.Id("Require")] = jen.Qual(pipePath, "Requirements").Values(jen.DictFunc(func(d jen.Dict) {
+					d[jen.Id("AuditRetentionDays")] = jen.Lit(r.AuditRetentionDays)
+					d[jen.Id("AuditAll")] = jen.Lit(r.AuditAll)
+					d[jen.Id("AuditImmutable")] = jen.Lit(r.AuditImmutable)
+					d[jen.Id("AuditHIPAA")] = jen.Lit(r.AuditHIPAA)
 				}))
 			}
-			perClass := func(typ *Statement, one func(x *set) Code) *Statement {
-				return Index(Qual(pipePath, "NumClasses")).Add(typ).ValuesFunc(func(v *Group) {
+			perClass := func(typ *jen.Statement, one func(x *set) jen.Code) *jen.Statement {
+				return jen.Index(jen.Qual(pipePath, "NumClasses")).Add(typ).ValuesFunc(func(v *jen.Group) {
 					for i := range g.sets {
 						for _, c := range g.sets[i].classes {
 							v.Add(class(c)).Op(":").Add(one(&g.sets[i]))
@@ -588,42 +587,42 @@ func (g *packGen) info(f *jenpkg.File) {
 					}
 				})
 			}
-			d[Id("Strictest")] = perClass(Qual(pipePath, "Action"), func(x *set) Code { return action(x.spec.Strictest) })
-			d[Id("StateBytes")] = perClass(Int(), func(x *set) Code {
-				return Int().Call(Qual("unsafe", "Sizeof").Call(Id(x.name).Values()))
+			d[jen.Id("Strictest")] = perClass(jen.Qual(pipePath, "Action"), func(x *set) jen.Code { return action(x.spec.Strictest) })
+			d[jen.Id("StateBytes")] = perClass(jen.Int(), func(x *set) jen.Code {
+				return jen.Int().Call(jen.Qual("unsafe", "Sizeof").Call(jen.Id(x.name).Values()))
 			})
-			d[Id("LongestHold")] = perClass(Int(), func(x *set) Code { return Lit(g.engine.Reports[x.class].LongHold) })
+			d[jen.Id("LongestHold")] = perClass(jen.Int(), func(x *set) jen.Code { return jen.Lit(g.engine.Reports[x.class].LongHold) })
 		})))
 	})
 }
 
-func (g *packGen) policies() *Statement {
-	return Index().Qual(pipePath, "PolicyInfo").ValuesFunc(func(v *Group) {
+func (g *packGen) policies() *jen.Statement {
+	return jen.Index().Qual(pipePath, "PolicyInfo").ValuesFunc(func(v *jen.Group) {
 		for i := range g.plan.Info.Policies {
 			p := &g.plan.Info.Policies[i]
-			v.Line().Values(DictFunc(func(d Dict) {
-				d[Id("Kind")] = Lit(p.Kind)
-				d[Id("File")] = Lit(filepath.Base(p.File))
-				d[Id("Line")] = Lit(p.Line)
-				d[Id("Action")] = action(p.Action)
+			v.Line().Values(jen.DictFunc(func(d jen.Dict) {
+				d[jen.Id("Kind")] = jen.Lit(p.Kind)
+				d[jen.Id("File")] = jen.Lit(filepath.Base(p.File))
+				d[jen.Id("Line")] = jen.Lit(p.Line)
+				d[jen.Id("Action")] = action(p.Action)
 				if len(p.Phases) > 0 {
-					d[Id("Phases")] = Index().Qual(pipePath, "Phase").ValuesFunc(func(v *Group) {
+					d[jen.Id("Phases")] = jen.Index().Qual(pipePath, "Phase").ValuesFunc(func(v *jen.Group) {
 						for _, x := range p.Phases {
 							v.Add(phase(x))
 						}
 					})
 				}
 				if p.Message != "" {
-					d[Id("Message")] = Lit(p.Message)
+					d[jen.Id("Message")] = jen.Lit(p.Message)
 				}
 				if p.LogLevel != "" {
-					d[Id("LogLevel")] = Lit(p.LogLevel)
+					d[jen.Id("LogLevel")] = jen.Lit(p.LogLevel)
 				}
 				if len(p.Notes) > 0 {
-					d[Id("Notes")] = wrapped(Index().String(), 1, p.Notes, func(s string) Code { return Lit(s) })
+					d[jen.Id("Notes")] = wrapped(jen.Index().String(), 1, p.Notes, func(s string) jen.Code { return jen.Lit(s) })
 				}
 				if p.When != nil {
-					d[Id("When")] = when(p.When)
+					d[jen.Id("When")] = when(p.When)
 				}
 			}))
 		}
@@ -631,20 +630,20 @@ func (g *packGen) policies() *Statement {
 	})
 }
 
-func when(w *pipeline.When) *Statement {
-	return Op("&").Qual(pipePath, "When").Values(DictFunc(func(d Dict) {
+func when(w *pipeline.When) *jen.Statement {
+	return jen.Op("&").Qual(pipePath, "When").Values(jen.DictFunc(func(d jen.Dict) {
 		if w.PathPrefix != "" {
-			d[Id("PathPrefix")] = Lit(w.PathPrefix)
+			d[jen.Id("PathPrefix")] = jen.Lit(w.PathPrefix)
 		}
 		if len(w.Headers) > 0 {
-			d[Id("Headers")] = Index().Qual(pipePath, "HeaderIs").ValuesFunc(func(v *Group) {
+			d[jen.Id("Headers")] = jen.Index().Qual(pipePath, "HeaderIs").ValuesFunc(func(v *jen.Group) {
 				for _, h := range w.Headers {
-					v.Values(Dict{Id("Name"): Lit(h.Name), Id("Value"): Lit(h.Value)})
+					v.Values(jen.Dict{jen.Id("Name"): jen.Lit(h.Name), jen.Id("Value"): jen.Lit(h.Value)})
 				}
 			})
 		}
 		if len(w.Models) > 0 {
-			d[Id("Models")] = Index().String().ValuesFunc(func(v *Group) {
+			d[jen.Id("Models")] = jen.Index().String().ValuesFunc(func(v *jen.Group) {
 				for _, m := range w.Models {
 					v.Lit(m)
 				}

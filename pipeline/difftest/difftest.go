@@ -43,18 +43,27 @@ type Options struct {
 
 // Run compares the packs on random pairs.
 func Run(t *testing.T, packs []Pack, opt Options) {
+	hits, all := 0, 0
+	defer func() {
+		t.Logf("%d packs, %d pairs, %d with findings", len(packs), all, hits)
+		if hits*10 < all {
+			t.Errorf("only %d of %d pairs have findings: the comparison says little", hits, all)
+		}
+	}()
 	for i, p := range packs {
 		t.Run(p.Name, func(t *testing.T) {
 			c := newComparison(t, p)
 			rng := rand.New(rand.NewPCG(opt.Seed, uint64(i)))
 			for range opt.Pairs {
 				k := c.random(rng)
+				all++
 				if why := c.check(t, k); why != "" {
 					if opt.Failures != "" {
 						c.store(t, opt.Failures, k)
 					}
 					t.Fatalf("class %s, mask %b, cuts %v, text %q:\n%s", k.class, k.mask, k.cuts, k.text, why)
 				}
+				hits += c.hit
 			}
 		})
 	}
@@ -87,6 +96,9 @@ type comparison struct {
 	compiled pipeline.Chain
 	interp   pipeline.Chain
 	alone    map[string]*scan.Tables // of each rule by itself
+	material []string                // texts in which rules of the pack find something
+	classes  []pipeline.Class        // that some policy looks at
+	hit      int                     // 1 when the last check had findings
 }
 
 func newComparison(t *testing.T, p Pack) *comparison {
@@ -99,6 +111,7 @@ func newComparison(t *testing.T, p Pack) *comparison {
 	if c.interp, err = interp.New(c.plan); err != nil {
 		t.Fatal(err)
 	}
+	c.gather()
 	a, b := *c.compiled.Info(), *c.interp.Info()
 	if a.Mode != "compiled" || b.Mode != "interp" {
 		t.Errorf("modes %q and %q", a.Mode, b.Mode)
@@ -108,6 +121,35 @@ func newComparison(t *testing.T, p Pack) *comparison {
 		t.Errorf("compiled and interpreted chain describe themselves differently:\n%+v\n%+v", a, b)
 	}
 	return c
+}
+
+// gather collects what the pack's rules look for.
+func (c *comparison) gather() {
+	byID := map[string]*rulebook.Entry{}
+	for i := range entries {
+		byID[entries[i].ID] = &entries[i]
+	}
+	for cl := range pipeline.NumClasses {
+		if c.plan.Classes[cl] == nil {
+			continue
+		}
+		c.classes = append(c.classes, cl)
+		for _, r := range c.plan.Classes[cl].Spec.Rules {
+			_, id, _ := strings.Cut(r.ID, "/")
+			id, _, _ = strings.Cut(id, "#")
+			e := byID[id]
+			switch {
+			case r.Phrase != "":
+				c.material = append(c.material, r.Phrase)
+			case e != nil:
+				for _, x := range e.Positives {
+					c.material = append(c.material, x.Text)
+				}
+			default:
+				c.material = append(c.material, samples...)
+			}
+		}
+	}
 }
 
 // check tells how the three differ on k, empty when they do not.
@@ -123,6 +165,7 @@ func (c *comparison) check(t *testing.T, k pair) string {
 	if !reflect.DeepEqual(a, b) {
 		return fmt.Sprintf("compiled:\n%s\ninterpreted:\n%s", a, b)
 	}
+	c.hit = min(1, len(a.Findings))
 	r := kindtest.Judge(t, c.interp, k.class, k.text, c.reference(t, k))
 	if !reflect.DeepEqual(a, r) {
 		return fmt.Sprintf("compiled and interpreted:\n%s\nreference:\n%s", a, r)
@@ -226,10 +269,13 @@ func matches(tables *scan.Tables, text []byte) []scan.Match {
 // random draws a pair: pieces of text that rules look for among words, cut anywhere.
 func (c *comparison) random(rng *rand.Rand) pair {
 	k := pair{class: pipeline.Class(rng.IntN(int(pipeline.NumClasses))), mask: ^pipeline.Mask(0)}
+	if len(c.classes) > 0 && rng.IntN(10) > 0 {
+		k.class = c.classes[rng.IntN(len(c.classes))]
+	}
 	if rng.IntN(4) == 0 {
 		k.mask = pipeline.Mask(rng.Uint64())
 	}
-	k.text = Text(rng)
+	k.text = text(rng, c.material)
 	switch rng.IntN(4) {
 	case 0: // whole
 	case 1: // single bytes
@@ -249,39 +295,37 @@ var words = strings.Fields("the of and report about system please write quick nu
 
 var entries = rulebook.All()
 
-// Text draws a text in which rules of the rulebook find something, some of it
-// encoded or disguised.
-func Text(rng *rand.Rand) []byte {
+// text draws words with pieces of material and of the rulebook among them,
+// some of it encoded or disguised.
+func text(rng *rand.Rand, material []string) []byte {
 	var b strings.Builder
 	for range 1 + rng.IntN(6) {
 		switch rng.IntN(7) {
-		case 0, 1, 2:
+		case 0, 1:
 			for range rng.IntN(6) {
 				b.WriteString(words[rng.IntN(len(words))] + " ")
 			}
-		case 3, 4, 5:
-			e := &entries[rng.IntN(len(entries))]
-			text := ""
-			switch {
-			case len(e.Positives) > 0 && rng.IntN(4) > 0:
-				text = e.Positives[rng.IntN(len(e.Positives))].Text
-			case len(e.Negatives) > 0:
-				text = e.Negatives[rng.IntN(len(e.Negatives))]
-			case len(e.Phrases) > 0:
-				text = e.Phrases[rng.IntN(len(e.Phrases))]
+		case 2, 3, 4, 5:
+			piece := ""
+			if e := &entries[rng.IntN(len(entries))]; len(material) == 0 || rng.IntN(4) == 0 {
+				if len(e.Negatives) > 0 {
+					piece = e.Negatives[rng.IntN(len(e.Negatives))]
+				}
+			} else {
+				piece = material[rng.IntN(len(material))]
 			}
-			if len(text) > 200 {
-				text = text[:200]
+			if len(piece) > 200 {
+				piece = piece[:200]
 			}
 			switch rng.IntN(8) {
 			case 0:
-				text = base64.StdEncoding.EncodeToString([]byte(text))
+				piece = base64.StdEncoding.EncodeToString([]byte(piece))
 			case 1:
-				text = strings.ToUpper(text)
+				piece = strings.ToUpper(piece)
 			case 2:
-				text = strings.ReplaceAll(text, "e", "e\u200b")
+				piece = strings.ReplaceAll(piece, "e", "e\u200b")
 			}
-			b.WriteString(text)
+			b.WriteString(piece)
 			if rng.IntN(3) > 0 {
 				b.WriteString(" ")
 			}
@@ -302,6 +346,9 @@ var refused = map[string]string{
 }
 
 var patterns = []string{`EMP-\d{4,6}`, `(?i)tok_[a-z0-9]{8,24}`, `\bcase \d+`, `(?i)bluefin|red fox`, `order \d{2}`, `[A-Z]{3}-\d{2}`}
+
+// samples are words of patterns.
+var samples = []string{"EMP-12345", "tok_abcdefgh1234", "case 42", "red fox", "order 42", "ABC-12"}
 
 var terms = []string{"bluefin", "gas centrifuge", "counsel memo", "Acme Shell Ltd", "seeker head", "vape shop", "hello", "report about"}
 
