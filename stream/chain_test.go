@@ -100,8 +100,8 @@ func TestARealSessionGoesOnAfterAnEnd(t *testing.T) {
 }
 
 func TestARealChainAllocatesNothingOnThePassPath(t *testing.T) {
-	if invariant.Enabled {
-		t.Skip("poisoning builds allocate")
+	if invariant.Enabled || raceEnabled {
+		t.Skip("poisoning and race builds allocate")
 	}
 	c := kindtest.Chain(t, piiPack)
 	var x pipeline.Exchange
