@@ -119,7 +119,7 @@ func (a *app) root() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
 	c.SetVersionTemplate("kt {{.Version}}\n")
-	c.AddCommand(a.initCmd(), a.versionCmd(), a.policyCmd(), a.gatewayCmd(), a.providersCmd(), a.eventsCmd(), a.genCmd(), a.buildCmd(), a.mockCmd(), a.demoCmd())
+	c.AddCommand(a.initCmd(), a.versionCmd(), a.policyCmd(), a.gatewayCmd(), a.providersCmd(), a.eventsCmd(), a.doctorCmd(), a.genCmd(), a.buildCmd(), a.mockCmd(), a.demoCmd())
 	return c
 }
 

@@ -57,7 +57,8 @@ func (a *app) demoCmd() *cobra.Command {
 
 // show runs a showing in a folder of its own and ends what it started.
 func (a *app) show(ctx context.Context, f func(*demo) error) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	// SIGPIPE: a reader that leaves early must not leave the children behind.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
 	defer stop()
 	self, err := os.Executable()
 	if err != nil {

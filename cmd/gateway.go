@@ -70,8 +70,8 @@ func (a *app) settings() (*settings, error) {
 }
 
 func (a *app) gatewayCmd() *cobra.Command {
-	c := &cobra.Command{Use: "gateway", Short: "run the gateway", Args: cobra.NoArgs}
-	c.AddCommand(a.gatewayRunCmd())
+	c := &cobra.Command{Use: "gateway", Aliases: []string{"proxy"}, Short: "run the gateway, or ask one that runs", Args: cobra.NoArgs}
+	c.AddCommand(a.gatewayRunCmd(), a.gatewayStatusCmd())
 	return c
 }
 

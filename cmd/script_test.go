@@ -1,0 +1,124 @@
+package cmd_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/keeptrusts/kt/cmd"
+	"github.com/keeptrusts/kt/internal/config"
+	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/pipeline/interp"
+	"github.com/keeptrusts/kt/pipeline/plan"
+)
+
+// now is the time in all scripts.
+var now = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
+
+// linked stands for a compiled pack of the quick start with today's digest:
+// whether the generated one is up to date is for gen's own tests to say.
+func linked() (pipeline.Chain, error) {
+	raw, err := os.ReadFile("templates/prompt-injection-detection.yaml")
+	if err != nil {
+		return nil, err
+	}
+	cfg, list := config.Load([]config.Source{{Name: "quickstart.yaml", Data: raw}}, config.Options{})
+	if err := list.Err(); err != nil {
+		return nil, err
+	}
+	p, list := plan.Build(cfg)
+	if err := list.Err(); err != nil {
+		return nil, err
+	}
+	c, err := interp.New(p)
+	if err != nil {
+		return nil, err
+	}
+	info := *c.Info()
+	info.Mode = "compiled"
+	return &asCompiled{c, info}, nil
+}
+
+type asCompiled struct {
+	pipeline.Chain
+	info pipeline.Info
+}
+
+func (c *asCompiled) Info() *pipeline.Info { return &c.info }
+
+// TestScripts runs kt in this process. In a script, "kt ARGS" must exit with 0,
+// "! kt ARGS" with something else, and "status N" compares the last exit status.
+func TestScripts(t *testing.T) {
+	type key struct{}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Values[key{}] = new(int)
+			e.Vars = append(e.Vars, "OPENAI_API_KEY=sk-test-not-a-key-0000", "KEEPTRUSTS_DATA_DIR="+e.WorkDir+"/data", "NO_COLOR=1")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"kt": func(ts *testscript.TestScript, neg bool, args []string) {
+				var environ []string
+				for _, k := range []string{"OPENAI_API_KEY", "KEEPTRUSTS_DATA_DIR", "NO_COLOR", "KEEPTRUSTS_GATEWAY_MAX_CONCURRENCY", "KEEPTRUSTS_API_URL", "KEEPTRUSTS_UPSTREAM_URL"} {
+					if v := ts.Getenv(k); v != "" {
+						environ = append(environ, k+"="+v)
+					}
+				}
+				env := &cmd.Env{
+					Args: args, Environ: environ, Dir: ts.Getenv("PWD"), Stdin: &bytes.Buffer{}, Stdout: ts.Stdout(), Stderr: ts.Stderr(),
+					Now: func() time.Time { return now },
+				}
+				if env.Dir == "" {
+					env.Dir = ts.MkAbs(".")
+				}
+				code := cmd.Run(context.Background(), env, linked)
+				*ts.Value(key{}).(*int) = code
+				if (code != 0) != neg {
+					ts.Fatalf("exit status %d", code)
+				}
+			},
+			"status": func(ts *testscript.TestScript, _ bool, args []string) {
+				if got := *ts.Value(key{}).(*int); len(args) != 1 || args[0] != strconv.Itoa(got) {
+					ts.Fatalf("exit status %d, want %v", got, args)
+				}
+			},
+		},
+	})
+}
+
+func TestHelpOfEveryCommandHasAnExampleAndNoSecret(t *testing.T) {
+	for _, args := range [][]string{
+		{}, {"gateway", "run"}, {"policy", "lint"}, {"policy", "test"}, {"policy", "schema"}, {"init"}, {"mock"}, {"events", "tail"}, {"gen"}, {"build"}, {"doctor"}, {"gateway", "status"},
+	} {
+		t.Run(fmt.Sprint(args), func(t *testing.T) {
+			var out bytes.Buffer
+			env := &cmd.Env{Args: append(args, "--help"), Environ: []string{"KEEPTRUSTS_GATEWAY_TOKEN=tok-secret", "KEEPTRUSTS_UPSTREAM_API_KEY=key-secret"}, Stdin: &bytes.Buffer{}, Stdout: &out, Stderr: &out, Now: time.Now}
+			if code := cmd.Run(context.Background(), env); code != 0 {
+				t.Fatalf("exit status %d", code)
+			}
+			if !bytes.Contains(out.Bytes(), []byte("Examples:")) {
+				t.Errorf("no example:\n%s", out.Bytes())
+			}
+			if bytes.Contains(out.Bytes(), []byte("-secret")) {
+				t.Errorf("help shows a secret:\n%s", out.Bytes())
+			}
+		})
+	}
+}
+
+func TestCompletionScriptsAreWritten(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		var out bytes.Buffer
+		env := &cmd.Env{Args: []string{"completion", shell}, Stdin: &bytes.Buffer{}, Stdout: &out, Stderr: os.Stderr, Now: time.Now}
+		if code := cmd.Run(context.Background(), env); code != 0 || !bytes.Contains(out.Bytes(), []byte("kt")) {
+			t.Errorf("%s: exit status %d, %d bytes", shell, code, out.Len())
+		}
+	}
+}
