@@ -15,6 +15,10 @@ help: ## list the targets
 demo: build ## show the main job: clean call, blocked call, redacted stream (KEEP=1 leaves it running)
 	@$(BIN) demo $(if $(KEEP),--keep)
 
+.PHONY: demo-failover
+demo-failover: build ## show a target dying while the client does not notice
+	@$(BIN) demo failover
+
 .PHONY: test
 test: ## run all tests
 	$(GO) test ./...
@@ -29,7 +33,7 @@ gen: ## regenerate all generated files
 
 .PHONY: gen-check
 gen-check: ## fail when a generated file is stale
-	$(GO) run ./gen/ktgen all --check
+	$(GO) run ./gen/ktgen all -check -root .
 
 .PHONY: vet
 vet: ## go vet
@@ -40,7 +44,7 @@ staticcheck: ## staticcheck over the main module
 	$(GO) tool $(TOOLS) staticcheck ./...
 
 .PHONY: check
-check: vet staticcheck gen-check race invariants fuzz ## everything CI runs after the tests
+check: vet staticcheck gen-check race invariants fuzz gate ## everything CI runs after the tests (layers are a test)
 
 .PHONY: race
 race: ## the suite under the race detector
@@ -57,6 +61,30 @@ fuzz: ## each fuzz target for a few seconds (FUZZTIME=5s)
 .PHONY: bench
 bench: ## whole-path benchmarks over recorded streams
 	$(GO) test -run '^$$' -bench . -benchmem ./bench/...
+
+.PHONY: gate
+gate: ## benchmark gate: allocations by table, time against the base commit
+	$(GO) run ./bench/gate
+
+.PHONY: gate-selftest
+gate-selftest: ## show that the gate fails on a planted slowdown and a planted allocation
+	bench/gate/selftest.sh
+
+.PHONY: results
+results: build ## measure everything again: bench/RESULTS.md and the README's table
+	$(GO) run ./bench/results
+
+.PHONY: load
+load: build ## k6 load tests, short profile: loadtest/out/report.html (PROFILE=full for all)
+	$(GO) run ./loadtest/load -profile $(or $(PROFILE),short)
+
+.PHONY: dashboards
+dashboards: ## regenerate deploy/grafana and deploy/prometheus from the metric table
+	$(GO) run ./loadtest/dashboards
+
+.PHONY: dashboards-check
+dashboards-check: build ## every dashboard query and alert rule, parsed, unit-tested and run live
+	loadtest/dashboards/check.sh
 
 .PHONY: eval
 eval: ## run the detectors over the labelled sets (KT_EVAL_DATA=DIR)
