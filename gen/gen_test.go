@@ -325,7 +325,7 @@ func TestUnclassifiedStringStopsGeneration(t *testing.T) {
 
 func TestPagesKeepWhatPeopleWrote(t *testing.T) {
 	root := t.TempDir()
-	name := filepath.Join(root, "docs/config/pii-detector.md")
+	name := filepath.Join(root, "docs/policies/pii-detector.md")
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +338,7 @@ func TestPagesKeepWhatPeopleWrote(t *testing.T) {
 	}
 	found := false
 	for _, p := range pages {
-		if p.Path != "docs/config/pii-detector.md" {
+		if p.Path != "docs/policies/pii-detector.md" {
 			continue
 		}
 		found = true

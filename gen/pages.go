@@ -8,7 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/keeptrusts/kt/pipeline/plan"
+	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/pipeline/kind/all"
 	"github.com/keeptrusts/kt/schemas"
 )
 
@@ -19,13 +20,13 @@ const (
 	pageEnd   = "<!-- kt gen: end -->"
 )
 
-// Pages gives the configuration reference: docs/config/policy-config.md and a
-// page for every kind that has a schema. Text outside the markers is taken
-// from the pages that are in root.
+// Pages gives the configuration reference, docs/config/policy-config.md, and a
+// page for every policy kind that has a schema, docs/policies/KIND.md: what it
+// finds, its fields, and examples, which are the cases of the kind's tests.
+// Cases, and the text outside the markers, are read from root.
 func Pages(root fs.FS) ([]Output, error) {
 	out := []Output{}
-	add := func(name, title, text string) error {
-		path := "docs/config/" + name + ".md"
+	add := func(path, title, text string) error {
 		data, err := page(root, path, title, text)
 		if err != nil {
 			return err
@@ -37,30 +38,123 @@ func Pages(root fs.FS) ([]Output, error) {
 	if err != nil {
 		return nil, fmt.Errorf("generate reference of policy-config: %w", err)
 	}
-	if err := add("policy-config", "policy-config.yaml", doc.text(false)); err != nil {
+	if err := add("docs/config/policy-config.md", "policy-config.yaml", doc.Description+"\n\n"+doc.table()); err != nil {
 		return nil, err
 	}
-	built := plan.Kinds()
 	index := "| kind | what it does | built |\n|---|---|---|\n"
-	for _, k := range schemas.Kinds() {
-		raw, _ := schemas.Kind(k)
+	for _, name := range schemas.Kinds() {
+		raw, _ := schemas.Kind(name)
 		doc, err := readSchema(raw)
 		if err != nil {
-			return nil, fmt.Errorf("generate reference of %s: %w", k, err)
+			return nil, fmt.Errorf("generate reference of %s: %w", name, err)
 		}
-		text, yes := doc.text(true), "yes"
-		if !slices.Contains(built, k) {
-			text, yes = "Not built yet in this version: a chain that names it is refused.\n\n"+text, "not yet"
+		text, built := doc.Description+"\n\n", "not yet"
+		if k, ok := all.Kind(name); ok {
+			built = "yes"
+			text += finds(k, doc)
+		} else {
+			text += "Not built yet in this version: a chain that names it is refused.\n\n"
 		}
-		if err := add(k, k, text); err != nil {
+		text += "## Configuration\n\nUnder `policy." + name + "`:\n\n" + doc.table() + examples(root, name)
+		if err := add("docs/policies/"+name+".md", name, text); err != nil {
 			return nil, err
 		}
-		index += fmt.Sprintf("| [%s](%s.md) | %s | %s |\n", k, k, cell(doc.Description), yes)
+		index += fmt.Sprintf("| [%s](%s.md) | %s | %s |\n", name, name, cell(doc.Description), built)
 	}
-	if err := add("kinds", "Policy kinds", index); err != nil {
+	if err := add("docs/policies/README.md", "Policy kinds", index); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// finds lists what a kind finds with its defaults, and where.
+func finds(k pipeline.Kind, doc *docSchema) string {
+	d := &pipeline.Declaration{Has: func(string) bool { return false }}
+	k.Declare(k.Params(), d)
+	var b strings.Builder
+	if len(doc.Phases) > 0 {
+		fmt.Fprintf(&b, "Phases: %s.\n\n", strings.Join(doc.Phases, ", "))
+	}
+	if len(d.Entities) > 0 {
+		b.WriteString("## What it finds\n\n")
+		byReason := map[string][]string{}
+		var reasons []string
+		for _, e := range d.Entities {
+			if byReason[e.Reason] == nil {
+				reasons = append(reasons, e.Reason)
+			}
+			byReason[e.Reason] = append(byReason[e.Reason], "`"+e.Name+"`")
+		}
+		for _, r := range reasons {
+			fmt.Fprintf(&b, "Reason code `%s`: %s.\n\n", r, strings.Join(byReason[r], ", "))
+		}
+	}
+	for _, s := range d.Scorers {
+		fmt.Fprintf(&b, "Evidence is weighed in %d groups; each counts once, with its largest weight, and the sum is judged against %d/1000.\n\n", len(s.Scorer.Groups), s.Scorer.Threshold)
+	}
+	first := true
+	for _, f := range d.Faults {
+		if f.Code != pipeline.FaultPartly {
+			continue
+		}
+		if first {
+			b.WriteString("## What it misses\n\n")
+			first = false
+		}
+		fmt.Fprintf(&b, "- %s.\n", cell(f.Message))
+	}
+	if !first {
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// maxExamples is how many cases a page shows.
+const maxExamples = 12
+
+// examples shows the first cases of a kind's tests, empty when it has none.
+func examples(root fs.FS, kind string) string {
+	data, err := fs.ReadFile(root, "pipeline/kind/"+strings.ReplaceAll(kind, "-", "")+"/testdata/cases.txtar")
+	if err != nil {
+		if data, err = fs.ReadFile(root, "pipeline/kind/lexical/testdata/"+kind+".txtar"); err != nil {
+			return ""
+		}
+	}
+	var b strings.Builder
+	b.WriteString("\n## Examples\n\nThese run as tests.\n")
+	n := 0
+	for section := range strings.SplitSeq("\n"+string(data), "\n-- ") {
+		name, body, ok := strings.Cut(section, " --\n")
+		if !ok {
+			continue
+		}
+		words := strings.Fields(name)
+		body = strings.TrimSuffix(body, "\n")
+		switch {
+		case len(words) == 0 || n == maxExamples:
+		case words[0] == "config":
+			fmt.Fprintf(&b, "\n```yaml\n%s\n```\n", body)
+		case len(words) >= 3:
+			n++
+			text, after, edited := strings.Cut(body, "\n-----\n")
+			fmt.Fprintf(&b, "\n- %s (%s): **%s**\n\n%s", strings.Join(words[2:], " "), strings.ReplaceAll(words[0], "_", " "), words[1], indent(text))
+			if edited {
+				fmt.Fprintf(&b, "\n  becomes\n\n%s", indent(after))
+			}
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return b.String()
+}
+
+func indent(s string) string {
+	var b strings.Builder
+	for line := range strings.Lines(s + "\n") {
+		b.WriteString("      " + line)
+	}
+	return b.String()
 }
 
 func page(root fs.FS, path, title, text string) ([]byte, error) {
@@ -139,13 +233,9 @@ func readSchema(raw []byte) (*docSchema, error) {
 	return &s, nil
 }
 
-// text is the body of a page: the description, and one table of all fields.
-func (s *docSchema) text(kind bool) string {
+// table is the table of all fields.
+func (s *docSchema) table() string {
 	var b strings.Builder
-	b.WriteString(s.Description + "\n\n")
-	if kind && len(s.Phases) > 0 {
-		fmt.Fprintf(&b, "Phases: %s.\n\n", strings.Join(s.Phases, ", "))
-	}
 	b.WriteString("| field | type | default | accepted | meaning |\n|---|---|---|---|---|\n")
 	s.rows(&b, s.Defs, "", s.Required, 0)
 	return b.String()
@@ -182,7 +272,7 @@ func (s *docSchema) row(b *strings.Builder, defs map[string]docSchema, path stri
 	typ := r.typeText()
 	if strings.HasPrefix(r.Ref, "policy/") {
 		name := strings.TrimSuffix(strings.TrimPrefix(r.Ref, "policy/"), ".schema.json")
-		fmt.Fprintf(b, "| `%s` | object | | | see [%s](%s.md) |\n", path, name, name)
+		fmt.Fprintf(b, "| `%s` | object | | | see [%s](../policies/%s.md) |\n", path, name, name)
 		return
 	}
 	meaning := r.Description
