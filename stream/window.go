@@ -121,10 +121,10 @@ var (
 type frame struct {
 	data     dialect.Span // in held, counted from heldBase
 	name     dialect.Span
-	number int64
-	came   time.Duration // when the read that brought it returned, since the relay began
-	text     bool // has text of a choice
-	keep     bool // carries something that an ended choice still needs (usage)
+	number   int64
+	came     time.Duration // when the read that brought it returned, since the relay began
+	text     bool          // has text of a choice
+	keep     bool          // carries something that an ended choice still needs (usage)
 	pieces   []piece
 	fins     []dialect.Finish
 	logprobs []logprob

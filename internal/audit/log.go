@@ -60,6 +60,8 @@ type Log struct {
 	old     []*os.File // to be synced and closed by the owner
 	torn    bool       // the file may end within a line
 	dirty   bool
+	since   time.Time // of the oldest record that no sync has begun for
+	syncing time.Time // of the oldest record of the sync that runs; zero when none does
 	closed  bool
 	stats   Stats
 
@@ -74,6 +76,8 @@ type Stats struct {
 	Bytes           int64
 	Writes, Syncs   int64
 	Deleted         int64 // files past their retention
+
+	Lag time.Duration // now: age of the oldest record that the disk does not have; 0 when it has all
 }
 
 // batch is what one write takes; its writers wait for done.
@@ -121,7 +125,14 @@ func (l *Log) Dir() string { return l.o.Dir }
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.stats
+	s := l.stats
+	switch {
+	case !l.syncing.IsZero():
+		s.Lag = max(0, l.o.Now().Sub(l.syncing))
+	case l.dirty:
+		s.Lag = max(0, l.o.Now().Sub(l.since))
+	}
+	return s
 }
 
 // Write puts the record into the file and returns when it is there.
@@ -177,7 +188,9 @@ func (l *Log) write(line []byte) error {
 		} else {
 			l.stats.Records += w.n
 		}
-		l.dirty = true
+		if !l.dirty {
+			l.dirty, l.since = true, l.o.Now()
+		}
 		l.cond.Broadcast()
 	}
 	if w.err != nil {
@@ -265,6 +278,9 @@ func (l *Log) sync() {
 	l.mu.Lock()
 	f, old, dirty := l.f, l.old, l.dirty
 	l.old, l.dirty = nil, false
+	if dirty {
+		l.syncing = l.since
+	}
 	l.mu.Unlock()
 	for _, o := range old {
 		if err := o.Sync(); err != nil {
@@ -288,6 +304,7 @@ func (l *Log) sync() {
 	err := f.Sync()
 	l.mu.Lock()
 	l.stats.Syncs++
+	l.syncing = time.Time{}
 	l.mu.Unlock()
 	if err != nil {
 		l.o.Failed(fmt.Errorf("sync audit log: %w", err))

@@ -40,6 +40,7 @@ type call struct {
 	exchange pipeline.Exchange
 	found    pipeline.Findings
 	rec      audit.Record
+	times    times
 
 	sent        stream.Result // the request as it goes on
 	spliced     []*buf.Buffer // copies with another model
@@ -63,6 +64,7 @@ func (q *call) reset() {
 	*rec = audit.Record{Attempts: rec.Attempts[:0], Rejected: rec.Rejected[:0]}
 	q.c, q.ctx, q.body, q.facts, q.w = nil, nil, nil, pipeline.Facts{}, nil
 	q.spliced, q.splicedFor = q.spliced[:0], q.splicedFor[:0]
+	q.times = times{}
 	q.id, q.promptBytes, q.target, q.ended, q.decided, q.streamed = "", 0, -1, false, false, false
 }
 
@@ -220,7 +222,9 @@ func (q *call) scanRequest() bool {
 	g := q.g
 	q.exchange.Begin(g.o.Chain, &q.facts, &q.found)
 	q.rec.Chain, q.rec.Mask = g.info, q.exchange.Mask
+	began := g.o.Now()
 	q.sent = q.scanner.ScanRequest(q.body, &q.req, &q.exchange, g.o.FailOpen, "")
+	q.times.scan[0], q.times.looked[0] = g.o.Now().Sub(began), true
 	q.scanned(&q.sent.Report)
 	for i := range q.req.Pieces {
 		if p := &q.req.Pieces[i]; !p.Has(dialect.Opaque) {
@@ -263,7 +267,9 @@ func (q *call) decide(blocked bool) bool {
 	}
 	r.Type, r.Time = audit.Decision, g.o.Now()
 	r.Latency = r.Time.Sub(q.began)
-	if err := g.o.Audit.Write(r); err != nil {
+	err := g.o.Audit.Write(r)
+	q.times.audit += g.o.Now().Sub(r.Time)
+	if err != nil {
 		g.m.auditLost.Inc()
 		g.log.Error("an audit record could not be written", "error", err.Error(), "request_id", q.id)
 		return g.info.Require.AuditRetentionDays == 0
@@ -301,12 +307,19 @@ func (q *call) finish(outcome string, status int) {
 	acted := r.Verdict != pipeline.VerdictAllow || q.decided
 	req := &g.info.Require
 	if g.o.Audit != nil && (acted || req.AuditAll || req.AuditRetentionDays == 0) {
-		if err := g.o.Audit.Write(r); err != nil {
+		err := g.o.Audit.Write(r)
+		q.times.audit += g.o.Now().Sub(r.Time)
+		if err != nil {
 			g.m.auditLost.Inc()
 			g.log.Error("an audit record could not be written", "error", err.Error(), "request_id", q.id)
 		}
 	}
-	g.m.request(r, q.target)
+	g.m.request(r, q.target, &q.times)
+	if r.Chain != nil {
+		if c := g.decided[decisionKey{r.Verdict, r.Phase, r.Policy, r.Reason}]; c != nil {
+			c.Inc()
+		}
+	}
 	q.countPolicies()
 	q.log()
 }
@@ -392,7 +405,9 @@ func (q *call) ask() {
 	if u.Sticky == "" {
 		u.Sticky = q.facts.Conversation
 	}
+	asked := q.g.o.Now()
 	a, err := q.g.o.Router.Do(q.ctx, u)
+	q.waited(asked)
 	if err != nil {
 		q.noAnswer(err)
 		return
@@ -409,12 +424,22 @@ func (q *call) ask() {
 		if !again {
 			return
 		}
-		if err := a.Replace(q.ctx, upstream.BadEvent); err != nil {
+		asked := q.g.o.Now()
+		err := a.Replace(q.ctx, upstream.BadEvent)
+		q.waited(asked)
+		if err != nil {
 			q.answered(a)
 			q.noAnswer(err)
 			return
 		}
 	}
+}
+
+// waited adds the time of a call to the targets.
+func (q *call) waited(since time.Time) {
+	d := q.g.o.Now().Sub(since)
+	q.times.target += d
+	q.times.first += d
 }
 
 // bodyFor gives the request as the target gets it: the scanned bytes, with the
@@ -524,7 +549,9 @@ func (q *call) whole(a *upstream.Answer) bool {
 		}
 		return true
 	}
+	began := g.o.Now()
 	r := q.scanner.ScanResponse(a.Whole, &q.chunk, &q.exchange, g.o.FailOpen, q.promptBytes)
+	q.times.scan[1], q.times.looked[1] = q.times.scan[1]+g.o.Now().Sub(began), true
 	defer r.Close()
 	q.scanned(&r.Report)
 	if a.Status == 200 {
@@ -562,6 +589,9 @@ func (q *call) relay(a *upstream.Answer) bool {
 		BetweenBytes: -1, // the transport bounds it, per target
 		BeforeEnd: func(r *stream.Report) {
 			q.w.last = true
+			if q.rec.FirstByte == 0 { // all of it leaves in one write
+				q.rec.FirstByte = g.o.Now().Sub(q.began)
+			}
 			q.streamDone(r, a, nil)
 		},
 	}
@@ -577,7 +607,8 @@ func (q *call) relay(a *upstream.Answer) bool {
 	c.Response.HijackWriter(nil)
 	if r.Findings == 0 {
 		q.scanned(r)
-		g.m.ends[r.End].Inc()
+		q.streamTimes(r)
+		g.m.streamed(r, q.target, 0, 0)
 		return true
 	}
 	// What was found stays on record; the answer is given up.
@@ -593,9 +624,16 @@ func (q *call) streamCounts(r *stream.Report, a *upstream.Answer) {
 	q.scanned(r)
 	q.usage(&r.Usage, a)
 	q.rec.BytesOut = r.BytesOut
-	m := q.g.m
-	m.ends[r.End].Inc()
-	m.heldMax.Observe(float64(r.HeldMax))
+	q.streamTimes(r)
+	q.g.m.streamed(r, q.target, q.rec.FirstByte, q.times.first)
+}
+
+// streamTimes takes over where the time of a stream went.
+func (q *call) streamTimes(r *stream.Report) {
+	t := &q.times
+	t.target += r.Waited
+	t.client += r.Wrote
+	t.scan[1], t.looked[1] = t.scan[1]+r.Worked, true
 }
 
 // streamDone ends the record of a stream that was relayed; the first call counts.

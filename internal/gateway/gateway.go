@@ -22,7 +22,6 @@ import (
 	"github.com/cloudwego/hertz/pkg/common/config"
 	"github.com/cloudwego/hertz/pkg/network/standard"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/keeptrusts/kt/internal/audit"
 	"github.com/keeptrusts/kt/pipeline"
@@ -82,6 +81,7 @@ type Gateway struct {
 	log      *slog.Logger
 	info     *pipeline.Info
 	counters [][]prometheus.Counter // of policies
+	decided  map[decisionKey]prometheus.Counter
 	dialect  dialect.Dialect
 	admin    [sha256.Size]byte
 	started  time.Time
@@ -133,12 +133,11 @@ func New(ln net.Listener, o Options) (*Gateway, error) {
 		admin: sha256.Sum256([]byte(o.AdminToken)),
 	}
 	g.static = staticHeaders{digest: g.info.Digest, mode: g.info.Mode}
-	g.counters = g.m.policyCounters(g.info)
+	g.counters, g.decided = g.m.policyCounters(g.info), g.m.decisionCounters(g.info)
 	g.calls.New = func() any { return &call{g: g} }
 	g.ln = newListener(ln, o.MaxConns, func(err error) { g.log.Warn("accepting connections is paused", "error", err.Error()) })
 	g.m.chain(g.info)
 	g.m.watch(g)
-	g.m.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	g.routes()
 	return g, nil
 }

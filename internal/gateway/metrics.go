@@ -1,12 +1,17 @@
 package gateway
 
 import (
+	"cmp"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/keeptrusts/kt/internal/audit"
 	"github.com/keeptrusts/kt/pipeline"
@@ -25,29 +30,47 @@ var verdicts = []pipeline.Verdict{pipeline.VerdictAllow, pipeline.VerdictRedact,
 
 var actions = []pipeline.Action{pipeline.Allow, pipeline.Log, pipeline.Warn, pipeline.Redact, pipeline.Escalate, pipeline.Block}
 
-// buckets of latencies in seconds: a short answer to a long stream.
-var buckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300}
+// outcomes are how a request can end; others count as "other".
+var outcomes = []string{
+	"completed", "refused", "blocked", "escalated", "client_abort", "upstream_error", "upstream_refused",
+	"upstream_cut", "upstream_bad_event", "upstream_timeout", "internal_error",
+}
+
+// skips are the reasons for which a target is not asked; others count as "other".
+var skips = []string{
+	"breaker_open", "ejected", "unhealthy", "concurrency", "rate_limit", "token_limit", "retry_after", "max_cost",
+	"other_model", "max_attempts", "retry_budget", "config",
+}
 
 // Metrics are the gateway's counters, with the children of every target
 // resolved when they are made: a request looks no label up.
 type Metrics struct {
 	reg     *prometheus.Registry
 	targets []*targetMetrics
+	byID    map[string]int // positions in targets
 	none    *targetMetrics // requests that no target answered
+	family  *family
 
-	info      *prometheus.GaugeVec
-	policies  *prometheus.CounterVec
-	inflight  prometheus.Gauge
-	ends      [stream.EndTimeout + 1]prometheus.Counter
-	heldMax   prometheus.Histogram
-	edited    prometheus.Counter
-	scanned   [pipeline.NumClasses]prometheus.Counter
-	estimated prometheus.Counter
-	auditLost prometheus.Counter
-	panics    prometheus.Counter
-	firstByte prometheus.Histogram
-	refused   *prometheus.CounterVec
-	served    atomic.Int64
+	info       *prometheus.GaugeVec
+	policies   *prometheus.CounterVec
+	decisions  *prometheus.CounterVec
+	inflight   prometheus.Gauge
+	ends       [stream.EndTimeout + 1]prometheus.Counter
+	heldMax    prometheus.Observer
+	edited     prometheus.Counter
+	scanned    [pipeline.NumClasses]prometheus.Counter
+	estimated  prometheus.Counter
+	auditLost  prometheus.Counter
+	auditWrite prometheus.Observer
+	panics     prometheus.Counter
+	firstByte  prometheus.Observer
+	refused    *prometheus.CounterVec
+	added      [2]prometheus.Observer // whole, stream
+	addedFirst prometheus.Observer
+	scan       [2]prometheus.Observer // input, output
+	delays     *spreads
+	holds      *spreads
+	served     atomic.Int64
 }
 
 type targetMetrics struct {
@@ -63,71 +86,167 @@ type targetMetrics struct {
 	probes    prometheus.Counter
 	wasted    prometheus.Counter
 	breaker   prometheus.Gauge
+	changes   [upstream.Opened + 1]prometheus.Counter
 	ejected   prometheus.Gauge
+	ejections prometheus.Counter
+	attempt   prometheus.Observer
+	first     prometheus.Observer
+	wins      prometheus.Counter
+	outcomes  []prometheus.Counter
+	skipped   []prometheus.Counter
+}
+
+// family makes the collectors of the table's entries.
+type family struct {
+	reg   *prometheus.Registry
+	table map[string]Metric
+}
+
+// entry gives the description of a family. Asking for one that is not in the
+// table, or of another kind, is a fault of the program: the tests find it.
+func (f *family) entry(name string, kind MetricKind) Metric {
+	m, ok := f.table[name]
+	if !ok || m.Kind != kind {
+		panic("metric " + name + " is not in MetricTable as a " + string(kind))
+	}
+	return m
+}
+
+func (f *family) counters(name string) *prometheus.CounterVec {
+	m := f.entry(name, CounterKind)
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: m.Help}, m.Labels)
+	f.reg.MustRegister(v)
+	return v
+}
+
+func (f *family) gauges(name string) *prometheus.GaugeVec {
+	m := f.entry(name, GaugeKind)
+	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: m.Help}, m.Labels)
+	f.reg.MustRegister(v)
+	return v
+}
+
+func (f *family) histograms(name string) *prometheus.HistogramVec {
+	m := f.entry(name, HistogramKind)
+	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: m.Help, Buckets: m.Buckets}, m.Labels)
+	f.reg.MustRegister(v)
+	return v
+}
+
+func (f *family) counterFunc(name string, read func() float64) {
+	m := f.entry(name, CounterKind)
+	f.reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: m.Help}, read))
+}
+
+func (f *family) gaugeFunc(name string, read func() float64) {
+	m := f.entry(name, GaugeKind)
+	f.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: m.Help}, read))
+}
+
+func (f *family) spreads(name string) *spreads {
+	m := f.entry(name, HistogramKind)
+	s := &spreads{desc: prometheus.NewDesc(name, m.Help, nil, nil), bounds: m.Buckets}
+	f.reg.MustRegister(s)
+	return s
+}
+
+// spreads is a histogram to which whole streams are added at once.
+type spreads struct {
+	desc   *prometheus.Desc
+	bounds []float64
+	mu     sync.Mutex
+	n      [len(stream.Spread{}.N)]uint64
+	sum    time.Duration
+}
+
+// add takes one stream's figures.
+func (s *spreads) add(r *stream.Spread) {
+	s.mu.Lock()
+	for i, n := range r.N {
+		s.n[i] += uint64(n)
+	}
+	s.sum += r.Sum
+	s.mu.Unlock()
+}
+
+// Describe implements prometheus.Collector.
+func (s *spreads) Describe(ch chan<- *prometheus.Desc) { ch <- s.desc }
+
+// Collect implements prometheus.Collector.
+func (s *spreads) Collect(ch chan<- prometheus.Metric) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	total, buckets := uint64(0), make(map[float64]uint64, len(s.bounds))
+	for i, n := range s.n {
+		total += n
+		if i < len(s.bounds) {
+			buckets[s.bounds[i]] = total
+		}
+	}
+	ch <- prometheus.MustNewConstHistogram(s.desc, total, s.sum.Seconds(), buckets)
 }
 
 // NewMetrics makes the counters for these targets, in the pool's order.
 func NewMetrics(targets []*upstream.Target) *Metrics {
-	m := &Metrics{reg: prometheus.NewRegistry()}
-	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
-		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-		m.reg.MustRegister(v)
-		return v
+	f := &family{reg: prometheus.NewRegistry(), table: map[string]Metric{}}
+	for _, e := range MetricTable() {
+		f.table[e.Name] = e
 	}
-	hist := func(name, help string, labels ...string) *prometheus.HistogramVec {
-		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
-		m.reg.MustRegister(v)
-		return v
-	}
-	one := func(name, help string) prometheus.Counter {
-		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
-		m.reg.MustRegister(c)
-		return c
-	}
-	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
-		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
-		m.reg.MustRegister(v)
-		return v
-	}
-	requests := vec("keeptrusts_llm_requests_total", "Requests to models by status and policy verdict.", "model", "provider", "status", "verdict")
-	tokens := vec("keeptrusts_llm_tokens_total", "Tokens of requests and answers, estimated where the answer names none.", "model", "provider", "direction")
-	cost := vec("keeptrusts_llm_cost_total", "Cost in the currency of the configured prices.", "model", "provider")
-	latency := hist("keeptrusts_llm_latency_seconds", "Time from a request to the end of its answer.", "model", "provider")
-	gwRequests := vec("keeptrusts_gateway_requests_total", "Requests by the provider that answered.", "provider", "model", "status")
-	duration := hist("keeptrusts_gateway_request_duration_seconds", "Time from a request to the end of its answer.", "provider")
-	m.policies = vec("keeptrusts_gateway_policy_evaluations_total", "Requests that a policy looked at, by the strictest thing it did.", "policy", "result")
-	gwTokens := vec("keeptrusts_gateway_tokens_total", "Tokens of requests and answers.", "direction", "model")
-	attempts := vec("keeptrusts_gateway_upstream_attempts_total", "Calls to a target by how they ended.", "target", "class")
-	fallbacks := vec("keeptrusts_gateway_fallbacks_total", "Fallbacks to a target.", "target")
-	probes := vec("keeptrusts_gateway_probes_total", "Calls to a target that were started while another one was running.", "target")
-	wasted := vec("keeptrusts_gateway_wasted_tokens_total", "Tokens of calls that lost against another one, estimated.", "target")
-	breaker := gauge("keeptrusts_gateway_breaker_state", "0 closed, 1 half-open, 2 open.", "target")
-	ejected := gauge("keeptrusts_gateway_target_ejected", "1 while a target is not asked because it fails too often.", "target")
-	m.info = gauge("keeptrusts_gateway_pipeline_info", "The policy chain in use; always 1.", "mode", "digest", "pack")
-	ends := vec("keeptrusts_gateway_stream_ends_total", "Streams by how they ended.", "end")
+	m := &Metrics{reg: f.reg, family: f, byID: map[string]int{}}
+	f.reg.MustRegister(
+		collectors.NewGoCollector(collectors.WithGoCollectorMemStatsMetricsDisabled(), collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{
+			Matcher: regexp.MustCompile("^(" + strings.Join([]string{
+				"/memory/classes/total:bytes", "/memory/classes/heap/objects:bytes", "/gc/heap/goal:bytes", "/sched/gomaxprocs:threads", "/cpu/classes/gc/total:cpu-seconds",
+			}, "|") + ")$"),
+		})),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	requests := f.counters("keeptrusts_llm_requests_total")
+	tokens := f.counters("keeptrusts_llm_tokens_total")
+	cost := f.counters("keeptrusts_llm_cost_total")
+	latency := f.histograms("keeptrusts_llm_latency_seconds")
+	gwRequests := f.counters("keeptrusts_gateway_requests_total")
+	duration := f.histograms("keeptrusts_gateway_request_duration_seconds")
+	gwTokens := f.counters("keeptrusts_gateway_tokens_total")
+	attempts := f.counters("keeptrusts_gateway_upstream_attempts_total")
+	attempt := f.histograms("keeptrusts_gateway_upstream_attempt_seconds")
+	first := f.histograms("keeptrusts_gateway_time_to_first_token_seconds")
+	fallbacks := f.counters("keeptrusts_gateway_fallbacks_total")
+	probes := f.counters("keeptrusts_gateway_probes_total")
+	wins := f.counters("keeptrusts_gateway_probe_wins_total")
+	wasted := f.counters("keeptrusts_gateway_wasted_tokens_total")
+	breaker := f.gauges("keeptrusts_gateway_breaker_state")
+	changes := f.counters("keeptrusts_gateway_breaker_changes_total")
+	ejected := f.gauges("keeptrusts_gateway_target_ejected")
+	ejections := f.counters("keeptrusts_gateway_ejections_total")
+	ended := f.counters("keeptrusts_gateway_outcomes_total")
+	skipped := f.counters("keeptrusts_gateway_targets_skipped_total")
+	m.policies = f.counters("keeptrusts_gateway_policy_evaluations_total")
+	m.decisions = f.counters("keeptrusts_gateway_decisions_total")
+	m.info = f.gauges("keeptrusts_gateway_pipeline_info")
+	ends := f.counters("keeptrusts_gateway_stream_ends_total")
 	for i := range m.ends {
-		m.ends[i] = ends.WithLabelValues(stream.End(i).String())
+		m.ends[i] = newLazy(ends, stream.End(i).String())
 	}
-	m.heldMax = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "keeptrusts_gateway_stream_held_bytes", Help: "The most bytes of one stream that waited for a decision at once.",
-		Buckets: []float64{0, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536},
-	})
-	m.firstByte = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "keeptrusts_gateway_first_byte_seconds", Help: "Time from a request to the first byte of its answer.", Buckets: buckets,
-	})
-	m.reg.MustRegister(m.heldMax, m.firstByte)
-	scanned := vec("keeptrusts_gateway_scanned_bytes_total", "Bytes of text that policies looked at.", "class")
+	m.heldMax = f.histograms("keeptrusts_gateway_stream_held_bytes").WithLabelValues()
+	m.firstByte = f.histograms("keeptrusts_gateway_first_byte_seconds").WithLabelValues()
+	m.auditWrite = f.histograms("keeptrusts_gateway_audit_write_seconds").WithLabelValues()
+	m.addedFirst = f.histograms("keeptrusts_gateway_added_first_token_seconds").WithLabelValues()
+	added, scan := f.histograms("keeptrusts_gateway_added_latency_seconds"), f.histograms("keeptrusts_gateway_scan_seconds")
+	m.added = [2]prometheus.Observer{added.WithLabelValues("false"), added.WithLabelValues("true")}
+	m.scan = [2]prometheus.Observer{scan.WithLabelValues("input"), scan.WithLabelValues("output")}
+	m.delays = f.spreads("keeptrusts_gateway_added_token_delay_seconds")
+	m.holds = f.spreads("keeptrusts_gateway_hold_seconds")
+	scanned := f.counters("keeptrusts_gateway_scanned_bytes_total")
 	for c := range m.scanned {
 		m.scanned[c] = scanned.WithLabelValues(pipeline.Class(c).String())
 	}
-	m.edited = one("keeptrusts_gateway_edited_frames_total", "Stream events and bodies that left with other bytes than they came with.")
-	m.estimated = one("keeptrusts_gateway_estimated_usage_total", "Answers whose tokens were estimated.")
-	m.auditLost = one("keeptrusts_gateway_audit_failures_total", "Audit records that could not be written.")
-	m.panics = one("keeptrusts_gateway_panics_total", "Requests that ended in a fault of the program.")
-	m.refused = vec("keeptrusts_gateway_refused_total", "Requests refused before any policy, by code.", "code")
-	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "keeptrusts_gateway_requests_in_flight", Help: "Requests to models that run."})
-	m.reg.MustRegister(g)
-	m.inflight = g
+	m.edited = f.counters("keeptrusts_gateway_edited_frames_total").WithLabelValues()
+	m.estimated = f.counters("keeptrusts_gateway_estimated_usage_total").WithLabelValues()
+	m.auditLost = f.counters("keeptrusts_gateway_audit_failures_total").WithLabelValues()
+	m.panics = f.counters("keeptrusts_gateway_panics_total").WithLabelValues()
+	m.refused = f.counters("keeptrusts_gateway_refused_total")
+	m.inflight = f.gauges("keeptrusts_gateway_requests_in_flight").WithLabelValues()
 
 	make1 := func(model, provider, target string) *targetMetrics {
 		t := &targetMetrics{
@@ -146,8 +265,23 @@ func NewMetrics(targets []*upstream.Target) *Metrics {
 			t.gateway = append(t.gateway, newLazy(gwRequests, provider, model, s))
 		}
 		if target == "" {
+			for _, o := range append(slices.Clone(outcomes), other) {
+				t.outcomes = append(t.outcomes, newLazy(ended, "none", o))
+			}
+			t.first = first.WithLabelValues("none")
 			return t
 		}
+		for _, o := range append(slices.Clone(outcomes), other) {
+			t.outcomes = append(t.outcomes, newLazy(ended, target, o))
+		}
+		for _, r := range append(slices.Clone(skips), other) {
+			t.skipped = append(t.skipped, newLazy(skipped, target, r))
+		}
+		for st := range t.changes {
+			t.changes[st] = changes.WithLabelValues(target, upstream.BreakerState(st).String())
+		}
+		t.ejections, t.wins = ejections.WithLabelValues(target), wins.WithLabelValues(target)
+		t.attempt, t.first = attempt.WithLabelValues(target), first.WithLabelValues(target)
 		for c := range t.attempts {
 			t.attempts[c] = newLazy(attempts, target, upstream.ErrorClass(c).String())
 		}
@@ -160,6 +294,7 @@ func NewMetrics(targets []*upstream.Target) *Metrics {
 		if model == "" {
 			model = other
 		}
+		m.byID[t.ID] = len(m.targets)
 		m.targets = append(m.targets, make1(model, providerOf(t), t.ID))
 	}
 	m.none = make1(other, "none", "")
@@ -222,14 +357,21 @@ func (m *Metrics) Gatherer() prometheus.Gatherer { return m.reg }
 // Hooks are for the pool over the same targets.
 func (m *Metrics) Hooks() upstream.Hooks {
 	return upstream.Hooks{
-		Attempt: func(t int, class upstream.ErrorClass, _ time.Duration) { m.targets[t].attempts[class].Inc() },
-		Fall:    func(_, to int, _ upstream.ErrorClass) { m.targets[to].fallbacks.Inc() },
-		Probe:   func(t int) { m.targets[t].probes.Inc() },
-		Breaker: func(t int, s upstream.BreakerState) { m.targets[t].breaker.Set(float64(s)) },
+		Attempt: func(t int, class upstream.ErrorClass, took time.Duration) {
+			m.targets[t].attempts[class].Inc()
+			m.targets[t].attempt.Observe(took.Seconds())
+		},
+		Fall:  func(_, to int, _ upstream.ErrorClass) { m.targets[to].fallbacks.Inc() },
+		Probe: func(t int) { m.targets[t].probes.Inc() },
+		Breaker: func(t int, s upstream.BreakerState) {
+			m.targets[t].breaker.Set(float64(s))
+			m.targets[t].changes[s].Inc()
+		},
 		Eject: func(t int, out bool) {
 			v := 0.0
 			if out {
 				v = 1
+				m.targets[t].ejections.Inc()
 			}
 			m.targets[t].ejected.Set(v)
 		},
@@ -256,17 +398,68 @@ func (m *Metrics) policyCounters(i *pipeline.Info) [][]prometheus.Counter {
 	return out
 }
 
+// decisionKey is what a decision is counted by.
+type decisionKey struct {
+	verdict               pipeline.Verdict
+	phase, policy, reason string
+}
+
+// decisionCounters resolves the children of everything that a chain can decide.
+func (m *Metrics) decisionCounters(i *pipeline.Info) map[decisionKey]prometheus.Counter {
+	out := map[decisionKey]prometheus.Counter{}
+	add := func(k decisionKey) {
+		if out[k] == nil {
+			out[k] = newLazy(m.decisions, string(k.verdict), cmp.Or(k.phase, "none"), cmp.Or(k.policy, "none"), k.reason)
+		}
+	}
+	add(decisionKey{pipeline.VerdictAllow, "", "", "all_policies_passed"})
+	for e := range i.Entities {
+		kinds := []string{""}
+		if e >= pipeline.FirstEntity {
+			kinds[0] = i.Policies[i.Entities[e].Policy].Kind
+		} else {
+			for p := range i.Policies { // any policy can fail
+				kinds = append(kinds, i.Policies[p].Kind)
+			}
+		}
+		for _, kind := range kinds {
+			for _, phase := range []pipeline.Phase{pipeline.Input, pipeline.Tool, pipeline.Output} {
+				for _, v := range verdicts {
+					add(decisionKey{v, phase.String(), kind, i.Entities[e].Reason})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// times are where the time of one request went.
+type times struct {
+	scan   [2]time.Duration // input, output
+	target time.Duration    // in calls to targets, and waiting for their answers
+	first  time.Duration    // of it: until the first valid event or the whole answer
+	client time.Duration    // in writes of a stream to the client
+	audit  time.Duration
+	looked [2]bool // scan was done
+}
+
+// index gives the position of v, or len(list), which stands for other.
+func index[T comparable](list []T, v T) int {
+	if i := slices.Index(list, v); i >= 0 {
+		return i
+	}
+	return len(list)
+}
+
 // request counts one finished request.
-func (m *Metrics) request(r *audit.Record, target int) {
+func (m *Metrics) request(r *audit.Record, target int, tm *times) {
 	m.served.Add(1)
 	t := m.target(target)
-	s := slices.Index(statuses, r.Status)
-	if s < 0 {
-		s = len(statuses)
-	}
+	s := index(statuses, r.Status)
 	v := max(0, slices.Index(verdicts, r.Verdict))
 	t.requests[s][v].Inc()
 	t.gateway[s].Inc()
+	t.outcomes[index(outcomes, r.Outcome)].Inc()
 	t.tokens[0].Add(float64(r.InputTokens))
 	t.tokens[1].Add(float64(r.OutputTokens))
 	t.gwTokens[0].Add(float64(r.InputTokens))
@@ -279,6 +472,27 @@ func (m *Metrics) request(r *audit.Record, target int) {
 			m.scanned[c].Add(float64(r.Scanned[c]))
 		}
 	}
+	for _, a := range r.Attempts {
+		if i, ok := m.byID[a.Target]; ok && a.Probe && a.Result == upstream.OK.String() {
+			m.targets[i].wins.Inc()
+		}
+	}
+	for _, x := range r.Rejected {
+		if i, ok := m.byID[x.Target]; ok {
+			m.targets[i].skipped[index(skips, x.Reason)].Inc()
+		}
+	}
+	streamed := 0
+	if r.Stream {
+		streamed = 1
+	}
+	m.added[streamed].Observe(max(0, r.Latency-tm.target-tm.client).Seconds())
+	for i, d := range tm.scan {
+		if tm.looked[i] {
+			m.scan[i].Observe(d.Seconds())
+		}
+	}
+	m.auditWrite.Observe(tm.audit.Seconds())
 	if r.FirstByte > 0 {
 		m.firstByte.Observe(r.FirstByte.Seconds())
 	}
@@ -287,25 +501,31 @@ func (m *Metrics) request(r *audit.Record, target int) {
 	}
 }
 
+// streamed counts one stream that was relayed. first is when its first byte
+// left, 0 when none did.
+func (m *Metrics) streamed(r *stream.Report, target int, first, upstreamFirst time.Duration) {
+	m.ends[r.End].Inc()
+	m.heldMax.Observe(float64(r.HeldMax))
+	m.delays.add(&r.Delays)
+	m.holds.add(&r.Holds)
+	if first > 0 {
+		m.target(target).first.Observe(first.Seconds())
+		m.addedFirst.Observe(max(0, first-upstreamFirst).Seconds())
+	}
+}
+
 // watch registers what is read when /metrics is asked.
 func (m *Metrics) watch(g *Gateway) {
-	m.reg.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "keeptrusts_gateway_connections", Help: "Client connections."}, func() float64 {
-			return float64(g.ln.count())
-		}),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keeptrusts_gateway_connections_accepted_total", Help: "Client connections accepted."}, func() float64 {
-			return float64(g.ln.accepted.Load())
-		}),
-	)
-	if g.o.Audit == nil {
-		return
+	f := m.family
+	f.gaugeFunc("keeptrusts_gateway_connections", func() float64 { return float64(g.ln.count()) })
+	f.counterFunc("keeptrusts_gateway_connections_accepted_total", func() float64 { return float64(g.ln.accepted.Load()) })
+	stats := func() (s audit.Stats) {
+		if g.o.Audit != nil {
+			s = g.o.Audit.Stats()
+		}
+		return s
 	}
-	m.reg.MustRegister(
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keeptrusts_gateway_audit_records_total", Help: "Audit records written."}, func() float64 {
-			return float64(g.o.Audit.Stats().Records)
-		}),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "keeptrusts_gateway_audit_written_bytes_total", Help: "Bytes of audit records written."}, func() float64 {
-			return float64(g.o.Audit.Stats().Bytes)
-		}),
-	)
+	f.counterFunc("keeptrusts_gateway_audit_records_total", func() float64 { return float64(stats().Records) })
+	f.counterFunc("keeptrusts_gateway_audit_written_bytes_total", func() float64 { return float64(stats().Bytes) })
+	f.gaugeFunc("keeptrusts_gateway_audit_lag_seconds", func() float64 { return stats().Lag.Seconds() })
 }
