@@ -765,7 +765,8 @@ func (a *Answer) take(y *try) {
 func (a *Answer) Commit() { a.cs.committed = true }
 
 // Replace gives up an answer of which nothing was released and goes on with the
-// next target, under the same rules as in Do. why is what was wrong with it.
+// next target, under the same rules as in Do. why is what was wrong with it; a
+// failure that was reported before Close counts instead.
 // On success the fields of a are those of the new answer; else the error is
 // *Error or ErrCommitted and only Close may be called.
 func (a *Answer) Replace(ctx context.Context, why ErrorClass) error {
@@ -773,8 +774,7 @@ func (a *Answer) Replace(ctx context.Context, why ErrorClass) error {
 		return ErrCommitted
 	}
 	cs := a.cs
-	a.b.report(Report{Class: why})
-	_ = a.b.Close()
+	why = a.b.giveUp(why)
 	at := &cs.attempts[a.b.y.at]
 	at.Class, at.Err = why, &Failure{Class: why, Status: a.b.y.status}
 	a.Attempts = cs.attempts
@@ -816,6 +816,21 @@ type body struct {
 // doneMark ends a stream of chat completions. Who read it needs no more, but
 // only a body that is read to its end leaves a connection for the next request.
 var doneMark = []byte("[DONE]")
+
+// giveUp closes the body with why, and gives the class that counted.
+func (b *body) giveUp(why ErrorClass) ErrorClass {
+	b.mu.Lock()
+	closed, said := b.closed, b.said.Class
+	if !closed {
+		b.told, b.said = true, Report{Class: why}
+	}
+	b.mu.Unlock()
+	if closed && said != OK {
+		why = said
+	}
+	_ = b.Close()
+	return why
+}
 
 // remember keeps the last bytes given out.
 func (b *body) remember(p []byte) {
