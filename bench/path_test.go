@@ -14,6 +14,7 @@ import (
 	"github.com/keeptrusts/kt/internal/config"
 	"github.com/keeptrusts/kt/internal/golden"
 	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/pipeline/compiled/quickstart"
 	"github.com/keeptrusts/kt/pipeline/interp"
 	"github.com/keeptrusts/kt/pipeline/plan"
 	"github.com/keeptrusts/kt/stream"
@@ -34,6 +35,8 @@ const (
 	noPolicy = "none"      // audit-logger alone: nothing is scanned
 	quick    = "quick"     // the documented quick start
 	quickPII = "quick+pii" // the quick start and pii-detector with redaction
+
+	quickCompiled = "quick-compiled" // the quick start as it is compiled into kt
 )
 
 var chainNames = []string{noPolicy, quick, quickPII}
@@ -68,6 +71,7 @@ var chains = func() map[string]func() (pipeline.Chain, error) {
 	for name, text := range packs {
 		out[name] = sync.OnceValues(func() (pipeline.Chain, error) { return interpret(name, text) })
 	}
+	out[quickCompiled] = sync.OnceValues(quickstart.Chain)
 	return out
 }()
 
@@ -431,7 +435,7 @@ func benchBody(b *testing.B, body []byte, run func([]byte, func(*stream.Result))
 // BenchmarkPathRequest: a request of clean text, parsed and scanned.
 func BenchmarkPathRequest(b *testing.B) {
 	for _, size := range []string{"1KB", "100KB"} {
-		for _, name := range chainNames {
+		for _, name := range []string{noPolicy, quick, quickCompiled, quickPII} {
 			b.Run(size+"/"+name, func(b *testing.B) { benchBody(b, requests[size], newPath(chain(b, name)).scan) })
 		}
 	}
@@ -492,7 +496,7 @@ func BenchmarkGateAnswer(b *testing.B) {
 
 // BenchmarkGateRequest: see BenchmarkGateStream.
 func BenchmarkGateRequest(b *testing.B) {
-	for _, name := range []string{noPolicy, quickPII} {
+	for _, name := range []string{noPolicy, quickCompiled, quickPII} {
 		b.Run("1KB/"+name, func(b *testing.B) { benchBody(b, requests["1KB"], newPath(chain(b, name)).scan) })
 	}
 }

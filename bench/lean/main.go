@@ -4,7 +4,7 @@
 // are compared. It also measures memory under slow streams, start to ready,
 // and added time to first token.
 //
-//	lean run    [-kt bin/kt] [-rounds 5] [-only a,b] [-json FILE]
+//	lean run    [-kt bin/kt] [-rounds 5] [-only a,b] [-workload chat] [-json FILE]
 //	lean memory [-kt bin/kt] [-streams 5000]
 //	lean start  [-kt bin/kt]
 //	lean ttft   [-kt bin/kt]
@@ -57,6 +57,7 @@ func run(args []string) error {
 	kt := fs.String("kt", "bin/kt", "gateway binary")
 	rounds := fs.Int("rounds", 5, "rounds; every contender runs once in each")
 	only := fs.String("only", "", "contenders to run, by name, separated by commas (default all that can run)")
+	workload := fs.String("workload", "", "only the workloads whose name begins with this")
 	streams := fs.Int("streams", 5000, "slow streams at once")
 	out := fs.String("json", "", "also write the figures to this file")
 	if err := fs.Parse(args[1:]); err != nil {
@@ -66,7 +67,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	b := &bencher{kt: bin, only: *only}
+	b := &bencher{kt: bin, only: *only, workload: *workload}
 	if err := b.begin(); err != nil {
 		return err
 	}
@@ -140,6 +141,7 @@ type contender struct {
 
 type bencher struct {
 	kt, only, dir string
+	workload      string
 	provider      *http.Server
 	upstream      string
 	live          []*contender
@@ -358,6 +360,9 @@ func (b *bencher) ratios(rounds int) ([]Figure, error) {
 	}
 	var figures []Figure
 	for _, w := range workloads {
+		if !strings.HasPrefix(w.name, b.workload) {
+			continue
+		}
 		body := request(w.shape)
 		per := map[string][]float64{}
 		for _, c := range cs { // warm up, not counted
