@@ -72,7 +72,7 @@ func withoutDigests(src []byte) []byte {
 			continue
 		case strings.HasPrefix(trim, "LongestHold:") || strings.HasPrefix(trim, "scores ["):
 			continue
-		case strings.HasPrefix(trim, "Groups: []string{") || strings.Contains(trim, "Markers = []pipeline.Marker{") || strings.Contains(trim, "pipeline.EntityNames("):
+		case strings.HasPrefix(trim, "Groups: []string{") || strings.Contains(trim, "markers = []pipeline.Marker{") || strings.Contains(trim, "pipeline.EntityNames("):
 			b.WriteString(line)
 			skip = !strings.HasSuffix(trim, "},") && !strings.HasSuffix(trim, ")...)")
 			continue

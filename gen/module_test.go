@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keeptrusts/kt/gen"
+	"github.com/keeptrusts/kt/pipeline/plan"
 )
 
 // A module outside this repository compiles its own kt on the first try, and
@@ -89,4 +91,48 @@ func TestInitModuleOverwritesNothing(t *testing.T) {
 	if err := gen.InitModule(gen.ModuleOptions{Dir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "--replace") {
 		t.Errorf("init without a version: %v", err)
 	}
+}
+
+// The pack with every kind stays readable, is generated quickly and compiles
+// quickly; the figures are printed, and only the number of lines is judged.
+func TestLargestPack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles a package")
+	}
+	chain := strings.Join(plan.Kinds(), ", ")
+	yaml := "policies:\n  chain: [" + chain + "]\npolicy:\n  dlp-filter: {blocked_terms: [bluefin], sensitivity_level: high}\n  entity-list-filter: {blocked_entities: [Acme Shell Ltd]}\n  dual-use-filter: {blocked_terms: [gas centrifuge]}\n"
+	start := time.Now()
+	out := pack(t, yaml, "largest")
+	generated := time.Since(start)
+	lines := bytes.Count(out[0].Data, []byte("\n"))
+	if lines > 40*len(plan.Kinds()) {
+		t.Errorf("%d lines for %d policies, want at most 40 for each", lines, len(plan.Kinds()))
+	}
+	clean(t, out[0].Data)
+	dir := t.TempDir()
+	if _, err := gen.Write(filepath.Join(dir, "largest"), out); err != nil {
+		t.Fatal(err)
+	}
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := gen.WriteModule(dir, "largest", root); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) time.Duration {
+		t.Helper()
+		cmd := exec.Command("go", args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GOPROXY=off")
+		start := time.Now()
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go %v: %v\n%s", args, err, text)
+		}
+		return time.Since(start)
+	}
+	run("build", "github.com/keeptrusts/kt/pipeline/...") // what the pack needs is compiled already
+	compiled := run("build", "./largest")
+	run("vet", "./largest")
+	t.Logf("%d policies, %d bytes of tables, %d lines: generated in %v, compiled in %v", len(plan.Kinds()), len(out[1].Data), lines, generated.Round(time.Millisecond), compiled.Round(time.Millisecond))
 }

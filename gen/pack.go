@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"go/token"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -55,8 +56,8 @@ func Pack(p *plan.Plan, e *plan.Engine, pkg string) ([]Output, error) {
 	g := &packGen{plan: p, engine: e}
 	g.classes()
 	tables := make([]pipeline.ClassTables, len(g.sets))
-	for i, s := range g.sets {
-		tables[i] = pipeline.ClassTables{Tables: e.Tables[s.class], Effects: s.spec.Effects}
+	for i := range g.sets {
+		tables[i] = pipeline.ClassTables{Tables: e.Tables[g.sets[i].class], Effects: g.effects(&g.sets[i])}
 	}
 	bin := pipeline.AppendTableFile(nil, tables)
 	sum := sha256.Sum256(bin)
@@ -106,7 +107,26 @@ type packGen struct {
 	plan        *plan.Plan
 	engine      *plan.Engine
 	sets        []set
+	all         []pipeline.Marker // of all sets
 	tableDigest string
+}
+
+// effects gives a set's effects with the numbers of the markers of all sets.
+func (g *packGen) effects(x *set) []pipeline.Effect {
+	out := slices.Clone(x.spec.Effects)
+	for i := range out {
+		if out[i].Action != pipeline.Redact || out[i].Scorer != 0 {
+			continue
+		}
+		m := x.spec.Markers[out[i].Marker]
+		n := slices.Index(g.all, m)
+		if n < 0 {
+			n = len(g.all)
+			g.all = append(g.all, m)
+		}
+		out[i].Marker = uint16(n)
+	}
+	return out
 }
 
 func (g *packGen) classes() {
@@ -290,31 +310,29 @@ func wrapped[T any](typ *jen.Statement, n int, values []T, one func(T) jen.Code)
 }
 
 func (g *packGen) markers(f *jen.File) {
-	for _, s := range g.sets {
-		if len(s.spec.Markers) == 0 {
-			continue
-		}
-		f.Comment(fmt.Sprintf("%sMarkers are what takes the place of redacted values in %s.", s.name, classNames(s.classes)))
-		f.Var().Id(s.name + "Markers").Op("=").Add(wrapped(jen.Index().Qual(pipePath, "Marker"), 3, s.spec.Markers, func(m pipeline.Marker) jen.Code {
-			return jen.ValuesFunc(func(v *jen.Group) {
-				if m.Format == pipeline.Asterisks {
-					v.Id("Format").Op(":").Qual(pipePath, "Asterisks")
-				} else if m.Format == pipeline.Partial {
-					v.Id("Format").Op(":").Qual(pipePath, "Partial")
-				}
-				if m.Text != "" {
-					v.Id("Text").Op(":").Lit(m.Text)
-				}
-				if m.Custom {
-					v.Id("Custom").Op(":").True()
-				}
-				if m.PreserveLength {
-					v.Id("PreserveLength").Op(":").True()
-				}
-			})
-		}))
-		f.Line()
+	if len(g.all) == 0 {
+		return
 	}
+	f.Comment("markers are what takes the place of redacted values.")
+	f.Var().Id("markers").Op("=").Add(wrapped(jen.Index().Qual(pipePath, "Marker"), 5, g.all, func(m pipeline.Marker) jen.Code {
+		return jen.ValuesFunc(func(v *jen.Group) {
+			if m.Format == pipeline.Asterisks {
+				v.Id("Format").Op(":").Qual(pipePath, "Asterisks")
+			} else if m.Format == pipeline.Partial {
+				v.Id("Format").Op(":").Qual(pipePath, "Partial")
+			}
+			if m.Text != "" {
+				v.Id("Text").Op(":").Lit(m.Text)
+			}
+			if m.Custom {
+				v.Id("Custom").Op(":").True()
+			}
+			if m.PreserveLength {
+				v.Id("PreserveLength").Op(":").True()
+			}
+		})
+	}))
+	f.Line()
 }
 
 func classNames(cs []pipeline.Class) string {
@@ -492,7 +510,7 @@ func (g *packGen) policy(f *jen.File, x *set, r *policyRange) {
 		})
 	}
 	redact := func() jen.Code {
-		return jen.Id("e").Dot("Redact").Call(jen.Id("m"), jen.Id("text"), jen.Op("&").Id(x.name+"Markers").Index(jen.Id("e").Dot("Marker")), strict(), jen.Id("out"))
+		return jen.Id("e").Dot("Redact").Call(jen.Id("m"), jen.Id("text"), jen.Op("&").Id("markers").Index(jen.Id("e").Dot("Marker")), strict(), jen.Id("out"))
 	}
 	find := func() jen.Code { return jen.Id("e").Dot("Find").Call(jen.Id("m"), strict(), jen.Id("out")) }
 
