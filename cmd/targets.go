@@ -49,7 +49,26 @@ type override struct{ url, key, header, prefix string }
 func (a *app) targets(cfg *config.Config, o override) ([]*upstream.Target, diag.List, error) {
 	var out []*upstream.Target
 	var list diag.List
-	for _, t := range cfg.Providers.InOrder() {
+	configured := cfg.Providers.InOrder()
+	if len(configured) == 0 && o.url != "" { // nothing but the override
+		u, err := upstream.Override(&upstream.Target{ID: "upstream", BaseURL: o.url}, o.url, o.key)
+		if err != nil {
+			return nil, list, fail(ExitStart, fmt.Errorf("--upstream: %w", err))
+		}
+		if u.Provider, err = all.Lookup("openai"); err != nil {
+			return nil, list, fail(ExitStart, err)
+		}
+		if o.header != "" {
+			r := *u.Provider
+			r.AuthHeader, r.AuthPrefix = o.header, o.prefix
+			u.Provider = &r
+		}
+		if err := u.Check(); err != nil {
+			return nil, list, fail(ExitStart, fmt.Errorf("--upstream: %w", err))
+		}
+		return []*upstream.Target{u}, list, nil
+	}
+	for _, t := range configured {
 		row, err := all.Lookup(t.Provider)
 		if err != nil {
 			return nil, list, fail(ExitUsage, fmt.Errorf("target %s: %w", t.ID, err))
@@ -60,7 +79,7 @@ func (a *app) targets(cfg *config.Config, o override) ([]*upstream.Target, diag.
 			PathTemplate: t.PathTemplate, Deployment: t.AzureDeployment, APIVersion: t.AzureAPIVersion,
 			Timeouts: upstream.Timeouts{Connect: t.Timeouts.Connect, FirstByte: t.Timeouts.FirstByte, BetweenBytes: t.Timeouts.BetweenBytes, Total: t.Timeouts.Total},
 			Limits:   upstream.Limits{Concurrency: t.Limits.MaxConcurrency, RequestsPerMinute: t.Limits.RequestsPerMinute, TokensPerMinute: t.Limits.TokensPerMinute},
-			Weight:   int(math.Ceil(t.Weight)), ContextWindow: cfg.Providers.Fallback.ContextWindow == t.ID,
+			Weight:   weight(t.Weight), ContextWindow: cfg.Providers.Fallback.ContextWindow == t.ID,
 		}
 		for k, v := range t.Headers {
 			if u.Header == nil {
@@ -130,17 +149,21 @@ func (a *app) targets(cfg *config.Config, o override) ([]*upstream.Target, diag.
 // micros turns US dollars into millionths.
 func micros(usd float64) int64 { return int64(math.Round(usd * 1e6)) }
 
+// weight keeps shares such as 0.7 and 0.3 apart: the pool counts in whole numbers.
+func weight(w float64) int { return max(1, int(math.Round(w*1000))) }
+
 // poolOptions turns the providers section into the pool's settings.
 func poolOptions(cfg *config.Config) (upstream.Options, error) {
 	p := &cfg.Providers
 	o := upstream.Options{
 		Routing: upstream.Routing{Window: p.Routing.Window, MinSamples: p.Routing.MinSampleCount, MaxLatency: p.Routing.MaxLatency},
 		Fallback: upstream.Fallback{
-			Disabled: !p.Fallback.Enabled, MaxAttempts: p.Fallback.MaxAttempts, On: classes(p.Fallback.Triggers),
+			// Targets are asked in order unless the configuration says otherwise (docs: ordered, "next only on error").
+			Disabled: p.Fallback.Value.Exists() && !p.Fallback.Enabled, MaxAttempts: p.Fallback.MaxAttempts, On: classes(p.Fallback.Triggers),
 		},
 		Retry:   upstream.Retry{MaxAttempts: p.Retry.MaxAttempts, InitialBackoff: p.Retry.InitialBackoff, MaxBackoff: p.Retry.MaxBackoff},
 		Probe:   upstream.Probe{Enabled: p.Fallback.Probe.Enabled, MaxParallel: p.Fallback.Probe.MaxParallel, Budget: p.Fallback.Probe.BudgetPercent / 100, PerRequest: p.Fallback.Probe.PerRequest},
-		Breaker: upstream.Breaker{Disabled: !p.CircuitBreaker.Enabled, Failures: p.CircuitBreaker.FailureThreshold, Cooldown: p.CircuitBreaker.Cooldown, HalfOpenMax: p.CircuitBreaker.HalfOpenMaxRequests},
+		Breaker: upstream.Breaker{Disabled: p.Value.Get("circuit_breaker").Exists() && !p.CircuitBreaker.Enabled, Failures: p.CircuitBreaker.FailureThreshold, Cooldown: p.CircuitBreaker.Cooldown, HalfOpenMax: p.CircuitBreaker.HalfOpenMaxRequests},
 	}
 	if !p.Fallback.Probe.Auto {
 		o.Probe.After = p.Fallback.Probe.After
@@ -162,7 +185,7 @@ func poolOptions(cfg *config.Config) (upstream.Options, error) {
 			}
 		}
 		for _, m := range g.Members {
-			u.Members = append(u.Members, upstream.Member{Target: m.Target, Weight: int(math.Ceil(m.Weight))})
+			u.Members = append(u.Members, upstream.Member{Target: m.Target, Weight: weight(m.Weight)})
 		}
 		o.Groups = append(o.Groups, u)
 	}

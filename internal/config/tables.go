@@ -32,8 +32,9 @@ const (
 func DefaultBuilt() Built {
 	return Built{
 		Kinds:      []string{"audit-logger", "pii-detector", "prompt-injection"},
-		Strategies: []string{"ordered", "single"},
-		Features:   nil,
+		Strategies: Strategies(),
+		Features: []string{FeatureProbe, FeatureContextWindow, FeatureCircuitBreaker, FeatureRetry, FeatureModelGroups,
+			FeatureHealthMonitor, FeatureTargetLimits},
 	}
 }
 
