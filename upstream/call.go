@@ -78,6 +78,9 @@ func New(targets []*Target, opt Options) (*Pool, error) {
 			if s == nil {
 				return nil, fmt.Errorf("make pool: group %q: no target has the id %q", g.Name, m.Target)
 			}
+			if s.Model == "" {
+				return nil, fmt.Errorf("make pool: group %q: target %q has no model to send instead of the group's name", g.Name, m.Target)
+			}
 			w := m.Weight
 			if w == 0 {
 				w = max(s.Weight, 1)
@@ -535,7 +538,7 @@ func (cs *callState) next(ctx context.Context) *try {
 }
 
 // probeAfterUnknown is used while a target has too few samples for its own p95.
-const probeAfterUnknown = 2 * time.Second
+var probeAfterUnknown = [2]time.Duration{wholeKind: 10 * time.Second, streamKind: 2 * time.Second}
 
 // probeAfter is how long to wait before the next probe; false: none may start.
 func (cs *callState) probeAfter() (time.Duration, bool) {
@@ -548,10 +551,10 @@ func (cs *callState) probeAfter() (time.Duration, bool) {
 	after := o.After
 	if after <= 0 {
 		y.s.mu.Lock()
-		p95, ok := y.s.first.percentile95()
+		p95, ok := y.s.first[kindOf(cs.c.Stream)].percentile95()
 		y.s.mu.Unlock()
 		if after = p95; !ok {
-			after = probeAfterUnknown
+			after = probeAfterUnknown[kindOf(cs.c.Stream)]
 		}
 	}
 	// Once it is due and was not possible, it is not tried again for this one.
@@ -632,7 +635,7 @@ func (cs *callState) won(y *try) {
 	d := y.gave.Sub(y.started)
 	a := &cs.attempts[y.at]
 	a.Class, a.Status, a.Duration = OK, y.status, d
-	y.s.gotFirst(y.gave, d)
+	y.s.gotFirst(y.gave, d, kindOf(cs.c.Stream))
 	if h := cs.p.opt.Hooks.Attempt; h != nil {
 		h(y.s.index, OK, d)
 	}

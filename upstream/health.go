@@ -138,6 +138,19 @@ func (b *bucket) wait(n float64) time.Duration {
 
 const slots = 10 // of a window
 
+// Kinds of answers: a stream's first content comes early, another answer is one piece.
+const (
+	wholeKind = iota
+	streamKind
+)
+
+func kindOf(stream bool) int {
+	if stream {
+		return streamKind
+	}
+	return wholeKind
+}
+
 // window sums figures over the last Routing.Window, in ten slots.
 type window struct {
 	span  time.Duration // of one slot
@@ -147,8 +160,8 @@ type window struct {
 
 type figures struct {
 	calls, failures  int64
-	firsts           int64 // attempts with a time to first content
-	firstSum         time.Duration
+	firsts           [2]int64 // answers with a time to first content, by kind
+	firstSum         [2]time.Duration
 	tokens           int64 // completion tokens of answers with a known duration
 	writing          time.Duration
 	prompt, complete int64 // tokens used
@@ -170,8 +183,10 @@ func (w *window) sum(now time.Time) (f figures) {
 		if s := &w.slot[i]; w.epoch[i] > e-slots && w.epoch[i] <= e {
 			f.calls += s.calls
 			f.failures += s.failures
-			f.firsts += s.firsts
-			f.firstSum += s.firstSum
+			for k := range f.firsts {
+				f.firsts[k] += s.firsts[k]
+				f.firstSum[k] += s.firstSum[k]
+			}
 			f.tokens += s.tokens
 			f.writing += s.writing
 			f.prompt += s.prompt
@@ -222,7 +237,7 @@ type state struct {
 	br       breaker
 	inflight int
 	win      window
-	first    firsts
+	first    [2]firsts // by kind
 	rpm, tpm bucket
 	rates    // what the provider's headers say
 
@@ -375,12 +390,12 @@ func (s *state) slow(now time.Time) bool {
 }
 
 // gotFirst notes the time to the first content.
-func (s *state) gotFirst(now time.Time, d time.Duration) {
+func (s *state) gotFirst(now time.Time, d time.Duration, kind int) {
 	s.mu.Lock()
 	f := s.win.at(now)
-	f.firsts++
-	f.firstSum += d
-	s.first.add(d)
+	f.firsts[kind]++
+	f.firstSum[kind] += d
+	s.first[kind].add(d)
 	s.mu.Unlock()
 }
 

@@ -149,7 +149,7 @@ func (p *Pool) sort(part []candidate, how Strategy, c *Call, t *turn, now time.T
 			return float64(sum)
 		})
 	case LeastBusy, UsageBased, LowestLatency, HighestThroughput:
-		by(part, func(m *candidate) float64 { return m.s.score(how, &p.opt.Routing, now, m.weight) })
+		by(part, func(m *candidate) float64 { return m.s.score(how, &p.opt.Routing, now, m.weight, kindOf(c.Stream)) })
 	}
 	return part, rejected
 }
@@ -175,7 +175,7 @@ func by(part []candidate, score func(*candidate) float64) {
 const unsampled = -1e12
 
 // score is the figure that a strategy ranks by, lower is better.
-func (s *state) score(how Strategy, r *Routing, now time.Time, weight float64) float64 {
+func (s *state) score(how Strategy, r *Routing, now time.Time, weight float64, kind int) float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if how == LeastBusy {
@@ -190,20 +190,21 @@ func (s *state) score(how Strategy, r *Routing, now time.Time, weight float64) f
 		}
 		return used / weight / 1e6
 	case LowestLatency:
-		if n := f.firsts + int64(s.inflight); f.firsts < int64(r.MinSamples) {
+		if n := f.firsts[kind] + int64(s.inflight); f.firsts[kind] < int64(r.MinSamples) {
 			if n >= int64(r.MinSamples) {
 				return math.MaxFloat64 / 2 // enough are on their way
 			}
 			return unsampled + float64(n)
 		}
-		mean := f.firstSum / time.Duration(f.firsts)
+		mean := f.firstSum[kind] / time.Duration(f.firsts[kind])
 		if r.MaxLatency > 0 && mean > r.MaxLatency {
 			return 1e9 + mean.Seconds()
 		}
 		return mean.Seconds()
 	case HighestThroughput:
-		if f.writing <= 0 || f.firsts < int64(r.MinSamples) {
-			if n := f.firsts + int64(s.inflight); n < int64(r.MinSamples) {
+		got := f.firsts[wholeKind] + f.firsts[streamKind]
+		if f.writing <= 0 || got < int64(r.MinSamples) {
+			if n := got + int64(s.inflight); n < int64(r.MinSamples) {
 				return unsampled + float64(n)
 			}
 			return 0

@@ -32,8 +32,10 @@ type TargetStatus struct {
 	Calls           int64            `json:"calls"`
 	Failures        int64            `json:"failures"`
 	FailureRate     float64          `json:"failure_rate"`
-	FirstContentMs  float64          `json:"first_content_ms"` // mean
+	FirstContentMs  float64          `json:"first_content_ms"` // streams: mean
 	FirstContentP95 float64          `json:"first_content_p95_ms"`
+	AnswerMs        float64          `json:"answer_ms"` // calls without stream: mean
+	AnswerP95       float64          `json:"answer_p95_ms"`
 	TokensPerSecond float64          `json:"tokens_per_second"`
 	PromptTokens    int64            `json:"prompt_tokens"`
 	Completion      int64            `json:"completion_tokens"`
@@ -83,12 +85,8 @@ func (s *state) status(now time.Time) TargetStatus {
 	if f.calls > 0 {
 		t.FailureRate = float64(f.failures) / float64(f.calls)
 	}
-	if f.firsts > 0 {
-		t.FirstContentMs = (f.firstSum / time.Duration(f.firsts)).Seconds() * 1000
-	}
-	if d, ok := s.first.percentile95(); ok {
-		t.FirstContentP95 = d.Seconds() * 1000
-	}
+	t.FirstContentMs, t.FirstContentP95 = s.times(&f, streamKind)
+	t.AnswerMs, t.AnswerP95 = s.times(&f, wholeKind)
 	if f.writing > 0 {
 		t.TokensPerSecond = float64(f.tokens) / f.writing.Seconds()
 	}
@@ -108,4 +106,15 @@ func (s *state) status(now time.Time) TargetStatus {
 		t.LastUsed = &last
 	}
 	return t
+}
+
+// times gives mean and 95th percentile in milliseconds; 0 when unknown.
+func (s *state) times(f *figures, kind int) (mean, p95 float64) {
+	if f.firsts[kind] > 0 {
+		mean = (f.firstSum[kind] / time.Duration(f.firsts[kind])).Seconds() * 1000
+	}
+	if d, ok := s.first[kind].percentile95(); ok {
+		p95 = d.Seconds() * 1000
+	}
+	return mean, p95
 }

@@ -574,7 +574,7 @@ func (t Timeouts) withDefaults() Timeouts {
 	}
 	set(&t.Connect, DefaultConnect)
 	set(&t.FirstByte, DefaultFirstByte)
-	set(&t.WholeAnswer, DefaultWholeAnswer)
+	set(&t.WholeAnswer, max(DefaultWholeAnswer, t.FirstByte))
 	set(&t.BetweenBytes, DefaultBetweenBytes)
 	set(&t.Total, DefaultTotal)
 	return t

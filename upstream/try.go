@@ -349,6 +349,10 @@ func isContextLength(c *dialect.Chunk, raw []byte) bool {
 	return false
 }
 
+// maxBlock is how long a target's word keeps us from asking it: one that says
+// "in six hours" is asked again each minute.
+const maxBlock = time.Minute
+
 // noteRates reads Retry-After and the x-ratelimit headers of OpenAI's form.
 func (s *state) noteRates(status int, h http.Header, now time.Time) {
 	after := time.Duration(0)
@@ -363,19 +367,19 @@ func (s *state) noteRates(status int, h http.Header, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if after > 0 {
-		s.blocked = now.Add(after)
+		s.blocked = now.Add(min(after, maxBlock))
 	}
 	if okR {
 		if s.remainRequests = requests; requests <= 0 {
 			if d, ok := resetIn(h.Get("X-Ratelimit-Reset-Requests"), now); ok && now.Add(d).After(s.blocked) {
-				s.blocked = now.Add(d)
+				s.blocked = now.Add(min(d, maxBlock))
 			}
 		}
 	}
 	if okT {
 		s.tokensUntil = time.Time{}
 		if d, ok := resetIn(h.Get("X-Ratelimit-Reset-Tokens"), now); ok {
-			s.tokens, s.tokensUntil = tokens, now.Add(d)
+			s.tokens, s.tokensUntil = tokens, now.Add(min(d, maxBlock))
 		}
 	}
 }
