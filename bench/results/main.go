@@ -2,7 +2,7 @@
 // keeps the figures in bench/results/figures.json, and writes bench/RESULTS.md
 // and the table between <!-- figures --> and <!-- /figures --> in README.md.
 //
-//	go run ./bench/results [-only scan,path,lean] [-kt bin/kt] [-render]
+//	go run ./bench/results [-only scan,path,lean,eval] [-kt bin/kt] [-render]
 //
 // -only renews a part and leaves the others as they were measured before, each
 // with its own date and commit. -render measures nothing.
@@ -44,6 +44,7 @@ type Part struct {
 	Memory  *Memory                       `json:",omitempty"`
 	Start   []Start                       `json:",omitempty"`
 	TTFT    []TTFT                        `json:",omitempty"`
+	Text    string                        `json:",omitempty"` // eval: its output as it is
 	Failed  []string                      `json:",omitempty"` // measurements that could not be made, and why
 }
 
@@ -79,20 +80,21 @@ type (
 )
 
 func main() {
-	only := flag.String("only", "scan,path,lean", "parts to measure, separated by commas")
+	only := flag.String("only", "scan,path,lean,eval", "parts to measure, separated by commas")
 	kt := flag.String("kt", "", "gateway binary (default: built from this tree)")
 	benchtime := flag.String("benchtime", "1s", "time for each benchmark")
 	rounds := flag.Int("rounds", 5, "rounds of the process measurements")
 	streams := flag.Int("streams", 5000, "slow streams at once")
+	data := flag.String("data", defaultData(), "labelled sets of the eval part")
 	render := flag.Bool("render", false, "measure nothing, write the pages again")
 	flag.Parse()
-	if err := run(*only, *kt, *benchtime, *rounds, *streams, *render); err != nil {
+	if err := run(*only, *kt, *benchtime, *data, *rounds, *streams, *render); err != nil {
 		fmt.Fprintln(os.Stderr, "results:", err)
 		os.Exit(1)
 	}
 }
 
-func run(only, kt, benchtime string, rounds, streams int, render bool) error {
+func run(only, kt, benchtime, data string, rounds, streams int, render bool) error {
 	if _, err := os.Stat("go.mod"); err != nil {
 		return fmt.Errorf("find the module's root (run this at the top of the repository): %w", err)
 	}
@@ -116,8 +118,14 @@ func run(only, kt, benchtime string, rounds, streams int, render bool) error {
 				p.Bench, err = benchmarks("^BenchmarkPath", benchtime)
 			case "lean":
 				err = p.lean(kt, rounds, streams)
+			case "eval":
+				if _, missing := os.Stat(data); missing != nil {
+					fmt.Printf("no labelled sets in %q: eval is left as it was\n", data)
+					continue
+				}
+				p.Text, err = eval(data)
 			default:
-				err = errors.New("want one of scan, path, lean")
+				err = errors.New("want one of scan, path, lean, eval")
 			}
 			if err != nil {
 				return fmt.Errorf("measure %q: %w", name, err)
@@ -150,6 +158,22 @@ func benchmarks(pattern, benchtime string) (map[string]map[string]float64, error
 		return nil, fmt.Errorf("go test -bench %s: %w", pattern, err)
 	}
 	return parse(string(out)), nil
+}
+
+func defaultData() string {
+	if d := os.Getenv("KT_EVAL_DATA"); d != "" {
+		return d
+	}
+	return "../shared/data/detection"
+}
+
+// eval runs the detectors over the labelled sets.
+func eval(data string) (string, error) {
+	cmd := exec.Command("go", "run", "./bench/eval", "-data", data)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	os.Stdout.Write(out)
+	return string(out), err
 }
 
 var cpus = regexp.MustCompile(`-\d+$`)
