@@ -51,6 +51,7 @@ func (a *app) demoCmd() *cobra.Command {
 			return a.show(c.Context(), func(d *demo) error { return d.mainJob(keep) })
 		},
 	}
+	c.AddCommand(a.demoFailoverCmd())
 	c.Flags().BoolVar(&keep, "keep", false, "leave the gateway and the mock provider running until Ctrl-C")
 	return c
 }

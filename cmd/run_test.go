@@ -339,3 +339,38 @@ func TestTheDemoEndsByItself(t *testing.T) {
 		t.Error("it shows an address, or colour without a terminal")
 	}
 }
+
+func TestTheFailoverDemoShowsAnUnbrokenAnswerEachTime(t *testing.T) {
+	c, log := kt(t, t.TempDir(), "demo", "failover")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if code := exitStatus(t, c); code != 0 {
+		t.Fatalf("exit status %d", code)
+	}
+	const said = "The lock fills, the boat rises, and nobody on deck saw which of the three engines pumped the water."
+	if n := strings.Count(log.String(), "  < "+said+"\n"); n != 4 {
+		t.Errorf("%d whole answers, want 4", n)
+	}
+	for _, want := range []string{"behind it: first=ok;", "first=lost second=ok(asked beside)", "first=connect second=connect third=ok"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+}
+
+func TestTemplatesAreTheExamples(t *testing.T) {
+	for template, example := range map[string]string{"prompt-injection-detection": "quickstart", "pii-redaction": "pii", "failover": "failover"} {
+		a, err := os.ReadFile("templates/" + template + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile("../examples/" + example + "/policy-config.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(a, b) {
+			t.Errorf("templates/%s.yaml and examples/%s differ", template, example)
+		}
+	}
+}
