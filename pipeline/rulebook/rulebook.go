@@ -35,7 +35,7 @@
 //	note TEXT
 //
 // In the head, `default fold normalised spaced` sets options for all entries of the file; `spaced` lets every
-// space of a pattern stand for one to four characters of white space. A line `define NAME RE` makes {NAME} stand for RE in the patterns below. In examples <20w> is
+// space of a pattern stand for white space of any length. A line `define NAME RE` makes {NAME} stand for RE in the patterns below. In examples <20w> is
 // replaced by 20 made-up characters of a class (d digits, h and H hex, a and A letters, n and N letters and
 // digits, w mixed letters and digits, b base64url), \n by a line end and ¦ by nothing, so that no example in the
 // repository looks like a real key.
@@ -329,6 +329,10 @@ func Parse(name, text string) ([]Entry, error) {
 
 // spaces lets each space of a pattern stand for white space, an optional one for none too.
 func spaces(p string) string {
+	must, may := `\s+`, `\s*`
+	if groupOf(p) != 0 { // a look-behind has a length limit
+		must, may = `\s{1,4}`, `\s{0,4}`
+	}
 	var b strings.Builder
 	class := false
 	for i := 0; i < len(p); i++ {
@@ -351,10 +355,10 @@ func spaces(p string) string {
 		case class:
 			b.WriteString(`\s`)
 		case i+1 < len(p) && p[i+1] == '?':
-			b.WriteString(`\s{0,4}`)
+			b.WriteString(may)
 			i++
 		default:
-			b.WriteString(`\s{1,4}`)
+			b.WriteString(must)
 		}
 	}
 	return b.String()
