@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -79,6 +80,9 @@ func (d *dialer) shake(ctx context.Context, conn net.Conn, name string) (net.Con
 		}
 		if f := classify(err); f.Class == TLS {
 			return nil, f
+		}
+		if strings.Contains(err.Error(), "protocol version") { // crypto/tls has no type for it
+			return nil, &Failure{Class: TLS, Err: errors.New("shake hands: the target does not speak TLS 1.2 or later")}
 		}
 		return nil, &Failure{Class: TLS, Err: errors.New("shake hands: failed")}
 	}

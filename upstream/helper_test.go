@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log"
 	"strings"
 	"testing"
 	"time"
@@ -145,3 +146,5 @@ func background(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -440,14 +440,13 @@ func classify(err error) *Failure {
 	var (
 		certErr *tls.CertificateVerificationError
 		recErr  tls.RecordHeaderError
-		alert   tls.AlertError
 		dnsErr  *net.DNSError
 		opErr   *net.OpError
 	)
 	switch {
 	case errors.As(err, &certErr):
 		return &Failure{Class: TLS, Err: errors.New("verify certificate: " + certReason(certErr.Err))}
-	case errors.As(err, &recErr), errors.As(err, &alert):
+	case errors.As(err, &recErr):
 		return &Failure{Class: TLS, Err: errors.New("shake hands: the target does not speak TLS 1.2 or later as we do")}
 	case errors.As(err, &dnsErr):
 		return &Failure{Class: Refused, Err: errors.New("resolve host: not found")}
