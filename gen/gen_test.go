@@ -25,11 +25,7 @@ import (
 func pack(t testing.TB, yaml, pkg string) []gen.Output {
 	t.Helper()
 	p := kindtest.Plan(t, yaml)
-	e, diags := p.Engine()
-	if e == nil {
-		t.Fatal(diags.Text())
-	}
-	out, err := gen.Pack(p, e, pkg)
+	out, err := gen.Pack(p, kindtest.Engine(t, p), pkg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +266,7 @@ func FuzzUserTextStaysText(f *testing.F) {
 	yaml := "policies:\n  chain:\n    - prompt-injection: {when: {header: {X-Team: a}}}\n    - pii-detector\npolicy:\n  prompt-injection:\n    response: {message: a}\n  pii-detector:\n    redaction: {custom_markers: {email: a}}\n"
 	want := names(pack(f, yaml, "p")[0].Data)
 	p := kindtest.Plan(f, yaml)
-	e, _ := p.Engine()
+	e := kindtest.Engine(f, p)
 	f.Fuzz(func(t *testing.T, name, message, marker, header string) {
 		q := *p
 		q.Info.Pack, q.Info.Version = name, message

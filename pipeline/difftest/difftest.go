@@ -39,6 +39,7 @@ type Options struct {
 	Pairs    int    // random (text, cuts) pairs for each pack
 	Seed     uint64 // of the pairs
 	Failures string // folder for the failing cases; empty = none are stored
+	Tables   string // folder of plan.CachedEngine
 }
 
 // Run compares the packs on random pairs.
@@ -50,9 +51,10 @@ func Run(t *testing.T, packs []Pack, opt Options) {
 			t.Errorf("only %d of %d pairs have findings: the comparison says little", hits, all)
 		}
 	}()
+	alone := map[string]*scan.Tables{}
 	for i, p := range packs {
 		t.Run(p.Name, func(t *testing.T) {
-			c := newComparison(t, p)
+			c := newComparison(t, p, opt.Tables, alone)
 			rng := rand.New(rand.NewPCG(opt.Seed, uint64(i)))
 			for range opt.Pairs {
 				k := c.random(rng)
@@ -71,8 +73,8 @@ func Run(t *testing.T, packs []Pack, opt Options) {
 
 // Replay runs the stored case in a txtar archive against a pack whose
 // configuration is the case's own.
-func Replay(t *testing.T, p Pack, archive []byte) {
-	c := newComparison(t, p)
+func Replay(t *testing.T, p Pack, tables string, archive []byte) {
+	c := newComparison(t, p, tables, map[string]*scan.Tables{})
 	k, err := readCase(archive)
 	if err != nil {
 		t.Fatal(err)
@@ -95,22 +97,24 @@ type comparison struct {
 	plan     *plan.Plan
 	compiled pipeline.Chain
 	interp   pipeline.Chain
-	alone    map[string]*scan.Tables // of each rule by itself
+	alone    map[string]*scan.Tables // of each rule by itself, shared by all packs
 	material []string                // texts in which rules of the pack find something
 	classes  []pipeline.Class        // that some policy looks at
 	hit      int                     // 1 when the last check had findings
 }
 
-func newComparison(t *testing.T, p Pack) *comparison {
+func newComparison(t *testing.T, p Pack, tables string, alone map[string]*scan.Tables) *comparison {
 	t.Helper()
-	c := &comparison{pack: p, plan: kindtest.Plan(t, p.Config), alone: map[string]*scan.Tables{}}
+	c := &comparison{pack: p, plan: kindtest.Plan(t, p.Config), alone: alone}
 	var err error
 	if c.compiled, err = p.Open(); err != nil {
 		t.Fatal(err)
 	}
-	if c.interp, err = interp.New(c.plan); err != nil {
-		t.Fatal(err)
+	e, _, diags, err := c.plan.CachedEngine(tables)
+	if e == nil || err != nil {
+		t.Fatalf("build tables: %v\n%s", err, diags.Text())
 	}
+	c.interp = interp.NewWith(c.plan, e)
 	c.gather()
 	a, b := *c.compiled.Info(), *c.interp.Info()
 	if a.Mode != "compiled" || b.Mode != "interp" {
@@ -236,16 +240,16 @@ func (c *comparison) reference(t *testing.T, k pair) *pipeline.Findings {
 
 func (c *comparison) ruleAlone(t *testing.T, r scan.Rule) *scan.Tables {
 	t.Helper()
-	if tables := c.alone[r.ID]; tables != nil {
+	r.Policy, r.ID = 0, "alone"
+	key := fmt.Sprintf("%#v", r)
+	if tables := c.alone[key]; tables != nil {
 		return tables
 	}
-	id := r.ID
-	r.Policy = 0
 	tables, _, err := scan.Build([]scan.Rule{r}, scan.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.alone[id] = tables
+	c.alone[key] = tables
 	return tables
 }
 
@@ -463,13 +467,20 @@ type Drawn struct {
 	Engine *plan.Engine
 }
 
-// Draw draws n configurations that plan and engine accept.
-func Draw(t testing.TB, n int, seed uint64) []Drawn {
+// slow are kinds whose tables take seconds to build; fewSlow packs have one.
+var slow = []string{"prompt-injection", "pii-detector"}
+
+const fewSlow = 8
+
+// Draw draws n configurations that plan and engine accept, and keeps their
+// tables in a folder for plan.CachedEngine.
+func Draw(t testing.TB, n int, seed uint64, tables string) []Drawn {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 1))
 	var out []Drawn
+	slows := 0
 	for tries := 0; len(out) < n; tries++ {
-		if tries > 50*n {
+		if tries > 100*n {
 			t.Fatalf("only %d of %d random configurations can be used", len(out), n)
 		}
 		yaml := Config(rng)
@@ -477,7 +488,21 @@ func Draw(t testing.TB, n int, seed uint64) []Drawn {
 		if p == nil {
 			continue
 		}
-		if e, _ := p.Engine(); e != nil {
+		isSlow := 0
+		for _, q := range p.Policies {
+			if slices.Contains(slow, q.Kind) {
+				isSlow = 1
+			}
+		}
+		if slows+isSlow > fewSlow {
+			continue
+		}
+		e, _, _, err := p.CachedEngine(tables)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e != nil {
+			slows += isSlow
 			out = append(out, Drawn{yaml, p, e})
 		}
 	}

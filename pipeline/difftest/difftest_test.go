@@ -84,7 +84,8 @@ func TestCompiledIsInterpretedIsReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &module{dir: t.TempDir()}
-	for i, d := range Draw(t, packs, 1) {
+	tables := t.TempDir()
+	for i, d := range Draw(t, packs, 1, tables) {
 		m.add(t, fmt.Sprintf("pack%02d", i), d.Config, d.Plan, d.Engine)
 	}
 	stored, err := filepath.Glob("testdata/*.txtar")
@@ -103,10 +104,10 @@ func TestCompiledIsInterpretedIsReference(t *testing.T) {
 		if e == nil {
 			t.Fatalf("%s:\n%s", name, diags.Text())
 		}
-		replays += fmt.Sprintf("\tt.Run(%q, func(t *testing.T) { difftest.Replay(t, packs[%d], []byte(%q)) })\n", filepath.Base(name), m.n, archive)
+		replays += fmt.Sprintf("\tt.Run(%q, func(t *testing.T) { difftest.Replay(t, packs[%d], %q, []byte(%q)) })\n", filepath.Base(name), m.n, tables, archive)
 		m.add(t, fmt.Sprintf("stored%d", i), yaml, p, e)
 	}
-	out := m.run(t, fmt.Sprintf("func TestEqual(t *testing.T) {\n%s\tdifftest.Run(t, packs[:%d], difftest.Options{Pairs: %d, Seed: 2, Failures: %q})\n}\n", replays, packs, pairs, failures), "-v", "-run", "TestEqual$")
+	out := m.run(t, fmt.Sprintf("func TestEqual(t *testing.T) {\n%s\tdifftest.Run(t, packs[:%d], difftest.Options{Pairs: %d, Seed: 2, Failures: %q, Tables: %q})\n}\n", replays, packs, pairs, failures, tables), "-v", "-run", "TestEqual$")
 	for line := range strings.Lines(out) {
 		if strings.Contains(line, " with findings") {
 			t.Log(strings.TrimSpace(line))

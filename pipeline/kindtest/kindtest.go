@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/tools/txtar"
@@ -75,11 +76,26 @@ func Plan(t testing.TB, yaml string) *plan.Plan {
 // Chain gives the interpreted chain of a configuration; see Config.
 func Chain(t testing.TB, yaml string) pipeline.Chain {
 	t.Helper()
-	c, err := interp.New(Plan(t, yaml))
-	if err != nil {
-		t.Fatal(err)
+	p := Plan(t, yaml)
+	return interp.NewWith(p, Engine(t, p))
+}
+
+// engines keeps what Engine built, by plan digest: the tests of one binary use
+// the same chains again and again, and tables take long to build.
+var engines sync.Map
+
+// Engine gives the tables of a plan, built once in a test binary.
+func Engine(t testing.TB, p *plan.Plan) *plan.Engine {
+	t.Helper()
+	if e, ok := engines.Load(p.Info.Digest); ok {
+		return e.(*plan.Engine)
 	}
-	return c
+	e, diags := p.Engine()
+	if e == nil {
+		t.Fatalf("build tables:\n%s", diags.Text())
+	}
+	engines.Store(p.Info.Digest, e)
+	return e
 }
 
 // Outcome is all that can be seen of one channel.
