@@ -116,8 +116,9 @@ func (a *app) gatewayRunCmd() *cobra.Command {
 }
 
 // chain gives the compiled pack with the plan's digest, or the plan
-// interpreted; why says what decided, for the log.
-func (a *app) chain(l *loaded, requireCompiled bool) (c pipeline.Chain, why string, err error) {
+// interpreted; why says what decided, for the log. cache is where tables are
+// kept between starts, empty for nowhere.
+func (a *app) chain(l *loaded, requireCompiled bool, cache string) (c pipeline.Chain, why string, err error) {
 	var others []string
 	for _, open := range a.packs {
 		p, err := open()
@@ -136,7 +137,18 @@ func (a *app) chain(l *loaded, requireCompiled bool) (c pipeline.Chain, why stri
 	if requireCompiled {
 		return nil, "", fail(ExitStart, fmt.Errorf("%s: --require-compiled is set, and %s; the plan's digest is %.12s (regenerate with go generate, or kt build --policy-config FILE -o kt)", diag.RunNotCompiled, why, l.plan.Info.Digest))
 	}
-	e, list := l.plan.Engine()
+	e, list := l.engine, diag.List(nil)
+	switch {
+	case e != nil:
+	case cache == "":
+		e, list = l.plan.Engine()
+	default:
+		var cacheErr error
+		// A folder that cannot be written costs some time at the next start, no more.
+		if e, _, list, cacheErr = l.plan.CachedEngine(cache); cacheErr != nil {
+			why += "; " + cacheErr.Error()
+		}
+	}
 	if e == nil {
 		return nil, "", fail(ExitUsage, list.Err())
 	}
@@ -161,7 +173,7 @@ func (a *app) runGateway(ctx context.Context, s *settings) error {
 	if !l.config.Pack.Enabled {
 		return fail(ExitUsage, fmt.Errorf("pack %s is switched off (pack.enabled: false)", l.config.Pack.Name))
 	}
-	chain, why, err := a.chain(l, s.requireCompiled)
+	chain, why, err := a.chain(l, s.requireCompiled, filepath.Join(a.path(s.DataDir), "cache"))
 	if err != nil {
 		return err
 	}
@@ -193,7 +205,7 @@ func (a *app) gatewayOptions(s *settings, l *loaded, chain pipeline.Chain, targe
 	o := gateway.Options{
 		Chain: chain, Targets: targets, Log: log, FailOpen: s.failMode == "allow", Version: version(), GatewayID: s.GatewayID,
 		ConfigVersion: l.config.Digest, Config: maskedConfig(l.config), AdminToken: s.GatewayToken, MaxConcurrency: s.MaxConcurrency,
-		Unavailable: map[string]string{},
+		Unavailable: map[string]string{}, StickyBy: l.config.Providers.Routing.StickyBy,
 	}
 	if o.AdminToken == "" {
 		o.AdminToken = s.APIToken

@@ -50,7 +50,7 @@ func (a *app) testCmd() *cobra.Command {
 			if list.HasErrors() {
 				return fail(ExitUsage, errors.New("not every test can be read"))
 			}
-			chain, _, err := a.chain(l, false)
+			chain, _, err := a.chain(l, false, "")
 			if err != nil {
 				return err
 			}

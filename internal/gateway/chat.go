@@ -77,12 +77,16 @@ func requestID(c *app.RequestContext) string {
 	}
 	id := string(c.GetHeader("X-Request-Id"))
 	if !plainID(id) {
-		var raw [12]byte
-		_, _ = rand.Read(raw[:]) // never fails (crypto/rand since Go 1.24)
-		id = "req_" + hex.EncodeToString(raw[:])
+		id = newRequestID()
 	}
 	c.Set(key, id)
 	return id
+}
+
+func newRequestID() string {
+	var raw [12]byte
+	_, _ = rand.Read(raw[:]) // never fails (crypto/rand since Go 1.24)
+	return "req_" + hex.EncodeToString(raw[:])
 }
 
 func plainID(s string) bool {
@@ -402,7 +406,7 @@ func (q *call) ask() {
 		Path: "/v1/chat/completions", Model: q.facts.Model, Stream: q.req.Stream, Header: q.upHeader(),
 		Body: q.bodyFor, Dialect: q.g.dialect, Sticky: q.facts.User, PromptTokens: (q.promptBytes + 3) / 4, MaxTokens: max(q.req.MaxTokens, 0),
 	}
-	if u.Sticky == "" {
+	if q.g.o.StickyBy == "conversation" {
 		u.Sticky = q.facts.Conversation
 	}
 	asked := q.g.o.Now()
@@ -517,6 +521,13 @@ func (q *call) noAnswer(err error) {
 		out.Type, out.Message, out.Param = "invalid_request_error", "No target serves this model.", "model"
 	case 503:
 		out.Message = "No model provider can be asked at the moment."
+	}
+	for i := range e.Attempts {
+		sep := "; "
+		if i == 0 {
+			sep = " "
+		}
+		out.Message += sep + e.Attempts[i].Target.ID + ": " + e.Attempts[i].Class.String()
 	}
 	if e.RetryAfter > 0 {
 		q.c.Response.Header.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))

@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,6 +73,7 @@ type Options struct {
 	MaxBody        int           // bytes; 0: DefaultMaxBody
 	MaxConcurrency int           // 0: DefaultMaxConcurrency
 	MaxConns       int           // 0: 10,000
+	StickyBy       string        // what the sticky strategy keeps together: user (default) or conversation
 	KeepAlive      time.Duration // silence after which a stream gets a comment; 0: 15 s
 	Now            func() time.Time
 }
@@ -136,6 +139,7 @@ func New(ln net.Listener, o Options) (*Gateway, error) {
 	g.counters, g.decided = g.m.policyCounters(g.info), g.m.decisionCounters(g.info)
 	g.calls.New = func() any { return &call{g: g} }
 	g.ln = newListener(ln, o.MaxConns, func(err error) { g.log.Warn("accepting connections is paused", "error", err.Error()) })
+	g.ln.refused = g.refusal
 	g.m.chain(g.info)
 	g.m.watch(g)
 	g.routes()
@@ -258,6 +262,32 @@ func route(c *app.RequestContext) string {
 		return p
 	}
 	return other
+}
+
+// refusal is the answer to a request that is no acceptable HTTP, with its record.
+func (g *Gateway) refusal(status int) []byte {
+	e := dialect.Error{Type: "validation_error", Code: "bad_request", Message: "The request is not acceptable HTTP.", RequestID: newRequestID()}
+	switch status {
+	case 408:
+		e.Code, e.Message = "request_timeout", "The request did not arrive in time."
+	case 413:
+		e.Code, e.Message = "body_too_large", "The body is larger than "+strconv.Itoa(g.o.MaxBody)+" bytes."
+	case 431:
+		e.Code, e.Message = "header_too_large", "The headers are larger than "+strconv.Itoa(maxHeaderBytes)+" bytes."
+	}
+	g.m.refused.WithLabelValues(e.Code).Inc()
+	if g.o.Audit != nil {
+		now := g.o.Now()
+		if err := g.o.Audit.Write(&audit.Record{
+			Type: audit.Terminal, Time: now, RequestID: e.RequestID, Verdict: pipeline.VerdictAllow, Outcome: "refused", Reason: e.Code, Status: status,
+			GatewayID: g.o.GatewayID, ConfigVersion: g.o.ConfigVersion, Overrides: g.o.Overrides,
+		}); err != nil {
+			g.m.auditLost.Inc()
+		}
+	}
+	body := g.dialect.AppendError(nil, &e)
+	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nx-request-id: %s\r\nConnection: close\r\n\r\n%s",
+		status, http.StatusText(status), len(body), e.RequestID, body)
 }
 
 // fail answers with the documented envelope.

@@ -242,6 +242,15 @@ func (r *rig) terminal(t testing.TB, id string) []audit.Event {
 	return nil
 }
 
+func terminals(t testing.TB, r *rig) []audit.Event {
+	t.Helper()
+	events, _, err := audit.Read(r.audit.Dir(), audit.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return events
+}
+
 func ask(text string, more ...string) string {
 	m := `{"model":"gpt-5.4-mini","messages":[{"role":"user","content":` + quote(text) + `}]`
 	for _, s := range more {
@@ -542,8 +551,30 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	n := r.mock.Count()
-	if got := r.post(t, ask(strings.Repeat("x", 5000))); got.status != 413 {
-		t.Errorf("large body: %d %s", got.status, got.body)
+	raw := func(head, body string) string {
+		c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = io.WriteString(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+head+"\r\n"+body)
+		b, _ := io.ReadAll(c) // until the gateway closes
+		return string(b)
+	}
+	before := len(terminals(t, r))
+	for _, c := range []struct{ name, head, body, status, code string }{
+		{"large body", "Content-Length: 4097\r\n", ask(strings.Repeat("x", 5000))[:4097], "413", "body_too_large"},
+		{"large chunked body", "Transfer-Encoding: chunked\r\n", "1388\r\n" + strings.Repeat("x", 5000) + "\r\n0\r\n\r\n", "413", "body_too_large"},
+		{"large head", "X-Large: " + strings.Repeat("x", 40_000) + "\r\n", "", "431", "header_too_large"},
+	} {
+		got := raw(c.head, c.body)
+		if !strings.HasPrefix(got, "HTTP/1.1 "+c.status+" ") || !strings.Contains(got, `"code":"`+c.code+`"`) || !strings.Contains(got, "Connection: close\r\n") || strings.Count(got, "HTTP/1.1") != 1 {
+			t.Errorf("%s: %.300q", c.name, got)
+		}
+	}
+	if got := len(terminals(t, r)) - before; got != 3 {
+		t.Errorf("%d records of three refused requests", got)
 	}
 	if r.mock.Count() != n {
 		t.Error("a refused body went on")
@@ -912,6 +943,53 @@ func TestAnHTTP10ClientGetsAStreamThatEndsWithTheConnection(t *testing.T) {
 	}
 	if head, rest, _ := strings.Cut(string(b), "\r\n\r\n"); strings.Contains(head, "chunked") || !strings.HasPrefix(rest, "data: ") || !strings.HasSuffix(rest, "[DONE]\n\n") {
 		t.Errorf("%q", b)
+	}
+}
+
+func TestNoMoreThanMaxConcurrencyRunAtOnce(t *testing.T) {
+	r := start(t, quickstart, &mock.Script{Default: mock.Options{Words: 10_000, Delay: mock.Duration(5 * time.Millisecond)}}, func(o *gateway.Options) { o.MaxConcurrency = 1 })
+	req, _ := http.NewRequest("POST", r.url+"/v1/chat/completions", strings.NewReader(ask("x", `"stream":true`)))
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := r.hc.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := r.post(t, ask("y"), "X-Request-Id", "over")
+	if got.status != 503 || !strings.Contains(got.body, `"code":"overloaded"`) || got.head.Get("Retry-After") == "" {
+		t.Errorf("%d %v %s", got.status, got.head, got.body)
+	}
+	if events := r.terminal(t, "over"); len(events) != 1 || events[0].Status != 503 {
+		t.Errorf("records %v", events)
+	}
+	_ = resp.Body.Close()
+}
+
+func TestAFailingTargetIsReplacedUnseenAndNamedInTheRecord(t *testing.T) {
+	good, err := mock.Listen("", &mock.Script{Default: mock.Options{Text: "the good answer", Piece: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(good.Close)
+	for _, f := range []mock.Options{{Fault: mock.Status, Status: 401}, {Fault: mock.RST}, {Fault: mock.RoleThenCut}, {Fault: mock.HTML}, {Fault: mock.FirstError}, {Fault: mock.FirstBadJSON}} {
+		bad, err := mock.Listen("", &mock.Script{Default: f})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var targets []*upstream.Target
+		for _, m := range []*mock.Server{bad, good} {
+			key, _ := upstream.NewKey("sk-"+m.Addr(), m.URL)
+			targets = append(targets, &upstream.Target{ID: "t" + m.Addr(), BaseURL: m.URL, Model: "gpt-5.4-mini", Key: key, AllowPrivate: true})
+		}
+		r := startTargets(t, withPII, bad, targets)
+		got := r.post(t, ask("x", `"stream":true`), "X-Request-Id", "f1")
+		text, _, _ := content(t, got.body)
+		if got.status != 200 || text[0] != "the good answer" {
+			t.Errorf("%+v: %d %s", f, got.status, got.body)
+		}
+		events := r.terminal(t, "f1")
+		if len(events) != 1 || events[0].Target != targets[1].ID || !strings.Contains(string(events[0].Raw), `"attempts":[{"target":"`+targets[0].ID) {
+			t.Errorf("%+v: %s", f, events[0].Raw)
+		}
 	}
 }
 

@@ -27,7 +27,10 @@ const (
 type listener struct {
 	net.Listener
 	max      int
-	paused   func(error) // told once for each run of failures
+	paused   func(error)             // told once for each run of failures
+	refused  func(status int) []byte // what goes out instead of Hertz's own error answer; nil: that
+	head     time.Duration
+	body     time.Duration
 	accepted atomic.Int64
 
 	mu     sync.Mutex
@@ -38,7 +41,7 @@ type listener struct {
 }
 
 func newListener(ln net.Listener, maxConns int, paused func(error)) *listener {
-	l := &listener{Listener: ln, max: maxConns, paused: paused, conns: make(map[*conn]struct{}), done: make(chan struct{})}
+	l := &listener{Listener: ln, max: maxConns, paused: paused, head: headTime, body: bodyTime, conns: make(map[*conn]struct{}), done: make(chan struct{})}
 	l.cond.L = &l.mu
 	return l
 }
@@ -56,7 +59,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err == nil {
 			k := &conn{Conn: c, l: l}
 			k.idle.Store(true)
-			_ = c.SetReadDeadline(time.Now().Add(headTime)) // an error shows at the first read
+			_ = c.SetReadDeadline(time.Now().Add(l.head)) // an error shows at the first read
 			l.mu.Lock()
 			if l.closed {
 				l.mu.Unlock()
@@ -134,6 +137,7 @@ type conn struct {
 	l        *listener
 	idle     atomic.Bool // between two requests
 	headDone atomic.Bool // the end of a head passed by
+	handled  atomic.Bool // a handler has the request: what is written is its answer
 	tail     [3]byte     // last bytes read, for a head's end that was cut in two
 	once     sync.Once
 }
@@ -147,7 +151,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.idle.Store(false)
 		if !c.headDone.Load() && c.ends(p[:n]) {
 			c.headDone.Store(true)
-			_ = c.Conn.SetReadDeadline(time.Now().Add(bodyTime)) // an error shows at the next read
+			_ = c.Conn.SetReadDeadline(time.Now().Add(c.l.body)) // an error shows at the next read
 		}
 	}
 	return n, err
@@ -174,17 +178,19 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	switch {
 	case t.IsZero(): // the handler begins; what is read from here on is the next request
 		c.headDone.Store(false)
+		c.handled.Store(true)
 		c.tail = [3]byte{}
 		return c.Conn.SetReadDeadline(t)
 	case !t.After(now): // ends the watch
 		return c.Conn.SetReadDeadline(t)
 	case t.After(now.Add(idleTime - time.Second)): // waits for the next request
 		c.idle.Store(!c.headDone.Load())
+		c.handled.Store(false)
 		return c.Conn.SetReadDeadline(now.Add(idleTime))
 	case c.headDone.Load():
-		return c.Conn.SetReadDeadline(now.Add(bodyTime))
+		return c.Conn.SetReadDeadline(now.Add(c.l.body))
 	}
-	return c.Conn.SetReadDeadline(now.Add(headTime))
+	return c.Conn.SetReadDeadline(now.Add(c.l.head))
 }
 
 // SetDeadline and SetWriteDeadline are the connection's own business.
@@ -193,12 +199,22 @@ func (c *conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
 // SetWriteDeadline does nothing: every write has its own limit.
 func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
+// Write sends p. What Hertz says of its own accord, before any handler, is an
+// error answer in one piece: the documented one takes its place.
 func (c *conn) Write(p []byte) (int, error) {
 	if err := c.Conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return 0, err
 	}
+	if !c.handled.Load() && c.l.refused != nil && len(p) > 12 && bytes.HasPrefix(p, errorLine) {
+		if _, err := c.Conn.Write(c.l.refused(int(p[9]-'0')*100 + int(p[10]-'0')*10 + int(p[11]-'0'))); err != nil {
+			return 0, err
+		}
+		return len(p), nil
+	}
 	return c.Conn.Write(p)
 }
+
+var errorLine = []byte("HTTP/1.1 4")
 
 func (c *conn) Close() error {
 	err := c.Conn.Close()
