@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"slices"
+
 	"github.com/keeptrusts/kt/internal/buf"
 	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/stream/dialect"
@@ -16,6 +18,7 @@ type Scanner struct {
 	parts  []dialect.Piece // of groups, each group's together
 	sp     splices
 	joined []byte
+	scored []uint16 // entities whose score a part of the current group reached
 }
 
 // group is the pieces of one text, in order.
@@ -191,7 +194,7 @@ func (s *Scanner) group(body []byte, pieces []dialect.Piece, key dialect.Channel
 	var edits []edit
 	at := int64(0)
 	var begins []int64
-	s.joined = s.joined[:0]
+	s.joined, s.scored = s.joined[:0], s.scored[:0]
 	for i := range parts {
 		p := &parts[i]
 		begins = append(begins, at)
@@ -199,7 +202,13 @@ func (s *Scanner) group(body []byte, pieces []dialect.Piece, key dialect.Channel
 		s.openChannel(&ch, p.Key, pipeline.Class(p.Class))
 		before := len(s.joined)
 		s.joined = jsonwalk.AppendUnescaped(s.joined, body[p.Start:p.End])
+		s.found.Reset() // s.whole may feed nothing
 		s.whole(&ch, s.joined[before:])
+		for i := range s.found.List {
+			if f := &s.found.List[i]; f.Score > 0 {
+				s.scored = append(s.scored, f.Entity)
+			}
+		}
 		for _, e := range ch.edits {
 			e.start, e.end, e.first = e.start+at, e.end+at, e.first+at
 			edits = unite(edits, e)
@@ -220,7 +229,9 @@ func (s *Scanner) group(body []byte, pieces []dialect.Piece, key dialect.Channel
 	s.arena = s.arena[:0]
 }
 
-// joinedWhole scans the joined text; only what lies over a border between parts is new.
+// joinedWhole scans the joined text; only what lies over a border between parts
+// is new, and a score that no part reached alone: its evidence may lie in
+// several parts, its span is that of the last piece of evidence.
 func (s *Scanner) joinedWhole(ch *channel, begins []int64) {
 	if ch.args != nil {
 		s.whole(ch, s.joined)
@@ -231,7 +242,7 @@ func (s *Scanner) joinedWhole(ch *channel, begins []int64) {
 	pipeline.Feed(ch.text.s, s.joined, 0, true, 0, s.failOpen, &s.found)
 	for i := range s.found.List {
 		f := s.found.List[i]
-		over := f.Entity == pipeline.OverEntity || f.Entity == pipeline.ErrorEntity
+		over := f.Entity == pipeline.OverEntity || f.Entity == pipeline.ErrorEntity || f.Score > 0 && !slices.Contains(s.scored, f.Entity)
 		for _, b := range begins[1:] {
 			over = over || f.Start < b && f.End > b
 		}
