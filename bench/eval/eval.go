@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -404,13 +403,13 @@ func (e *evaluation) entities() error {
 		if err != nil {
 			return err
 		}
-		for _, r := range rs {
-			if r.Label == 0 {
+		for i, r := range rs {
+			if r.Label == 0 && i%8 == 0 && len(r.Text) < 2000 {
 				benign = append(benign, r)
 			}
 		}
 	}
-	e.head("entity-list-filter: names in a sentence against benign texts of the injection sets")
+	e.head("entity-list-filter: 200 names in a sentence against every 8th benign text of the injection sets")
 	for _, set := range sets {
 		rs, err := e.read(set)
 		if err != nil {
@@ -424,7 +423,7 @@ func (e *evaluation) entities() error {
 			}
 		}
 		var exact, typo []row
-		for i := 0; i < len(list); i += max(1, len(list)/1000) {
+		for i := 0; i < len(list); i += max(1, len(list)/200) {
 			exact = append(exact, row{ID: fmt.Sprint(i), Label: 1, Text: "Please wire the amount to " + list[i] + " before noon."})
 			typo = append(typo, row{ID: fmt.Sprint(i), Label: 1, Text: "Please wire the amount to " + misspell(list[i]) + " before noon."})
 		}
@@ -519,14 +518,4 @@ func sortedKeys[V any](m map[string]V) []string {
 func overlap(a, b, c, d int) bool {
 	o := min(b, d) - max(a, c)
 	return o > 0 && 2*o >= min(b-a, d-c)
-}
-
-// sameText helps tests to see that no row text is printed.
-func sameText(out []byte, rs []row) bool {
-	for _, r := range rs {
-		if len(r.Text) > 20 && bytes.Contains(out, []byte(r.Text)) {
-			return true
-		}
-	}
-	return false
 }

@@ -1,6 +1,7 @@
 package lexical_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -8,11 +9,26 @@ import (
 	"github.com/keeptrusts/kt/pipeline/kind/lexical"
 	"github.com/keeptrusts/kt/pipeline/kindtest"
 	"github.com/keeptrusts/kt/pipeline/rulebook"
+	"github.com/keeptrusts/kt/pipeline/scan"
 )
 
 func TestConformance(t *testing.T) {
 	for _, k := range lexical.Kinds() {
 		t.Run(k.Name(), func(t *testing.T) { kindtest.Run(t, k, "testdata/"+k.Name()+".txtar") })
+	}
+}
+
+// The cases with fuzzy_matching need the engine's fuzzy class.
+func TestConformanceFuzzy(t *testing.T) {
+	if _, _, err := scan.Build([]scan.Rule{{ID: "probe", Phrase: "probe", Distance: 1}}, scan.Options{}); err != nil {
+		t.Skipf("the engine has no fuzzy terms yet: %v", err)
+	}
+	for _, k := range lexical.Kinds() {
+		cases := "testdata/" + k.Name() + ".fuzzy.txtar"
+		if _, err := os.Stat(cases); err != nil {
+			continue
+		}
+		t.Run(k.Name(), func(t *testing.T) { kindtest.Run(t, k, cases) })
 	}
 }
 
