@@ -292,6 +292,10 @@ func (w *Window) event(ev sse.Event) {
 		return
 	}
 	c := &w.chunk
+	name := ev.Name
+	if !c.Named {
+		name = nil
+	}
 	if c.HasUsage {
 		w.report.Usage = c.Usage
 	}
@@ -337,11 +341,11 @@ func (w *Window) event(ev sse.Event) {
 		w.release()
 	}
 	if w.n == 0 && w.gate && !w.x.Terminal() && w.clearFrame(f) {
-		w.render(f, ev.Name, ev.Data)
+		w.render(f, name, ev.Data)
 		w.forget()
 		return
 	}
-	w.push(f, ev.Name, ev.Data)
+	w.push(f, name, ev.Data)
 	w.forget()
 	if w.x.Terminal() {
 		w.decide()

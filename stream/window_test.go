@@ -216,9 +216,22 @@ func TestFramesAreFramedAnewWithTheSamePayload(t *testing.T) {
 	payload := head + `{"index":0,"delta":{"content":"a\/b\u0041"},"finish_reason":null}]}`
 	in := ":hello\r\nid: 7\r\nevent:message\r\ndata:" + payload + "\r\n\r\nretry: 5\n" + finish(0, "stop") + done
 	got := relay(newChain(word{text: "zzz", action: pipeline.Block}), stream.Options{}, []byte(in))
-	want := "event: message\ndata: " + payload + "\n\n" + finish(0, "stop") + done
+	want := "data: " + payload + "\n\n" + finish(0, "stop") + done
 	if string(got.out) != want {
 		t.Fatalf("got\n%s\nwant\n%s", got.out, want)
+	}
+}
+
+// Names of events are no part of this API: nobody scans them, and a client may
+// take one for a sign that changes the meaning of its payload.
+func TestAnEventsNameDoesNotGoOn(t *testing.T) {
+	c := newChain(word{text: "ada@x.org", action: pipeline.Redact, repl: "[MAIL]"})
+	for _, name := range []string{"ada@x.org", "thread.run.created", "message", " x"} {
+		in := "event:" + name + "\n" + content(0, "ada@") + "event:" + name + "\n" + content(0, "y.org") + finish(0, "stop") + done // held, and not
+		got := relay(c, stream.Options{}, []byte(in))
+		if want := content(0, "ada@") + content(0, "y.org") + finish(0, "stop") + done; string(got.out) != want {
+			t.Errorf("%q: got\n%s\nwant\n%s", name, got.out, want)
+		}
 	}
 }
 

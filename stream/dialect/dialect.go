@@ -207,6 +207,7 @@ type Chunk struct {
 	Failure  Failure // valid when HasError
 	Terminal bool    // the API's end marker ([DONE]): it has no payload to forward
 	HasText  bool    // a delta or message brings something: text, audio, a call's name; the first such event is the first valid one
+	Named    bool    // the event's name is a word of the API, checked: it goes on; other names do not, for nobody scans them
 }
 
 // Reset empties c and keeps its memory, unless it is unusually large.
