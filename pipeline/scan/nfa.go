@@ -11,10 +11,11 @@ import (
 type opcode uint8
 
 const (
-	opByte  opcode = iota // a byte in [lo, hi], then out
-	opSplit               // out or arg
-	opEmpty               // the zero-width condition arg (syntax.EmptyOp), then out
-	opMatch               // the end; look set arg must hold for what follows
+	opByte   opcode = iota // a byte in [lo, hi], then out
+	opSplit                // out or arg
+	opEmpty                // the zero-width condition arg (syntax.EmptyOp), then out
+	opMatch                // the end; look set arg must hold for what follows
+	opBehind               // look set arg must hold for the byte in front, then out
 )
 
 type inst struct {

@@ -12,8 +12,9 @@ type compiled struct {
 	Rule
 	cap    int
 	parts  parts
-	min    int // bytes of its shortest word
-	max    int // bytes of its longest word, -1 = unbounded
+	exact  *syntax.Regexp // the word as it was written; parts.word may become wider
+	min    int            // bytes of its shortest word
+	max    int            // bytes of its longest word, -1 = unbounded
 	phrase []string
 }
 
@@ -27,12 +28,15 @@ func (r *Rule) hold() bool {
 }
 
 // phraseGap is what may stand between two words of a phrase.
-const phraseGap = `[ \t\r\n]{1,16}`
+const (
+	phraseGap    = `[ \t\r\n]{1,16}`
+	phraseGapAny = `[ \t\r\n]+`
+)
 
 func phraseWords(s string) []string { return strings.Fields(s) }
 
 // phrasePattern is the regular expression of a phrase.
-func phrasePattern(words []string, fold bool) string {
+func phrasePattern(words []string, fold, hold bool) string {
 	var b strings.Builder
 	if fold {
 		b.WriteString("(?i)")
@@ -43,7 +47,11 @@ func phrasePattern(words []string, fold bool) string {
 	}
 	for i, w := range words {
 		if i > 0 {
-			b.WriteString(phraseGap)
+			if hold {
+				b.WriteString(phraseGap)
+			} else {
+				b.WriteString(phraseGapAny) // its text may be gone, so that a run cannot be measured
+			}
 		}
 		b.WriteString(regexp.QuoteMeta(w))
 	}
@@ -68,10 +76,13 @@ func compileRule(r Rule) (*compiled, error) {
 		c.cap = DefaultCap
 	}
 	if c.cap < 1 || c.cap > MaxCap {
-		return nil, r.fail("", "has a cap outside 1 to 16384 bytes", "0 means 512")
+		return nil, r.fail("", "has a cap outside 1 to 8000 bytes", "0 means 512")
 	}
 	if err := r.Validator.check(); err != "" {
 		return nil, r.fail("", err, "")
+	}
+	if r.Validator.A < 0 || r.Validator.B < 0 {
+		return nil, r.fail("", "has a validator with a negative parameter", "")
 	}
 	if r.Distance < 0 || r.Distance > MaxDistance {
 		return nil, r.fail("", "has a distance outside 0 to 8", "")
@@ -92,7 +103,7 @@ func compileRule(r Rule) (*compiled, error) {
 		if r.Group != 0 {
 			return nil, r.fail("", "is a phrase and has a group", "")
 		}
-		pat = phrasePattern(c.phrase, r.Fold)
+		pat = phrasePattern(c.phrase, r.Fold, r.hold())
 	} else {
 		if r.Distance > 0 {
 			return nil, r.fail("", "is a pattern and has a distance", "fuzzy terms are phrases")
@@ -112,17 +123,13 @@ func compileRule(r Rule) (*compiled, error) {
 	if err := c.split(re); err != nil {
 		return nil, err
 	}
+	c.exact = c.parts.word
 	c.min, c.max = lengths(c.parts.word)
 	if c.min == 0 {
 		return nil, r.fail(c.parts.word.String(), "matches the empty word", "require at least one character")
 	}
 	if c.min > c.cap {
 		return nil, r.fail(c.parts.word.String(), "has no word that fits its cap", "raise the cap")
-	}
-	if c.parts.left != nil {
-		if _, max := lengths(c.parts.left); max < 0 || max > MaxBehind {
-			return nil, r.fail(c.parts.left.String(), "is a look-behind of more than 256 bytes", "bound its repeats")
-		}
 	}
 	if r.View == Normalised {
 		for i, a := range r.Allow {
@@ -154,7 +161,7 @@ func (c *compiled) split(re *syntax.Regexp) error {
 		}
 		alts := []rightAlt{{look: anyLook}}
 		for _, r := range subs[i+1:] {
-			next, ok := rightAlts(r)
+			next, ok := contextAlts(r, false)
 			if !ok {
 				return c.fail(r.String(), "is not a look-ahead that can be used",
 					"right of the group: zero-width conditions, or a choice of single characters (all or none of those beyond ASCII) and $")
@@ -176,7 +183,8 @@ func (c *compiled) split(re *syntax.Regexp) error {
 	return c.fail(re.String(), "does not have the group at the top of its concatenation", "write it as left(group)right")
 }
 
-func rightAlts(re *syntax.Regexp) ([]rightAlt, bool) {
+// contextAlts reads re as conditions on one byte beside the word: the byte after it, or, with left, in front.
+func contextAlts(re *syntax.Regexp, left bool) ([]rightAlt, bool) {
 	zero := func(op syntax.EmptyOp) ([]rightAlt, bool) {
 		return []rightAlt{{empty: []syntax.EmptyOp{op}, look: anyLook}}, true
 	}
@@ -204,14 +212,14 @@ func rightAlts(re *syntax.Regexp) ([]rightAlt, bool) {
 	case syntax.OpEmptyMatch:
 		return []rightAlt{{look: anyLook}}, true
 	case syntax.OpCapture:
-		return rightAlts(re.Sub[0])
+		return contextAlts(re.Sub[0], left)
 	case syntax.OpQuest:
-		a, ok := rightAlts(re.Sub[0])
+		a, ok := contextAlts(re.Sub[0], left)
 		return append(a, rightAlt{look: anyLook}), ok
 	case syntax.OpAlternate:
 		var all []rightAlt
 		for _, s := range re.Sub {
-			a, ok := rightAlts(s)
+			a, ok := contextAlts(s, left)
 			if !ok {
 				return nil, false
 			}
@@ -243,8 +251,12 @@ func rightAlts(re *syntax.Regexp) ([]rightAlt, bool) {
 		return zero(syntax.EmptyNoWordBoundary)
 	case syntax.OpConcat:
 		alts := []rightAlt{{look: anyLook}}
-		for _, s := range re.Sub {
-			next, ok := rightAlts(s)
+		for i := range re.Sub {
+			s := re.Sub[i]
+			if left {
+				s = re.Sub[len(re.Sub)-1-i]
+			}
+			next, ok := contextAlts(s, left)
 			if !ok {
 				return nil, false
 			}

@@ -13,7 +13,7 @@
 //
 // A pattern is Go's regexp on valid UTF-8. Only \b, \w, \d and \s are ASCII. Leftmost-longest: greediness has
 // no meaning. With Group = k the pattern is read as L(G)R, k being a capture group that stands at the top of
-// the concatenation: the word is what G matches, L is a look-behind (at most MaxBehind bytes) and R a
+// the concatenation: the word is what G matches, L is a look-behind and R a
 // look-ahead (zero-width, or a choice of single characters and $).
 package scan
 
@@ -22,9 +22,8 @@ import "fmt"
 // Limits. They show up in the errors of Build.
 const (
 	DefaultCap  = 512   // raw bytes of one match, unless the rule says otherwise
-	MaxCap      = 16384 // raw bytes; the most that a rule may ask for
-	MaxBehind   = 256   // bytes of left context
-	MaxRules    = 65000 // rules of one table set
+	MaxCap      = 8000  // raw bytes; the most that a rule may ask for
+	MaxRules    = 32000 // rules of one table set
 	MaxDistance = 8     // edits of a fuzzy term, per word
 	MatchCap    = 64    // matches that Matches holds
 )
@@ -73,7 +72,8 @@ type Options struct {
 	MaxStates     int // of one table, after which a rule is put elsewhere [4096]
 	MaxRuleStates int // of one rule alone [20000]
 	MaxBytes      int // of all tables [64 MiB]
-	MaxSteps      int // of work in all, a deterministic stand-in for time [400 million]
+	MaxSteps      int // of work in all, a deterministic stand-in for time [4000 million]
+	minBundle     int // rules with words of bounded length that make a bundle
 }
 
 // RuleError says which rule cannot be built, which part of it is responsible, and what would help.
@@ -131,7 +131,8 @@ type Match struct {
 
 // Matches is a fixed store of matches in the order (end, start, rule).
 type Matches struct {
-	n int
+	n    int
+	full bool // more are waiting
 	// Overflow is set by Feed when a bounded resource of the channel ran out, so that a match may have been
 	// missed. The caller takes its strictest action. It stays set until the State is reset.
 	Overflow bool
@@ -144,11 +145,11 @@ func (m *Matches) Len() int { return m.n }
 // At is the i-th match, 0 <= i < Len(). Allocates: never.
 func (m *Matches) At(i int) Match { return m.m[:m.n][i] }
 
-// Full says that no more fit. Allocates: never.
-func (m *Matches) Full() bool { return m.n == MatchCap }
+// Full says that more matches may be waiting. Allocates: never.
+func (m *Matches) Full() bool { return m.full || m.n == MatchCap }
 
 // Clear removes the matches and Overflow. Allocates: never.
-func (m *Matches) Clear() { m.n = 0; m.Overflow = false }
+func (m *Matches) Clear() { m.n, m.full, m.Overflow = 0, false, false }
 
 func (m *Matches) add(x Match) { m.m[m.n] = x; m.n++ }
 

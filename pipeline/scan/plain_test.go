@@ -2,7 +2,6 @@ package scan
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp/syntax"
@@ -11,12 +10,15 @@ import (
 	"unicode/utf8"
 )
 
-// Tables are the compiled form of rules. They never change after Build or Load and may be shared.
-type Tables struct {
+// plainTables are the oracle: one NFA per rule that is run from every start over the held text.
+type plainTables struct {
 	rules []plainRule
 	spec  []Rule
 	back  int // text to keep left of the hold-back
 }
+
+// MaxBehind is how much text the oracle keeps for look-behinds.
+const MaxBehind = 256
 
 type plainRule struct {
 	*compiled
@@ -27,15 +29,15 @@ type plainRule struct {
 	allow map[string]bool
 }
 
-// State is what a channel carries between the calls of Feed. The zero State has every policy masked; Reset
+// plainChan is what a channel carries between the calls of Feed. The zero plainChan has every policy masked; Reset
 // starts a channel.
-type State struct {
+type plainChan struct {
 	mask uint64
 	p    *plainState
 }
 
 // Reset starts a channel in which the matches of the policies in mask count. Allocates: never.
-func (s *State) Reset(mask uint64) {
+func (s *plainChan) Reset(mask uint64) {
 	s.mask = mask
 	if s.p != nil {
 		s.p.reset()
@@ -49,13 +51,13 @@ type plainView struct {
 	off int64   // index of b[0] among the bytes of the view
 }
 
-type thread struct {
+type plainThread struct {
 	pc    uint32
 	start int64
 }
 
 type plainState struct {
-	t       *Tables
+	t       *plainTables
 	raw     plainView
 	norm    plainView
 	carry   [4]byte
@@ -64,13 +66,13 @@ type plainState struct {
 	fed     int64
 	ended   bool
 	next    []int64 // per rule: first start not yet ruled out, in its view
-	threads [][]thread
+	threads [][]plainThread
 	wasEnd  []bool
 	pending []Match
 	mark    []uint32
 	gen     uint32
 	l1, l2  []uint32
-	t2      []thread
+	t2      []plainThread
 }
 
 func (p *plainState) reset() {
@@ -108,24 +110,20 @@ func (v *plainView) trim(keep int64) {
 	}
 }
 
-// Build compiles rules to tables. An error is a *RuleError, or joins several.
-func Build(rules []Rule, opt Options) (*Tables, Report, error) {
-	t := &Tables{spec: rules}
+// plainBuild compiles rules. An error is a *RuleError, or joins several.
+func plainBuild(rules []Rule, opt Options) (*plainTables, error) {
+	t := &plainTables{spec: rules}
 	var errs []error
 	seen := map[string]bool{}
 	if len(rules) > MaxRules {
-		return nil, Report{}, fmt.Errorf("build tables: %d rules; at most %d", len(rules), MaxRules)
+		return nil, fmt.Errorf("build tables: %d rules; at most %d", len(rules), MaxRules)
 	}
-	rep := Report{StateBytes: 128}
 	for _, r := range rules {
 		if seen[r.ID] {
 			errs = append(errs, r.fail("", "has the ID of an earlier rule", ""))
 		}
 		seen[r.ID] = true
 		c, err := compileRule(r)
-		if err == nil && r.Distance > 0 {
-			err = r.fail(r.Phrase, "is a fuzzy term", "not built yet")
-		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -162,24 +160,11 @@ func Build(rules []Rule, opt Options) (*Tables, Report, error) {
 			}
 		}
 		t.rules = append(t.rules, pr)
-		rr := RuleReport{ID: r.ID, Class: ClassTable, Group: -1, States: len(word.inst), Bytes: 12 * len(word.inst), Span: r.hold(), Cap: c.cap}
-		if c.Phrase != "" {
-			rr.Class = ClassLiteral
-		}
-		if r.hold() {
-			rr.LongHold = c.cap
-			if c.max >= 0 {
-				rr.LongHold = min(c.cap, c.max)
-			}
-		}
-		rep.LongHold = max(rep.LongHold, rr.LongHold)
-		rep.TableBytes += rr.Bytes
-		rep.Rules = append(rep.Rules, rr)
 	}
 	if errs != nil {
-		return nil, rep, errors.Join(errs...)
+		return nil, errors.Join(errs...)
 	}
-	return t, rep, nil
+	return t, nil
 }
 
 func (n *nfa) distances() []int {
@@ -212,45 +197,8 @@ func (n *nfa) distances() []int {
 	return d
 }
 
-// tablesMagic starts the binary form; the digits are the format version.
-const tablesMagic = "ktscan01"
-
-// AppendBinary appends the binary form of t to b. Two builds of the same rules give the same bytes.
-func (t *Tables) AppendBinary(b []byte) []byte {
-	j, err := json.Marshal(t.spec)
-	if err != nil {
-		panic(err) // strings and numbers always marshal
-	}
-	return append(append(b, tablesMagic...), j...)
-}
-
-// Load reads what AppendBinary wrote. b is not retained.
-func Load(b []byte) (*Tables, error) {
-	if len(b) < len(tablesMagic) || string(b[:len(tablesMagic)]) != tablesMagic {
-		return nil, fmt.Errorf("load tables: not a table file of format %s", tablesMagic)
-	}
-	var rules []Rule
-	if err := json.Unmarshal(b[len(tablesMagic):], &rules); err != nil {
-		return nil, fmt.Errorf("load tables: %w", err)
-	}
-	t, _, err := Build(rules, Options{})
-	if err != nil {
-		return nil, fmt.Errorf("load tables: %w", err)
-	}
-	return t, nil
-}
-
-// NumRules is the number of rules. Allocates: never.
-func (t *Tables) NumRules() int { return len(t.rules) }
-
-// Rule describes the i-th rule. Allocates: never.
-func (t *Tables) Rule(i int) RuleInfo {
-	r := &t.rules[i]
-	return RuleInfo{ID: r.ID, Policy: r.Policy, Span: r.hold(), Cap: r.cap, View: r.View}
-}
-
-func (t *Tables) newState() *plainState {
-	p := &plainState{t: t, next: make([]int64, len(t.rules)), threads: make([][]thread, len(t.rules)), wasEnd: make([]bool, len(t.rules))}
+func (t *plainTables) newState() *plainState {
+	p := &plainState{t: t, next: make([]int64, len(t.rules)), threads: make([][]plainThread, len(t.rules)), wasEnd: make([]bool, len(t.rules))}
 	n := 0
 	for _, r := range t.rules {
 		n = max(n, len(r.word.inst))
@@ -262,19 +210,8 @@ func (t *Tables) newState() *plainState {
 	return p
 }
 
-// Feed scans one more piece of one channel. win is the channel's text from its first unreleased byte: win[:n]
-// was fed before, win[n:] is new; end says that the channel ends with it. Between calls the caller may drop up
-// to keep bytes from the front of the text.
-//
-// fed is how many of the new bytes were taken. It stops when out is full: if out.Full() after a call, drain it
-// and call again with n grown by fed, even when no byte is left to feed.
-//
-// Matches come in the order (end, start, rule), each only when no earlier one can still come; offsets are
-// channel offsets. win[:keep] can no longer become part of a match of a Span rule that was not reported yet;
-// win[keep:] may. Hold-back includes rules that are masked.
-//
-// Allocates: never. win: valid during the call only.
-func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed, keep int) {
+// Feed is the plain form of Tables.Feed.
+func (t *plainTables) Feed(s *plainChan, win []byte, n int, end bool, out *Matches) (fed, keep int) {
 	if s.p == nil || s.p.t != t {
 		s.p = t.newState()
 	}
@@ -524,13 +461,13 @@ func (p *plainState) ends(i int, v *plainView, end bool) {
 		if nb >= 0 && r.first[byte(nb)] && p.behind2(r, v, pos) {
 			list = r.word.closure(list, r.word.start, ops, p.mark, p.gen)
 			for len(starts) < len(list) {
-				starts = append(starts, thread{start: pos})
+				starts = append(starts, plainThread{start: pos})
 			}
 		}
 		for _, th := range ts {
 			list = r.word.closure(list, th.pc, ops, p.mark, p.gen)
 			for len(starts) < len(list) {
-				starts = append(starts, thread{start: th.start})
+				starts = append(starts, plainThread{start: th.start})
 			}
 		}
 		ts = ts[:0]
@@ -544,12 +481,12 @@ func (p *plainState) ends(i int, v *plainView, end bool) {
 				}
 				continue
 			}
-			if nb >= 0 && byte(nb) >= in.lo && byte(nb) <= in.hi && pos+1-starts[k].start <= int64(r.cap) {
-				ts = append(ts, thread{pc: in.out, start: starts[k].start})
+			if nb >= 0 && byte(nb) >= in.lo && byte(nb) <= in.hi {
+				ts = append(ts, plainThread{pc: in.out, start: starts[k].start})
 			}
 		}
 		// The latest start first: of two threads in one place it lives longer under the cap.
-		slices.SortStableFunc(ts, func(a, b thread) int { return cmp.Compare(b.start, a.start) })
+		slices.SortStableFunc(ts, func(a, b plainThread) int { return cmp.Compare(b.start, a.start) })
 		p.threads[i], p.l1, p.t2 = ts, list, starts
 		if hit && !p.wasEnd[i] {
 			p.pending = append(p.pending, Match{Start: max(0, pos-int64(r.cap)), End: pos, Rule: uint32(i)})

@@ -1,0 +1,366 @@
+package scan
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// tableMagic starts the binary form; the digits are the version of the format.
+const tableMagic = "ktscan07"
+
+type writer struct{ b []byte }
+
+func (w *writer) num(v int)      { w.b = binary.AppendUvarint(w.b, uint64(v)) }
+func (w *writer) str(s string)   { w.num(len(s)); w.b = append(w.b, s...) }
+func (w *writer) bytes(p []byte) { w.num(len(p)); w.b = append(w.b, p...) }
+func (w *writer) words(p []uint32) {
+	w.num(len(p))
+	for _, v := range p {
+		w.b = binary.LittleEndian.AppendUint32(w.b, v)
+	}
+}
+func (w *writer) halves(p []uint16) {
+	w.num(len(p))
+	for _, v := range p {
+		w.b = binary.LittleEndian.AppendUint16(w.b, v)
+	}
+}
+
+func (w *writer) anchored(a *anchored) {
+	w.b = append(w.b, a.cls[:]...)
+	w.num(int(a.ncls))
+	w.halves(a.next)
+	w.halves(a.info)
+}
+
+func (r *reader) anchored() (a anchored) {
+	copy(a.cls[:], r.raw(256, 1))
+	a.ncls = uint32(r.num(257))
+	a.next = r.halves()
+	a.info = r.halves()
+	return a
+}
+
+// AppendBinary appends the binary form of t to b. Two builds of the same rules give the same bytes.
+func (t *Tables) AppendBinary(b []byte) []byte {
+	w := &writer{append(b, tableMagic...)}
+	w.num(len(t.rules))
+	for i := range t.rules {
+		r := &t.rules[i]
+		w.str(r.id)
+		w.num(int(r.policy))
+		w.num(int(r.view))
+		w.num(int(r.flags))
+		w.num(int(r.cap))
+		w.num(int(r.near) + 1<<20)
+		w.num(int(r.group) + 1)
+		w.num(int(r.anchor) + 1)
+		w.num(int(r.behind) + 1)
+		w.str(r.validator.Name)
+		w.num(r.validator.A)
+		w.num(r.validator.B)
+		w.num(len(r.allow))
+		for _, a := range r.allow {
+			w.str(a)
+		}
+	}
+	w.num(len(t.groups))
+	w.num(t.nraw)
+	for i := range t.groups {
+		g := &t.groups[i]
+		w.num(int(g.view))
+		w.num(boolInt(g.literal))
+		w.num(int(g.ncls))
+		w.num(int(g.rncls))
+		w.b = append(append(w.b, g.cls[:]...), g.rcls[:]...)
+		w.words(g.next)
+		w.words(g.acc)
+		w.bytes(g.live)
+		w.words(g.rnext)
+		w.words(g.racc)
+		w.halves(g.rules)
+	}
+	w.num(len(t.lits))
+	for _, l := range t.lits {
+		w.num(int(l.rule))
+		w.num(int(l.syms))
+		w.num(boolInt(l.trigger))
+		w.num(boolInt(l.now))
+	}
+	w.halves(t.lists)
+	w.num(len(t.anch))
+	for i := range t.anch {
+		w.anchored(&t.anch[i])
+	}
+	w.num(len(t.bundle))
+	for _, u := range t.bundle {
+		w.num(int(u.view))
+		w.halves(u.rules)
+		w.anchored(&u.joint)
+		w.words(u.acc)
+	}
+	w.fuzzy(t)
+	return w.b
+}
+
+var errTables = errors.New("damaged tables")
+
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) num(most int) int {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 || v > uint64(most) {
+		r.bad = true
+		return 0
+	}
+	r.b = r.b[n:]
+	return int(v)
+}
+
+func (r *reader) raw(n, size int) []byte {
+	if n > len(r.b)/size {
+		r.bad = true
+		return nil
+	}
+	p := r.b[:n*size]
+	r.b = r.b[n*size:]
+	return p
+}
+
+func (r *reader) bytes() []byte { return slices.Clone(r.raw(r.num(math.MaxInt32), 1)) }
+func (r *reader) str() string   { return string(r.raw(r.num(math.MaxInt32), 1)) }
+
+func (r *reader) words() []uint32 {
+	p := r.raw(r.num(math.MaxInt32), 4)
+	out := make([]uint32, len(p)/4)
+	for i := range out {
+		out[i] = binary.LittleEndian.Uint32(p[4*i:])
+	}
+	return out
+}
+
+func (r *reader) halves() []uint16 {
+	p := r.raw(r.num(math.MaxInt32), 2)
+	out := make([]uint16, len(p)/2)
+	for i := range out {
+		out[i] = binary.LittleEndian.Uint16(p[2*i:])
+	}
+	return out
+}
+
+// Load reads what AppendBinary wrote. Every entry is checked to be in range. b is not retained.
+func Load(b []byte) (*Tables, error) {
+	if len(b) < len(tableMagic) || string(b[:len(tableMagic)]) != tableMagic {
+		return nil, fmt.Errorf("load tables: not a table file of format %s", tableMagic)
+	}
+	r := &reader{b: b[len(tableMagic):]}
+	t := &Tables{}
+	n := r.num(MaxRules)
+	for i := 0; i < n && !r.bad; i++ {
+		var x rule
+		x.id = r.str()
+		x.policy = uint8(r.num(63))
+		x.view = View(r.num(int(Normalised)))
+		x.flags = ruleFlags(r.num(255))
+		x.cap = int32(r.num(MaxCap))
+		x.near = int32(r.num(1<<21) - 1<<20)
+		x.group = int16(r.num(maxGroups) - 1)
+		x.anchor = int32(r.num(2*MaxRules) - 1)
+		x.behind = int32(r.num(2*MaxRules) - 1)
+		x.validator.Name = r.str()
+		x.validator.A = r.num(math.MaxInt32)
+		x.validator.B = r.num(math.MaxInt32)
+		for k := r.num(math.MaxInt32); k > 0 && !r.bad; k-- {
+			x.allow = append(x.allow, r.str())
+		}
+		if why := x.validator.check(); why != "" {
+			return nil, fmt.Errorf("load tables: rule %s %s", x.id, why)
+		}
+		t.norms = t.norms || x.view == Normalised
+		t.rules = append(t.rules, x)
+	}
+	n = r.num(maxGroups)
+	t.nraw = r.num(n)
+	for i := 0; i < n && !r.bad; i++ {
+		var g group
+		g.view = View(r.num(int(Normalised)))
+		g.literal = r.num(1) == 1
+		g.ncls = uint32(r.num(257))
+		g.rncls = uint32(r.num(257))
+		copy(g.cls[:], r.raw(256, 1))
+		copy(g.rcls[:], r.raw(256, 1))
+		g.next = r.words()
+		g.acc = r.words()
+		g.live = r.bytes()
+		g.rnext = r.words()
+		g.racc = r.words()
+		g.rules = r.halves()
+		t.groups = append(t.groups, g)
+	}
+	for k := r.num(MaxRules); k > 0 && !r.bad; k-- {
+		t.lits = append(t.lits, lit{rule: uint16(r.num(max(len(t.rules)-1, 0))), syms: uint8(r.num(255)), trigger: r.num(1) == 1, now: r.num(1) == 1})
+	}
+	t.lists = r.halves()
+	n = r.num(2 * MaxRules)
+	for i := 0; i < n && !r.bad; i++ {
+		t.anch = append(t.anch, r.anchored())
+	}
+	n = r.num(MaxRules)
+	for i := 0; i < n && !r.bad; i++ {
+		t.bundle = append(t.bundle, &bundle{view: View(r.num(1)), rules: r.halves(), joint: r.anchored(), acc: r.words()})
+	}
+	if !r.bad {
+		r.fuzzy(t)
+	}
+	if r.bad || len(r.b) != 0 || !t.valid() {
+		return nil, fmt.Errorf("load tables: %w", errTables)
+	}
+	t.finish()
+	return t, nil
+}
+
+func (a *anchored) valid() bool {
+	if a.ncls < 1 || len(a.next) != len(a.info)*int(a.ncls) || len(a.info) < 3 {
+		return false
+	}
+	for _, v := range a.next {
+		if int(v) >= len(a.info) {
+			return false
+		}
+	}
+	for _, c := range a.cls {
+		if uint32(c) >= a.ncls-1 {
+			return false
+		}
+	}
+	return true
+}
+
+// valid checks that every index that Feed follows is in range.
+func (t *Tables) valid() bool {
+	list := func(off uint32, most int) bool {
+		if int(off) >= len(t.lists) {
+			return false
+		}
+		k := int(t.lists[off])
+		if int(off)+1+k > len(t.lists) {
+			return false
+		}
+		for _, x := range t.lists[off+1 : int(off)+1+k] {
+			if int(x) >= most {
+				return false
+			}
+		}
+		return true
+	}
+	table := func(next []uint32, states int, ncls uint32, cls *[256]uint8, flags uint32) bool {
+		if ncls < 1 || uint64(len(next)) != uint64(states)*uint64(ncls) || states == 0 {
+			return false
+		}
+		for _, v := range next {
+			if v &^= flags; v%ncls != 0 || int(v) >= len(next) {
+				return false
+			}
+		}
+		for _, c := range cls {
+			if uint32(c) >= ncls-1 {
+				return false
+			}
+		}
+		return true
+	}
+	if len(t.lists) == 0 || t.lists[0] != 0 || len(t.lits) > 0 && len(t.rules) == 0 {
+		return false
+	}
+	for i := range t.groups {
+		g := &t.groups[i]
+		if (i < t.nraw) != (g.view == Raw) || len(g.acc) != len(g.live) {
+			return false
+		}
+		if !table(g.next, len(g.acc), g.ncls, &g.cls, accept) {
+			return false
+		}
+		most := len(g.rules)
+		if g.literal {
+			most = len(t.lits)
+		}
+		for s, off := range g.acc {
+			if !list(off, most) {
+				return false
+			}
+			_ = s
+		}
+		for _, v := range g.next {
+			if (v&accept != 0) != (g.acc[(v&^accept)/g.ncls] != 0) {
+				return false
+			}
+		}
+		for _, r := range g.rules {
+			if int(r) >= len(t.rules) || int(t.rules[r].group) != i {
+				return false
+			}
+		}
+		if g.rnext != nil && len(g.rnext) > 0 {
+			if !table(g.rnext, len(g.racc), g.rncls, &g.rcls, accept|sure) || len(g.racc) < 2 {
+				return false
+			}
+			for _, off := range g.racc {
+				if !list(off, len(g.rules)) {
+					return false
+				}
+			}
+		} else if !g.literal {
+			for _, v := range g.live {
+				if v != 0 {
+					return false
+				}
+			}
+			for _, r := range g.rules {
+				if t.rules[r].flags&flagHold != 0 {
+					return false
+				}
+			}
+		}
+	}
+	for _, u := range t.bundle {
+		if !u.joint.valid() || len(u.acc) != len(u.joint.info) {
+			return false
+		}
+		for s, off := range u.acc {
+			if !list(off, len(u.rules)) || (off != 0) != (u.joint.info[s]&infoAccept != 0) {
+				return false
+			}
+		}
+		for _, r := range u.rules {
+			if int(r) >= len(t.rules) || t.rules[r].flags&(flagBundle|flagHold) != flagBundle|flagHold || t.rules[r].view != u.view {
+				return false
+			}
+		}
+	}
+	for i := range t.anch {
+		if !t.anch[i].valid() {
+			return false
+		}
+	}
+	for i := range t.rules {
+		r := &t.rules[i]
+		if int(r.group) >= len(t.groups) || int(r.anchor) >= len(t.anch) || int(r.behind) >= len(t.anch) || r.cap < 1 || r.flags&flagBehind != 0 && r.behind < 0 || r.flags&(flagBundle|flagBehind) != 0 && r.anchor < 0 {
+			return false
+		}
+		if r.group >= 0 && (t.groups[r.group].literal || t.groups[r.group].view != r.view || r.flags&flagHold != 0 && r.anchor < 0) {
+			return false
+		}
+	}
+	for _, l := range t.lits {
+		if l.trigger && t.rules[l.rule].anchor < 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,1033 @@
+package scan
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Tables are the compiled form of rules. They never change after Build or Load and may be shared.
+type Tables struct {
+	rules  []rule
+	groups []group // those that read the raw view first
+	nraw   int
+	lits   []lit
+	lists  []uint16 // lists of numbers, each after its length
+	anch   []anchored
+	bundle []*bundle
+	fuzzy  []fuzzySet
+	pack   [256]uint64 // class of a byte in each group, a byte per group
+	norms  bool        // some rule reads the normalised view
+}
+
+// rule is what the engine knows of a rule.
+type rule struct {
+	id        string
+	policy    uint8
+	view      View
+	flags     ruleFlags
+	cap       int32
+	near      int32 // starts at most this far back are live under the cap, whatever the state
+	group     int16 // -1: none
+	anchor    int32 // index of its anchored automaton, -1: none
+	behind    int32 // the same of its look-behind
+	validator Validator
+	allow     []string
+}
+
+type ruleFlags uint8
+
+const (
+	flagHold    ruleFlags = 1 << iota // exact spans, held for
+	flagRelaxed                       // its group tells too much: starts are checked
+	flagBehind                        // a look-behind of more than one byte
+	flagFold                          // its allow-list is in lower case
+	flagLiteral                       // a phrase
+	flagCheck                         // has a validator or an allow-list
+	flagBundle                        // one of the bundle
+)
+
+// group is one automaton that is stepped for every byte of its view.
+type group struct {
+	view    View
+	literal bool
+	cls     [256]uint8
+	ncls    uint32
+	next    []uint32 // by state*ncls+class: state*ncls, with accept set if the state has a list
+	acc     []uint32 // by state: offset of its list, 0 = none
+	live    []uint8  // by state: 0 = nothing is under way; literal: symbols of the longest live prefix
+	rcls    [256]uint8
+	rncls   uint32
+	rnext   []uint32 // the reverse automaton: 0 = dead, ncls = at the end
+	racc    []uint32
+	rules   []uint16 // of the local numbers in its lists
+}
+
+const (
+	accept = 1 << 31 // the state has a list
+	sure   = 1 << 30 // reverse only: the list has a rule whose starts need no check when near
+)
+
+// bundle is the joint automaton of rules of one view with words of bounded length. It is anchored and run
+// from every start, most of which die within a byte or two.
+type bundle struct {
+	view  View
+	rules []uint16
+	joint anchored
+	acc   []uint32 // by state: offset of the list of the rules whose word ended before the last byte
+	first []uint16 // by kind of the byte in front and byte: the state after it
+	kind  [256]uint8
+	bot   uint8 // kind of the text's beginning
+	near  int   // starts at most this far back are live under every cap
+	far   int   // no word is longer
+}
+
+// lit is one literal of a literal group: a phrase or a trigger.
+type lit struct {
+	rule    uint16
+	syms    uint8 // runes, a run of gap characters counting as one
+	trigger bool
+	now     bool // its end does not depend on what follows
+}
+
+// anchored is the exact automaton of one rule.
+type anchored struct {
+	cls  [256]uint8
+	ncls uint32
+	next []uint16
+	info []uint16
+}
+
+const (
+	infoAccept = 1 << 15 // a word ended before the last byte
+	infoDist   = 1<<14 - 1
+
+	// States of every anchored automaton.
+	anchorDead  = 0
+	anchorBegin = 1 // at the text's beginning
+	anchorFront = 2 // before the byte that stands in front
+)
+
+const (
+	maxGroups     = 6 // table groups in all
+	relaxStates   = 600
+	largeStates   = 200 // a rule with more is run in a wider form if there is one
+	maxLiteral    = 200 // symbols of a phrase in the literal group
+	minTrigger    = 3   // bytes
+	minBundle     = 6   // rules
+	smallStates   = 300 // of a rule with long words, in a bundle
+	maxBundle     = 200 // bytes of a word in a bundle
+	jointStates   = 40000
+	maxTrigger    = 6
+	maxTriggers   = 64 // of one rule
+	maxExpanded   = 400
+	maxRelaxed    = 64 // rules whose starts may need a check
+	nearEnough    = 200
+	maxAnchStates = 60000
+)
+
+type builder struct {
+	opt   Options
+	steps int
+	t     *Tables
+	rep   *Report
+	comp  []*compiled
+	trie  [2]*trie
+}
+
+// Build compiles rules to tables. An error is a *RuleError, or joins several.
+func Build(rules []Rule, opt Options) (*Tables, Report, error) {
+	set := func(p *int, v int) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	set(&opt.MaxStates, 4096)
+	set(&opt.MaxRuleStates, 20000)
+	set(&opt.MaxBytes, 64<<20)
+	set(&opt.MaxSteps, 4e9)
+	set(&opt.minBundle, minBundle)
+	rep := Report{StateBytes: stateBytes}
+	if len(rules) > MaxRules {
+		return nil, rep, fmt.Errorf("build tables: %d rules; at most %d", len(rules), MaxRules)
+	}
+	b := &builder{opt: opt, t: &Tables{lists: []uint16{0}}, rep: &rep}
+	var errs []error
+	seen := map[string]bool{}
+	for _, r := range rules {
+		if seen[r.ID] {
+			errs = append(errs, r.fail("", "has the ID of an earlier rule", ""))
+			continue
+		}
+		seen[r.ID] = true
+		c, err := compileRule(r)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		b.comp = append(b.comp, c)
+	}
+	if errs != nil {
+		return nil, rep, errors.Join(errs...)
+	}
+	if errs = b.classify(); errs != nil {
+		return nil, rep, errors.Join(errs...)
+	}
+	if err := b.join(); err != nil {
+		return nil, rep, err
+	}
+	b.t.finish()
+	rep.Groups = len(b.t.groups)
+	rep.TableBytes = b.t.bytes()
+	for i := range rep.Rules {
+		rep.LongHold = max(rep.LongHold, rep.Rules[i].LongHold)
+	}
+	if rep.TableBytes > opt.MaxBytes {
+		return nil, rep, fmt.Errorf("build tables: %d bytes; the budget is %d", rep.TableBytes, opt.MaxBytes)
+	}
+	return b.t, rep, nil
+}
+
+// classify decides how each rule is run and makes what belongs to one rule alone.
+func (b *builder) classify() (errs []error) {
+	for i, c := range b.comp {
+		r := rule{id: c.ID, policy: c.Policy, view: c.View, cap: int32(c.cap), near: int32(c.cap), group: -1, anchor: -1, behind: -1,
+			validator: c.Validator, allow: slices.Clone(c.Allow)}
+		if c.hold() {
+			r.flags |= flagHold
+		}
+		if c.Validator.Name != "" || len(c.Allow) > 0 {
+			r.flags |= flagCheck
+		}
+		if c.Fold {
+			r.flags |= flagFold
+			for k := range r.allow {
+				r.allow[k] = strings.ToLower(r.allow[k])
+			}
+		}
+		slices.Sort(r.allow)
+		rr := RuleReport{ID: c.ID, Group: -1, Cap: c.cap}
+		var err error
+		switch {
+		case c.Distance > 0:
+			err = b.addFuzzy(i, c, &r, &rr)
+		case c.phrase != nil && r.flags&flagCheck == 0 && b.literalFits(c):
+			rr.Class = ClassLiteral
+			r.flags |= flagLiteral
+			b.addPhrase(i, c)
+		default:
+			err = b.classifyPattern(i, c, &r, &rr)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		rr.Span = r.flags&flagHold != 0
+		if rr.Span {
+			rr.LongHold = c.cap
+			if c.max >= 0 {
+				rr.LongHold = min(c.cap, c.max)
+			}
+		}
+		b.t.norms = b.t.norms || c.View == Normalised
+		b.t.rules = append(b.t.rules, r)
+		b.rep.Rules = append(b.rep.Rules, rr)
+	}
+	return errs
+}
+
+func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) error {
+	whole := c.parts.word.String()
+	behind, short := c.leftAlts()
+	long := c.parts.left != nil && !short
+	var left *syntax.Regexp
+	var trig []prefix
+	head := c.parts.word
+	var front []rightAlt // conditions on the byte in front of a long look-behind
+	if long {
+		left = stripLeading(c.parts.left)
+		if trig = prefixes(left, 2); trig == nil {
+			if alts, rest := splitFront(left); rest != nil {
+				left, front = rest, alts
+				trig = prefixes(left, 2)
+			}
+		}
+		if trig == nil {
+			return c.fail(c.parts.left.String(), "is a look-behind without a literal to find it by",
+				"begin it with at least 2 literal bytes, or look at one character only")
+		}
+		head = left
+	} else {
+		trig = prefixes(c.parts.word, minTrigger)
+	}
+	tryTable := func(limit int, re *syntax.Regexp) (*dfa, bool) {
+		n, why := b.wordNFA(c, re, behind)
+		if why != "" {
+			return nil, false
+		}
+		a := &auto{}
+		a.add(n, 0, r.flags&flagHold != 0)
+		d := newDet(a, &b.steps)
+		f, err := d.forward(detMode{limit: limit}, b.opt.MaxSteps)
+		if err != nil {
+			return nil, false
+		}
+		if r.flags&flagHold != 0 {
+			if _, err := d.backward(2*limit, b.opt.MaxSteps); err != nil {
+				return nil, false
+			}
+		}
+		return f, true
+	}
+	if r.flags&flagHold == 0 && !long {
+		if f, ok := tryTable(relaxStates, c.parts.word); ok {
+			rr.Class, rr.States = ClassTable, f.n
+			return nil
+		}
+	}
+	if r.flags&flagHold == 0 {
+		r.flags |= flagHold // nothing but its text can tell the rule's ends
+	}
+	// The exact automaton.
+	n, why := b.wordNFA(c, c.parts.word, behind)
+	if why != "" {
+		return c.fail(whole, why, "lower the bounds of its repeats")
+	}
+	a := &auto{}
+	a.add(n, 0, true)
+	d := newDet(a, &b.steps)
+	if d.dist[int(n.start)*d.k.n] < 0 {
+		dead := true
+		for k := range d.k.n {
+			dead = dead && d.dist[int(n.start)*d.k.n+k] < 0
+		}
+		if dead {
+			return c.fail(whole, "can match nothing", "")
+		}
+	}
+	m := detMode{anchored: true, limit: min(b.opt.MaxRuleStates, maxAnchStates)}
+	f, err := d.forward(m, b.opt.MaxSteps)
+	if err != nil {
+		return c.fail(largestRepeat(c.parts.word), err.Error(), "lower the bounds of the repeat, or make what follows it differ from what it repeats")
+	}
+	far := 0
+	bounded := c.max >= 0 && c.max <= c.cap && c.View == Raw // its words are never cut by the cap
+	for s, v := range f.dist {
+		if v == distNone {
+			continue
+		}
+		far = max(far, int(v))
+		if bounded {
+			f.dist[s] = 0
+		}
+	}
+	if !bounded {
+		r.near = int32(c.cap - far)
+	}
+	r.anchor = b.anchor(f, rr)
+	if long {
+		r.flags |= flagBehind
+		c := &compiled{Rule: c.Rule, parts: parts{right: []rightAlt{{look: anyLook}}}}
+		n, why := b.wordNFA(c, left, front)
+		if why != "" {
+			return c.fail(left.String(), why, "lower the bounds of its repeats")
+		}
+		a := &auto{}
+		a.add(n, 0, false)
+		f, err := newDet(a, &b.steps).forward(m, b.opt.MaxSteps)
+		if err != nil {
+			return c.fail(largestRepeat(left), err.Error(), "lower the bounds of the repeat, or make what follows it differ from what it repeats")
+		}
+		for i, v := range f.dist {
+			if v != distNone {
+				f.dist[i] = 0
+			}
+		}
+		r.behind = b.anchor(f, rr)
+	}
+	triggered := func(trig []prefix) error {
+		rr.Class = ClassTriggered
+		for _, s := range trig {
+			for k, sym := range s.syms {
+				if !long {
+					break
+				}
+				// Without case, so that rules share what they begin with; it is not held for.
+				for _, r := range sym {
+					for f := range foldOrbit(r) {
+						s.syms[k] += string(f)
+					}
+				}
+			}
+			b.tr(c.View).add(s.syms, startsWithBoundary(head) && isWord(int(s.syms[0][0])), 0, i, true, !long)
+		}
+		return nil
+	}
+	if trig != nil {
+		return triggered(trig)
+	}
+	rr.Class = ClassTable
+	if f, ok := tryTable(relaxStates, c.parts.word); ok && (f.n <= largeStates || c.max >= 0 && c.max <= maxBundle) {
+		return nil
+	}
+	whole0 := c.parts.word
+	for _, above := range []int{4, 1} {
+		re := relax(c.parts.word, above)
+		if _, ok := tryTable(relaxStates, re); ok {
+			c.parts.word = re
+			r.flags |= flagRelaxed
+			return nil
+		}
+	}
+	if _, ok := tryTable(relaxStates, whole0); ok {
+		return nil
+	}
+	if trig = prefixes(whole0, 2); trig != nil {
+		return triggered(trig)
+	}
+	return c.fail(largestRepeat(whole0), errStates.Error(), "begin the pattern with at least 3 literal bytes, or require \\b around it")
+}
+
+// anchor stores an anchored automaton and gives its index.
+func (b *builder) anchor(f *dfa, rr *RuleReport) int32 {
+	f.minimise(3, &b.steps)
+	an := anchored{cls: f.cls, ncls: uint32(f.ncls)}
+	for s := range f.n {
+		v := min(f.dist[s], infoDist) // distNone stays infoDist
+		if len(f.acc[s]) > 0 {
+			v |= infoAccept
+		}
+		an.info = append(an.info, v)
+	}
+	for _, s := range f.next {
+		an.next = append(an.next, uint16(s))
+	}
+	b.t.anch = append(b.t.anch, an)
+	rr.States += f.n
+	rr.Bytes += 2*len(an.next) + 2*len(an.info) + 256
+	return int32(len(b.t.anch) - 1)
+}
+
+func startsWithBoundary(re *syntax.Regexp) bool {
+	for re.Op == syntax.OpConcat || re.Op == syntax.OpCapture {
+		re = re.Sub[0]
+	}
+	return re.Op == syntax.OpWordBoundary
+}
+
+// splitFront takes the first element of a look-behind as conditions on one byte; rest is nil if it is not one.
+func splitFront(re *syntax.Regexp) (front []rightAlt, rest *syntax.Regexp) {
+	if re.Op != syntax.OpConcat || len(re.Sub) < 2 {
+		return nil, nil
+	}
+	alts, ok := contextAlts(re.Sub[0], true)
+	if !ok {
+		return nil, nil
+	}
+	return alts, &syntax.Regexp{Op: syntax.OpConcat, Sub: re.Sub[1:]}
+}
+
+// wordNFA compiles a word with its look-ahead and its look-behind of one byte.
+func (b *builder) wordNFA(c *compiled, word *syntax.Regexp, behind []rightAlt) (*nfa, string) {
+	n, why := compileNFA(word, c.parts.right, false, 4*b.opt.MaxRuleStates)
+	if why != "" || behind == nil {
+		return n, why
+	}
+	k := &compiler{nfa: *n, max: 8 * b.opt.MaxRuleStates}
+	entry := ^uint32(0)
+	for _, alt := range behind {
+		e := n.start
+		for _, op := range alt.empty {
+			e = k.emit(inst{op: opEmpty, arg: uint32(op), out: e})
+		}
+		if alt.look != anyLook {
+			k.looks = append(k.looks, alt.look)
+			e = k.emit(inst{op: opBehind, arg: uint32(len(k.looks) - 1), out: e})
+		}
+		if entry == ^uint32(0) {
+			entry = e
+		} else {
+			entry = k.emit(inst{op: opSplit, out: e, arg: entry})
+		}
+	}
+	k.start = entry
+	if k.err != "" {
+		return nil, k.err
+	}
+	out := k.nfa
+	return &out, ""
+}
+
+// leftAlts reads the look-behind as conditions on one byte; short is false if it is longer.
+func (c *compiled) leftAlts() (alts []rightAlt, short bool) {
+	if c.parts.left == nil {
+		return nil, true
+	}
+	return contextAlts(c.parts.left, true)
+}
+
+// stripLeading drops what may be empty at the beginning of a look-behind: it constrains nothing.
+func stripLeading(re *syntax.Regexp) *syntax.Regexp {
+	if re.Op != syntax.OpConcat {
+		return re
+	}
+	subs := re.Sub
+	for len(subs) > 1 {
+		s := subs[0]
+		for s.Op == syntax.OpCapture {
+			s = s.Sub[0]
+		}
+		if s.Op == syntax.OpConcat {
+			subs = append(slices.Clone(s.Sub), subs[1:]...)
+			continue
+		}
+		if s.Op == syntax.OpStar || s.Op == syntax.OpQuest || s.Op == syntax.OpRepeat && s.Min == 0 || s.Op == syntax.OpEmptyMatch {
+			subs = subs[1:]
+			continue
+		}
+		break
+	}
+	return &syntax.Regexp{Op: syntax.OpConcat, Sub: subs}
+}
+
+// relax replaces the counted repeats above a bound by uncounted ones: a wider language with fewer states.
+func relax(re *syntax.Regexp, above int) *syntax.Regexp {
+	c := *re
+	c.Sub = nil
+	for _, s := range re.Sub {
+		c.Sub = append(c.Sub, relax(s, above))
+	}
+	if re.Op == syntax.OpRepeat && (re.Max > above || re.Min > above) {
+		c.Op = syntax.OpPlus
+		if re.Min == 0 {
+			c.Op = syntax.OpStar
+		}
+	}
+	return &c
+}
+
+func largestRepeat(re *syntax.Regexp) string {
+	best, size := re.String(), 0
+	var walk func(*syntax.Regexp)
+	walk = func(r *syntax.Regexp) {
+		if n := max(r.Max, r.Min); r.Op == syntax.OpRepeat && n > size {
+			best, size = r.String(), n
+		}
+		for _, s := range r.Sub {
+			walk(s)
+		}
+	}
+	walk(re)
+	return best
+}
+
+// A prefix is a literal that a word begins with, rune by rune, each with its case folds.
+type prefix struct {
+	syms []string // each the runes that may stand there
+	done bool     // nothing may be appended
+}
+
+func (p prefix) bytes() int {
+	n := 0
+	for _, s := range p.syms {
+		r, _ := utf8.DecodeRuneInString(s)
+		n += utf8.RuneLen(r)
+	}
+	return n
+}
+
+// fits tells whether r may come next: gap characters stand alone and not at the beginning, so that a prefix
+// can be measured backwards.
+func (p prefix) fits(r rune) bool {
+	gap := func(r rune) bool { return r < utf8.RuneSelf && isGap(byte(r)) }
+	return !gap(r) || len(p.syms) > 0 && !gap(rune(p.syms[len(p.syms)-1][0]))
+}
+
+// prefixes gives literals of at least least bytes one of which every word of re begins with, or nil.
+func prefixes(re *syntax.Regexp, least int) []prefix {
+	ps := extend([]prefix{{}}, re)
+	for n := maxTrigger; n > 0; n-- {
+		cut := cutPrefixes(ps, n)
+		for _, p := range cut {
+			if p.bytes() < least {
+				return nil
+			}
+		}
+		if len(cut) <= maxTriggers {
+			return cut
+		}
+	}
+	return nil
+}
+
+// cutPrefixes cuts to n symbols and leaves out what another prefix implies.
+func cutPrefixes(ps []prefix, n int) []prefix {
+	var out []prefix
+	seen := map[string]bool{}
+	slices.SortStableFunc(ps, func(a, b prefix) int { return cmp.Compare(len(a.syms), len(b.syms)) })
+next:
+	for _, p := range ps {
+		p.syms = p.syms[:min(n, len(p.syms))]
+		for k := range len(p.syms) + 1 {
+			if seen[strings.Join(p.syms[:k], "\x00")] {
+				continue next
+			}
+		}
+		seen[strings.Join(p.syms, "\x00")] = true
+		out = append(out, p)
+	}
+	return out
+}
+
+func extend(ps []prefix, re *syntax.Regexp) []prefix {
+	stop := func() []prefix {
+		for i := range ps {
+			ps[i].done = true
+		}
+		return ps
+	}
+	open := false
+	for i := range ps {
+		open = open || !ps[i].done
+	}
+	if !open {
+		return ps
+	}
+	class := func(alts []string) []prefix {
+		n := 0
+		for _, p := range ps {
+			n += 1 + boolInt(!p.done)*(len(alts)-1)
+		}
+		if n > maxExpanded {
+			return stop()
+		}
+		var out []prefix
+		for _, p := range ps {
+			if p.done {
+				out = append(out, p)
+				continue
+			}
+			for _, a := range alts {
+				if r, _ := utf8.DecodeRuneInString(a); p.bytes()+len(a) > maxTrigger || !p.fits(r) {
+					return stop()
+				}
+				out = append(out, prefix{syms: append(slices.Clone(p.syms), a)})
+			}
+		}
+		return out
+	}
+	switch re.Op {
+	case syntax.OpEmptyMatch, syntax.OpBeginLine, syntax.OpEndLine, syntax.OpBeginText, syntax.OpEndText, syntax.OpWordBoundary, syntax.OpNoWordBoundary:
+		return ps
+	case syntax.OpLiteral:
+		for _, r := range re.Rune {
+			ps = extendRune(ps, r, re.Flags&syntax.FoldCase != 0)
+		}
+		return ps
+	case syntax.OpCharClass:
+		var alts []string
+		seen := map[rune]bool{}
+		for i := 0; i+1 < len(re.Rune); i += 2 {
+			if re.Rune[i+1]-re.Rune[i] > 12 {
+				return stop()
+			}
+			for r := re.Rune[i]; r <= re.Rune[i+1]; r++ {
+				if seen[r] {
+					continue
+				}
+				seen[r] = true
+				s := string(r)
+				// Runes that fold to each other stand in one place of the trie.
+				for f := range foldOrbit(r) {
+					if !seen[f] && inClass(re.Rune, f) {
+						seen[f] = true
+						s += string(f)
+					}
+				}
+				alts = append(alts, s)
+			}
+		}
+		if len(alts) == 0 || len(alts) > 12 {
+			return stop()
+		}
+		return class(alts)
+	case syntax.OpCapture:
+		return extend(ps, re.Sub[0])
+	case syntax.OpConcat:
+		for _, s := range re.Sub {
+			ps = extend(ps, s)
+		}
+		return ps
+	case syntax.OpPlus:
+		ps = extend(ps, re.Sub[0])
+		return stop2(ps)
+	case syntax.OpRepeat:
+		if re.Min == 0 {
+			return stop()
+		}
+		for i := 0; i < re.Min && i < maxTrigger; i++ {
+			ps = extend(ps, re.Sub[0])
+		}
+		if re.Max != re.Min {
+			ps = stop2(ps)
+		}
+		return ps
+	case syntax.OpQuest, syntax.OpAlternate:
+		var out []prefix
+		for _, s := range re.Sub {
+			cp := make([]prefix, len(ps))
+			for i, p := range ps {
+				cp[i] = prefix{slices.Clone(p.syms), p.done}
+			}
+			out = append(out, extend(cp, s)...)
+		}
+		if re.Op == syntax.OpQuest {
+			out = append(out, ps...)
+		}
+		if len(out) > maxExpanded {
+			return stop()
+		}
+		return out
+	}
+	return stop()
+}
+
+func stop2(ps []prefix) []prefix {
+	for i := range ps {
+		ps[i].done = true
+	}
+	return ps
+}
+
+func extendRune(ps []prefix, r rune, fold bool) []prefix {
+	s := string(r)
+	if fold {
+		for f := range foldOrbit(r) {
+			s += string(f)
+		}
+	}
+	for i := range ps {
+		if !ps[i].done && ps[i].bytes()+len(string(r)) <= maxTrigger && ps[i].fits(r) {
+			ps[i].syms = append(ps[i].syms, s)
+		} else {
+			ps[i].done = true
+		}
+	}
+	return ps
+}
+
+func inClass(cl []rune, r rune) bool {
+	for i := 0; i+1 < len(cl); i += 2 {
+		if r >= cl[i] && r <= cl[i+1] {
+			return true
+		}
+	}
+	return false
+}
+
+// list stores a list of numbers and gives its offset, 0 for an empty one.
+func (t *Tables) list(memo map[string]uint32, l []uint16) uint32 {
+	if len(l) == 0 {
+		return 0
+	}
+	key := fmt.Sprint(l)
+	if off, ok := memo[key]; ok {
+		return off
+	}
+	off := uint32(len(t.lists))
+	t.lists = append(append(t.lists, uint16(len(l))), l...)
+	memo[key] = off
+	return off
+}
+
+// join puts the rules of the table class into groups and makes the groups' automata.
+func (b *builder) join() error {
+	memo := map[string]uint32{}
+	for view := Raw; view <= Normalised; view++ {
+		if tr := b.trie[view]; tr != nil {
+			g, err := b.literalGroup(view, tr, memo)
+			if err != nil {
+				return err
+			}
+			b.t.groups = append(b.t.groups, *g)
+		}
+		if err := b.tableGroups(view, memo); err != nil {
+			return err
+		}
+		if view == Raw {
+			b.t.nraw = len(b.t.groups)
+		}
+	}
+	if len(b.t.groups) > maxGroups {
+		return fmt.Errorf("build tables: %d table groups; at most %d: raise MaxStates, or let the largest patterns begin with 3 literal bytes", len(b.t.groups), maxGroups)
+	}
+	return nil
+}
+
+type groupWork struct {
+	rules []int
+	fwd   *dfa
+	rev   *dfa
+}
+
+func (b *builder) makeGroup(rules []int, limit int) (*groupWork, error) {
+	a := &auto{}
+	hold := false
+	for local, i := range rules {
+		c := b.comp[i]
+		behind, _ := c.leftAlts()
+		n, why := b.wordNFA(c, c.parts.word, behind)
+		if why != "" {
+			return nil, c.fail(c.parts.word.String(), why, "")
+		}
+		h := b.t.rules[i].flags&flagHold != 0
+		hold = hold || h
+		a.add(n, uint16(local), h)
+	}
+	d := newDet(a, &b.steps)
+	f, err := d.forward(detMode{limit: limit}, b.opt.MaxSteps)
+	if err != nil {
+		return nil, err
+	}
+	g := &groupWork{rules: slices.Clone(rules), fwd: f}
+	if hold {
+		if g.rev, err = d.backward(limit, b.opt.MaxSteps); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+func (b *builder) tableGroups(view View, memo map[string]uint32) error {
+	type item struct{ i, n int }
+	var items []item
+	for i := range b.comp {
+		if b.rep.Rules[i].Class != ClassTable || b.comp[i].View != view {
+			continue
+		}
+		items = append(items, item{i: i})
+	}
+	var bundle []int
+	rest := items[:0:0]
+	for _, it := range items {
+		c := b.comp[it.i]
+		if b.t.rules[it.i].flags&flagHold != 0 && (c.max >= 0 && c.max <= min(c.cap, maxBundle) || b.rep.Rules[it.i].States <= smallStates) {
+			bundle = append(bundle, it.i)
+		} else {
+			rest = append(rest, it)
+		}
+	}
+	if len(bundle) >= b.opt.minBundle {
+		slices.Sort(bundle)
+		if err := b.makeBundle(view, bundle, memo); err != nil {
+			return err
+		}
+		items = rest
+	}
+	for k := range items {
+		i := items[k].i
+		g, err := b.makeGroup([]int{i}, b.opt.MaxRuleStates)
+		if err != nil {
+			return b.comp[i].fail(b.comp[i].parts.word.String(), err.Error(), "")
+		}
+		items[k].n = g.fwd.n
+	}
+	slices.SortStableFunc(items, func(a, b item) int { return cmp.Compare(b.n, a.n) })
+	var groups []*groupWork
+	for _, it := range items {
+		placed := false
+		for k, g := range groups {
+			ng, err := b.makeGroup(append(slices.Clone(g.rules), it.i), b.opt.MaxStates)
+			if err == errSteps {
+				return err
+			}
+			if err == nil {
+				groups[k], placed = ng, true
+				break
+			}
+		}
+		if !placed {
+			g, err := b.makeGroup([]int{it.i}, b.opt.MaxRuleStates)
+			if err != nil {
+				return err
+			}
+			groups = append(groups, g)
+		}
+	}
+	for _, g := range groups {
+		clear(g.fwd.dist)
+		g.fwd.minimise(1, &b.steps)
+		out := group{view: view}
+		for _, i := range g.rules {
+			out.rules = append(out.rules, uint16(i))
+			b.t.rules[i].group = int16(len(b.t.groups))
+			b.rep.Rules[i].Group = len(b.t.groups)
+		}
+		b.t.setForward(&out, g.fwd, memo)
+		if g.rev != nil {
+			g.rev.minimise(2, &b.steps)
+			b.t.setReverse(&out, g.rev, memo)
+		}
+		b.t.groups = append(b.t.groups, out)
+	}
+	return nil
+}
+
+// makeBundle joins rules in one anchored automaton.
+func (b *builder) makeBundle(view View, rules []int, memo map[string]uint32) error {
+	a := &auto{}
+	for local, i := range rules {
+		c := b.comp[i]
+		behind, _ := c.leftAlts()
+		n, why := b.wordNFA(c, c.exact, behind)
+		if why != "" {
+			return c.fail(c.exact.String(), why, "")
+		}
+		a.add(n, uint16(local), true)
+	}
+	d := newDet(a, &b.steps)
+	f, err := d.forward(detMode{anchored: true, limit: jointStates}, b.opt.MaxSteps)
+	if err == errStates && len(rules) > 1 {
+		if err := b.makeBundle(view, rules[:len(rules)/2], memo); err != nil {
+			return err
+		}
+		return b.makeBundle(view, rules[len(rules)/2:], memo)
+	}
+	if err != nil {
+		return b.comp[rules[0]].fail(b.comp[rules[0]].exact.String(), err.Error(), "lower the bounds of its repeats")
+	}
+	for s, v := range f.dist {
+		if v != distNone {
+			f.dist[s] = 0
+		}
+	}
+	f.minimise(3, &b.steps)
+	u := &bundle{view: view, joint: anchored{cls: f.cls, ncls: uint32(f.ncls)}}
+	for _, i := range rules {
+		u.rules = append(u.rules, uint16(i))
+		b.t.rules[i].flags |= flagBundle
+	}
+	for s := range f.n {
+		u.acc = append(u.acc, b.t.list(memo, f.acc[s]))
+		v := min(f.dist[s], infoDist)
+		if u.acc[s] != 0 {
+			v |= infoAccept
+		}
+		u.joint.info = append(u.joint.info, v)
+	}
+	for _, s := range f.next {
+		u.joint.next = append(u.joint.next, uint16(s))
+	}
+	b.t.bundle = append(b.t.bundle, u)
+	return nil
+}
+
+// finish fills what follows from the automaton.
+func (u *bundle) finish(rules []rule) {
+	j := &u.joint
+	ids := map[uint16]uint8{}
+	var starts []uint16
+	id := func(q uint16) uint8 {
+		k, ok := ids[q]
+		if !ok {
+			k = uint8(len(starts))
+			ids[q] = k
+			starts = append(starts, q)
+		}
+		return k
+	}
+	for b := range 256 {
+		u.kind[b] = id(j.next[anchorFront*j.ncls+uint32(j.cls[b])])
+	}
+	u.bot = id(anchorBegin)
+	u.near = MaxCap
+	for _, r := range u.rules {
+		u.near = min(u.near, int(rules[r].near))
+		u.far = max(u.far, int(rules[r].cap))
+	}
+	u.first = make([]uint16, len(starts)*256)
+	for k, q := range starts {
+		for b := range 256 {
+			u.first[k*256+b] = j.next[uint32(q)*j.ncls+uint32(j.cls[b])]
+		}
+	}
+}
+
+func (t *Tables) setForward(g *group, f *dfa, memo map[string]uint32) {
+	g.cls, g.ncls = f.cls, uint32(f.ncls)
+	for s := range f.n {
+		g.acc = append(g.acc, t.list(memo, f.acc[s]))
+		g.live = append(g.live, uint8(min(f.attr[s], 255)))
+	}
+	for _, s := range f.next {
+		v := s * g.ncls
+		if len(f.acc[s]) > 0 {
+			v |= accept
+		}
+		g.next = append(g.next, v)
+	}
+}
+
+func (t *Tables) setReverse(g *group, f *dfa, memo map[string]uint32) {
+	g.rcls, g.rncls = f.cls, uint32(f.ncls)
+	for s := range f.n {
+		g.racc = append(g.racc, t.list(memo, f.acc[s]))
+	}
+	for _, s := range f.next {
+		v := s * g.rncls
+		for _, local := range f.acc[s] {
+			v |= accept
+			if r := &t.rules[g.rules[local]]; r.flags&flagRelaxed == 0 && r.near >= nearEnough {
+				v |= sure
+			} else if r.flags&flagRelaxed == 0 && r.near == r.cap {
+				v |= sure
+			}
+		}
+		g.rnext = append(g.rnext, v)
+	}
+}
+
+// finish fills what follows from the rest.
+func (t *Tables) finish() {
+	for b := range 256 {
+		v := uint64(0)
+		for k := range t.groups {
+			v |= uint64(t.groups[k].cls[b]) << (8 * k)
+		}
+		t.pack[b] = v
+	}
+	for _, u := range t.bundle {
+		u.finish(t.rules)
+	}
+}
+
+func (t *Tables) bytes() int {
+	n := 2*len(t.lists) + len(t.pack)*8 + 8*len(t.lits)
+	for i := range t.groups {
+		g := &t.groups[i]
+		n += 4*(len(g.next)+len(g.acc)+len(g.rnext)+len(g.racc)) + len(g.live) + 512
+	}
+	for i := range t.anch {
+		n += 2*(len(t.anch[i].next)+len(t.anch[i].info)) + 256
+	}
+	for _, u := range t.bundle {
+		n += 2*(len(u.joint.next)+len(u.joint.info)+len(u.first)+len(u.rules)) + 4*len(u.acc) + 512
+	}
+	for i := range t.fuzzy {
+		n += t.fuzzy[i].bytes()
+	}
+	return n
+}
+
+// NumRules is the number of rules. Allocates: never.
+func (t *Tables) NumRules() int { return len(t.rules) }
+
+// Rule describes the i-th rule. Allocates: never.
+func (t *Tables) Rule(i int) RuleInfo {
+	r := &t.rules[i]
+	return RuleInfo{ID: r.id, Policy: r.policy, Span: r.flags&flagHold != 0, Cap: int(r.cap), View: r.view}
+}

@@ -1,0 +1,1645 @@
+package scan
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"unicode/utf8"
+	"unsafe"
+)
+
+const (
+	maxSlots   = 28 // halves
+	tailLen    = 12
+	blockBytes = 1024 // new bytes between two settlements
+	blockMixed = 160  // the same where the text is not pure ASCII
+	maxThreads = 48
+	maxGuards  = 64
+	maxDone    = 320
+	maxDist    = 1<<14 - 1
+
+	stateBytes = int(unsafe.Sizeof(State{}))
+)
+
+// State is what a channel carries between the calls of Feed. The zero State has every policy masked; Reset
+// starts a channel. It holds no pointers.
+type State struct {
+	mask   uint64
+	at     int64             // bytes fed
+	st     [maxGroups]uint32 // state of each table group
+	tail   [2][tailLen]byte  // of each view: the bytes in front of the held text, at the end of the array
+	ntail  [2]uint8
+	held   uint16 // bytes that the last call kept
+	rescan uint16 // if not 0: what is under way in the last so many bytes must be found again
+	n      uint8  // halves of slots in use
+	flags  uint8
+	slots  [maxSlots]uint16
+}
+
+const (
+	stateEnded = 1 << iota
+	stateOver
+	stateLatin // the rune in front of the held text is an ASCII letter, in the normalised view
+	stateCarry // two bits: bytes of a cut rune at the end
+	_
+	stateAll // the rescan finds look-behinds again too
+)
+
+// A slot is a thread, a match that waits for its turn, or a guard: rule, state, start and end, in offsets from
+// the end of what was fed. The top two bits of an offset say which byte of a rune's expansion is meant. A thread
+// in a look-behind has only its rule, with inBehind set, and its state.
+type slot struct{ rule, q, s, e uint16 }
+
+const inBehind = 1 << 15
+
+// Values of slot.q that are not states of a thread.
+const (
+	slotDone  = 0xFFFF
+	slotGuard = 0xFFFE
+	slotMark  = 0xFFFD // matches that end up to e were given out
+)
+
+// Reset starts a channel in which the matches of the policies in mask count. Allocates: never.
+func (s *State) Reset(mask uint64) { *s = State{mask: mask} }
+
+// stream is one view of the held and the new text. Indices count its bytes; negative ones reach into the tail.
+type stream struct {
+	b      []byte
+	at, to []uint32 // raw offsets of the rune of each byte, from the base; nil = the same as the index
+	tail   []byte
+	bot    bool // the tail begins where the text begins
+}
+
+// byteAt is the byte at index i, -1 in front of the text.
+func (v *stream) byteAt(i int) int {
+	if i >= 0 {
+		return int(v.b[i])
+	}
+	if i += len(v.tail); i >= 0 {
+		return int(v.tail[i])
+	}
+	return -1
+}
+
+func (v *stream) rawAt(i int) int {
+	if v.at == nil || i < 0 {
+		return i
+	}
+	if i == len(v.at) {
+		if i == 0 {
+			return 0
+		}
+		return int(v.to[i-1])
+	}
+	return int(v.at[i])
+}
+
+func (v *stream) rawTo(i int) int { // raw end of the byte in front of i
+	if v.to == nil || i <= 0 {
+		return i
+	}
+	return int(v.to[i-1])
+}
+
+type thread struct {
+	rule uint16
+	q    uint16
+	pos  int // next index to read
+	s    int // where the word starts, -1 in the look-behind
+	best int // where the longest word so far ends, -1 = none
+	last int // starts up to here are to be tried when this one fails
+	x    int // where the literal of its look-behind begins; unknown if far below 0
+}
+
+type guard struct {
+	rule uint16
+	e    int
+	live bool
+}
+
+// work is the scratch of a call that found something. Pooled.
+type work struct {
+	th   [maxThreads]thread
+	nth  int
+	gd   [maxGuards]guard
+	ngd  int
+	done [maxDone]doneMatch
+	nd   int
+	far  [maxRelaxed]farStart
+	nfar int
+}
+
+// doneMatch is a match that is complete, with thread.x if its rule has a look-behind.
+type doneMatch struct {
+	Match
+	x int
+}
+
+const unknown = -1 << 30
+
+type farStart struct {
+	rule uint16
+	s    int
+}
+
+// norm is the scratch of the normalised view. Pooled.
+type norm struct {
+	b      []byte
+	at, to []uint32
+}
+
+var (
+	workPool = sync.Pool{New: func() any { return new(work) }}
+	normPool = sync.Pool{New: func() any { return new(norm) }}
+)
+
+// feed is one block of one call.
+type feed struct {
+	t     *Tables
+	s     *State
+	v     [2]stream
+	base  int64 // channel offset of index 0
+	end   bool
+	floor int   // starts in front of it are no longer looked for
+	again bool  // what was fed before is run again
+	given int64 // matches that end up to here were given out
+	raw   int   // raw bytes that count as read, from the base
+	w     *work
+	hit   [maxGroups]lastHit
+}
+
+type lastHit struct {
+	e  int
+	st uint32
+}
+
+// Feed scans one more piece of one channel. win is the channel's text from its first unreleased byte: win[:n]
+// was fed before, win[n:] is new; end says that the channel ends with it. Between calls the caller may drop up
+// to keep bytes from the front of the text.
+//
+// fed is how many of the new bytes were taken. It stops when out is full: if out.Full() after a call, drain it
+// and call again with n grown by fed, even when no byte is left to feed.
+//
+// Matches come in the order (end, start, rule), each only when no earlier one can still come; offsets are
+// channel offsets. win[:keep] can no longer become part of a match of a Span rule that was not reported yet;
+// win[keep:] may. Hold-back includes rules that are masked.
+//
+// Allocates: never. win: valid during the call only.
+func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed, keep int) {
+	front := n - int(s.held)
+	win = win[front:]
+	for {
+		n = int(s.held)
+		rest := len(win) - n - keep
+		k := rest
+		if k > blockBytes {
+			k = blockBytes
+		}
+		took, free := t.block(s, win[keep:keep+n+k], n, end && k == rest, out)
+		fed += took
+		keep += free
+		if took == rest || out.Full() {
+			break
+		}
+	}
+	if s.flags&stateOver != 0 {
+		out.Overflow = true
+	}
+	return fed, front + keep
+}
+
+// block scans b, of which b[:n] was fed before, and gives how many of the others it took and how many bytes at
+// the front of b are free.
+func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took, free int) {
+	f := feed{t: t, s: s, base: s.at - int64(n), end: end, given: -1}
+	ascii := !t.norms || isASCII(b)
+	if !ascii && len(b)-n > blockMixed {
+		b = b[:n+blockMixed]
+		f.end, end = false, false
+		ascii = isASCII(b)
+	}
+	f.v[0] = stream{b: b, tail: s.tail[0][tailLen-s.ntail[0]:], bot: s.ntail[0] < tailLen}
+	f.v[1] = stream{b: b, tail: s.tail[1][tailLen-s.ntail[1]:], bot: s.ntail[1] < tailLen}
+	nn := n // bytes of the normalised view fed before
+	carry := 0
+	var nb *norm
+	if !ascii {
+		nb = normPool.Get().(*norm)
+		nn, carry = f.normalise(nb, n-int(s.flags/stateCarry&3), end)
+	}
+	if s.n > 0 || s.rescan > 0 {
+		f.load(n)
+	}
+	if s.rescan > 0 {
+		f.replay(int(s.rescan), n, nn)
+	}
+	f.again = false
+	ended := s.flags&stateEnded != 0
+	stop := len(b)
+	if ascii {
+		f.mark(0, len(t.groups), n)
+		stop = f.steps(0, len(t.groups), n, len(b), s.st[:], true)
+	} else {
+		f.mark(0, t.nraw, n)
+		f.mark(t.nraw, len(t.groups), nn)
+		f.steps(0, t.nraw, n, len(b), s.st[:t.nraw], false)
+		f.steps(t.nraw, len(t.groups), nn, len(f.v[1].b), s.st[t.nraw:len(t.groups)], false)
+	}
+	if stop < len(b) {
+		f.end, end = false, false
+		f.v[0].b, f.v[1].b = b[:stop], b[:stop]
+		b = b[:stop]
+	}
+	if end && !ended {
+		f.finish(s.st[:len(t.groups)])
+		s.flags |= stateEnded
+	}
+	f.raw = len(b) - carry
+	s.at += int64(len(b) - n)
+	s.flags = s.flags&^(3*stateCarry) | uint8(carry)*stateCarry
+	free = f.settle(out, len(b)-carry)
+	if nb != nil {
+		f.advanceTail(free, nb)
+		normPool.Put(nb)
+	} else {
+		f.advanceTail(free, nil)
+	}
+	s.held = uint16(len(b) - free)
+	if f.w != nil {
+		workPool.Put(f.w)
+	}
+	return len(b) - n, free
+}
+
+// isASCII tells whether p has no byte above 127.
+func isASCII(p []byte) bool {
+	for len(p) >= 8 {
+		v := uint64(p[0]) | uint64(p[1])<<8 | uint64(p[2])<<16 | uint64(p[3])<<24 | uint64(p[4])<<32 | uint64(p[5])<<40 | uint64(p[6])<<48 | uint64(p[7])<<56
+		if v&0x8080808080808080 != 0 {
+			return false
+		}
+		p = p[8:]
+	}
+	for _, c := range p {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// normalise makes the normalised view of the block. nn is the index of its first byte that was not fed before,
+// m being the raw offset up to which runes were; carry is the length of a cut rune at the end.
+func (f *feed) normalise(nb *norm, m int, end bool) (nn, carry int) {
+	nb.b, nb.at, nb.to = nb.b[:0], nb.at[:0], nb.to[:0]
+	latin := f.s.flags&stateLatin != 0
+	pages := foldPages()
+	var buf [4]byte
+	b := f.v[0].b
+	nn = -1
+	i := 0
+	for i < len(b) {
+		if i >= m && nn < 0 {
+			nn = len(nb.b)
+		}
+		size, k := 1, 1
+		if c := b[i]; c < utf8.RuneSelf {
+			buf[0], latin = c, c|0x20 >= 'a' && c|0x20 <= 'z'
+		} else {
+			var r rune
+			r, size = utf8.DecodeRune(b[i:])
+			if r == utf8.RuneError && size == 1 {
+				if !end && !utf8.FullRune(b[i:]) {
+					break
+				}
+				buf[0], latin = c, false
+			} else {
+				k, latin = normRune(pages, r, latin, &buf)
+			}
+		}
+		for j := range k {
+			nb.b = append(nb.b, buf[j])
+			nb.at = append(nb.at, uint32(i))
+			nb.to = append(nb.to, uint32(i+size))
+		}
+		i += size
+	}
+	if nn < 0 {
+		nn = len(nb.b)
+	}
+	f.v[1].b, f.v[1].at, f.v[1].to = nb.b, nb.at, nb.to
+	return nn, len(b) - i
+}
+
+// advanceTail moves the base to free.
+func (f *feed) advanceTail(free int, nb *norm) {
+	s := f.s
+	if free == 0 {
+		return
+	}
+	moveTail(&s.tail[0], &s.ntail[0], f.v[0].b[:free])
+	if !f.t.norms {
+		return
+	}
+	if nb == nil {
+		moveTail(&s.tail[1], &s.ntail[1], f.v[0].b[:free])
+		c := f.v[0].b[free-1] | 0x20
+		s.flags &^= stateLatin
+		if c >= 'a' && c <= 'z' {
+			s.flags |= stateLatin
+		}
+		return
+	}
+	k := len(nb.b)
+	for k > 0 && int(nb.at[k-1]) >= free {
+		k--
+	}
+	moveTail(&s.tail[1], &s.ntail[1], nb.b[:k])
+	latin := s.flags&stateLatin != 0
+	var buf [4]byte
+	for p := f.v[0].b[:free]; len(p) > 0; {
+		r, size := utf8.DecodeRune(p)
+		if r == utf8.RuneError && size == 1 {
+			latin = false
+		} else {
+			_, latin = normRune(foldPages(), r, latin, &buf)
+		}
+		p = p[size:]
+	}
+	s.flags &^= stateLatin
+	if latin {
+		s.flags |= stateLatin
+	}
+}
+
+func moveTail(tail *[tailLen]byte, n *uint8, p []byte) {
+	if len(p) >= tailLen {
+		copy(tail[:], p[len(p)-tailLen:])
+		*n = tailLen
+		return
+	}
+	copy(tail[:], tail[len(p):])
+	copy(tail[tailLen-len(p):], p)
+	*n = min(tailLen, *n+uint8(len(p)))
+}
+
+// mark notes which groups stand on a list already, so that a run of ends is seen across calls.
+func (f *feed) mark(lo, hi, i int) {
+	for k := lo; k < hi; k++ {
+		f.hit[k] = lastHit{i - 1, f.s.st[k]}
+	}
+}
+
+// steps runs the groups lo to hi over the bytes from i to n of their view. With mayStop it ends early when
+// much is under way.
+func (f *feed) steps(lo, hi, i, n int, st []uint32, mayStop bool) int {
+	if lo == hi {
+		return n
+	}
+	v := 0
+	if hi > f.t.nraw {
+		v = 1 // lo >= nraw, or both views are the same
+	}
+	b := f.v[v].b[:n]
+	for i < n {
+		k, hit := f.t.step(lo, hi, st, b[i:])
+		i += k
+		if !hit {
+			break
+		}
+		for g := range st {
+			if st[g]&accept != 0 {
+				st[g] &^= accept
+				f.events(lo+g, st[g], i-1, i)
+			}
+		}
+		if mayStop && f.w != nil && (f.w.nd > maxDone/3 || f.w.nth > maxThreads/2) && i < n {
+			return i
+		}
+	}
+	return n
+}
+
+// step advances the groups lo to hi over p until one of them stands on a list.
+func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
+	shift := uint(8 * lo)
+	g := t.groups[lo:hi]
+	pack := &t.pack
+	switch len(g) {
+	case 1:
+		t0, s0 := g[0].next, st[0]
+		cls := &g[0].cls
+		for i, c := range p {
+			s0 = t0[s0+uint32(cls[c])]
+			if s0&accept != 0 {
+				st[0] = s0
+				return i + 1, true
+			}
+		}
+		st[0] = s0
+	case 2:
+		t0, t1 := g[0].next, g[1].next
+		s0, s1 := st[0], st[1]
+		for i, c := range p {
+			k := pack[c] >> shift
+			s0 = t0[s0+uint32(k&255)]
+			s1 = t1[s1+uint32(k>>8&255)]
+			if (s0|s1)&accept != 0 {
+				st[0], st[1] = s0, s1
+				return i + 1, true
+			}
+		}
+		st[0], st[1] = s0, s1
+	case 3:
+		t0, t1, t2 := g[0].next, g[1].next, g[2].next
+		s0, s1, s2 := st[0], st[1], st[2]
+		for i, c := range p {
+			k := pack[c] >> shift
+			s0 = t0[s0+uint32(k&255)]
+			s1 = t1[s1+uint32(k>>8&255)]
+			s2 = t2[s2+uint32(k>>16&255)]
+			if (s0|s1|s2)&accept != 0 {
+				st[0], st[1], st[2] = s0, s1, s2
+				return i + 1, true
+			}
+		}
+		st[0], st[1], st[2] = s0, s1, s2
+	case 4:
+		t0, t1, t2, t3 := g[0].next, g[1].next, g[2].next, g[3].next
+		s0, s1, s2, s3 := st[0], st[1], st[2], st[3]
+		for i, c := range p {
+			k := pack[c] >> shift
+			s0 = t0[s0+uint32(k&255)]
+			s1 = t1[s1+uint32(k>>8&255)]
+			s2 = t2[s2+uint32(k>>16&255)]
+			s3 = t3[s3+uint32(k>>24&255)]
+			if (s0|s1|s2|s3)&accept != 0 {
+				st[0], st[1], st[2], st[3] = s0, s1, s2, s3
+				return i + 1, true
+			}
+		}
+		st[0], st[1], st[2], st[3] = s0, s1, s2, s3
+	case 5:
+		t0, t1, t2, t3, t4 := g[0].next, g[1].next, g[2].next, g[3].next, g[4].next
+		s0, s1, s2, s3, s4 := st[0], st[1], st[2], st[3], st[4]
+		for i, c := range p {
+			k := pack[c] >> shift
+			s0 = t0[s0+uint32(k&255)]
+			s1 = t1[s1+uint32(k>>8&255)]
+			s2 = t2[s2+uint32(k>>16&255)]
+			s3 = t3[s3+uint32(k>>24&255)]
+			s4 = t4[s4+uint32(k>>32&255)]
+			if (s0|s1|s2|s3|s4)&accept != 0 {
+				st[0], st[1], st[2], st[3], st[4] = s0, s1, s2, s3, s4
+				return i + 1, true
+			}
+		}
+		st[0], st[1], st[2], st[3], st[4] = s0, s1, s2, s3, s4
+	case 6:
+		t0, t1, t2, t3, t4, t5 := g[0].next, g[1].next, g[2].next, g[3].next, g[4].next, g[5].next
+		s0, s1, s2, s3, s4, s5 := st[0], st[1], st[2], st[3], st[4], st[5]
+		for i, c := range p {
+			k := pack[c] >> shift
+			s0 = t0[s0+uint32(k&255)]
+			s1 = t1[s1+uint32(k>>8&255)]
+			s2 = t2[s2+uint32(k>>16&255)]
+			s3 = t3[s3+uint32(k>>24&255)]
+			s4 = t4[s4+uint32(k>>32&255)]
+			s5 = t5[s5+uint32(k>>40&255)]
+			if (s0|s1|s2|s3|s4|s5)&accept != 0 {
+				st[0], st[1], st[2], st[3], st[4], st[5] = s0, s1, s2, s3, s4, s5
+				return i + 1, true
+			}
+		}
+		st[0], st[1], st[2], st[3], st[4], st[5] = s0, s1, s2, s3, s4, s5
+	}
+	return len(p), false
+}
+
+// finish reads the text's end in every group.
+func (f *feed) finish(st []uint32) {
+	for g := range st {
+		grp := &f.t.groups[g]
+		to := grp.next[st[g]+grp.ncls-1]
+		if to&accept != 0 {
+			n := len(f.v[grp.view].b)
+			f.events(g, to&^accept, n, n)
+		}
+	}
+}
+
+func (f *feed) work() *work {
+	if f.w == nil {
+		f.w = workPool.Get().(*work)
+		f.w.nth, f.w.ngd, f.w.nd, f.w.nfar = 0, 0, 0, 0
+	}
+	return f.w
+}
+
+// events handles the list of a group's state: words end at index e; the view is read up to now.
+func (f *feed) events(g int, st uint32, e, now int) {
+	f.work()
+	grp := &f.t.groups[g]
+	l := f.t.lists[grp.acc[st/grp.ncls]:]
+	l = l[1 : 1+l[0]]
+	prev := f.hit[g]
+	f.hit[g] = lastHit{e, st}
+	for _, local := range l {
+		if grp.literal {
+			f.literal(grp.view, &f.t.lits[local], e, now)
+			continue
+		}
+		r := grp.rules[local]
+		if f.t.rules[r].flags&flagHold != 0 {
+			f.ended(r, e, now)
+			continue
+		}
+		if f.again || prev.e == e-1 && f.t.inList(grp.acc[prev.st/grp.ncls], local) {
+			continue
+		}
+		f.openEnd(r, grp.view, e)
+	}
+}
+
+func (t *Tables) inList(off uint32, x uint16) bool {
+	l := t.lists[off:]
+	return slices.Contains(l[1:1+l[0]], x)
+}
+
+// openEnd notes an end of a rule that is not held for.
+func (f *feed) openEnd(r uint16, view View, e int) {
+	end := f.base + int64(f.v[view].rawTo(e))
+	f.add(Match{Start: max(0, end-int64(f.t.rules[r].cap)), End: end, Rule: uint32(r)}, unknown)
+}
+
+func (f *feed) add(m Match, x int) {
+	w := f.work()
+	if m.End <= f.given {
+		return // found again
+	}
+	if w.nd == maxDone {
+		f.s.flags |= stateOver
+		return
+	}
+	w.done[w.nd] = doneMatch{m, x}
+	w.nd++
+}
+
+// back walks n symbols back from index e of a view. If it meets too long a gap, ok is false and x is the index
+// after that gap.
+func (v *stream) back(e, n int) (x int, ok bool) {
+	i := e
+	for ; n > 0; n-- {
+		c := v.byteAt(i - 1)
+		switch {
+		case c < 0:
+			return i, true
+		case c < utf8.RuneSelf && isGap(byte(c)):
+			j := i
+			for c >= 0 && isGap(byte(c)) {
+				j--
+				if i-j > maxGap {
+					return i, false
+				}
+				c = v.byteAt(j - 1)
+			}
+			i = j
+		case c >= utf8.RuneSelf:
+			i--
+			for k := 0; k < 3 && c >= 0x80 && c < 0xC0; k++ {
+				if c = v.byteAt(i - 1); c < 0 {
+					break
+				}
+				i--
+			}
+		default:
+			i--
+		}
+	}
+	return i, true
+}
+
+// literal handles a phrase or a trigger that ends at e.
+func (f *feed) literal(view View, l *lit, e, now int) {
+	r := &f.t.rules[l.rule]
+	if l.now {
+		e = now
+	}
+	v := &f.v[view]
+	if !l.trigger && r.flags&flagHold == 0 {
+		if !f.again {
+			f.openEnd(l.rule, view, e)
+		}
+		return
+	}
+	x, ok := v.back(e, int(l.syms))
+	if !ok || x < f.floor && (f.again || r.flags&flagBehind == 0) {
+		return
+	}
+	if l.trigger {
+		f.trigger(l.rule, x, now)
+		return
+	}
+	m := Match{Start: f.base + int64(v.rawAt(x)), End: f.base + int64(v.rawTo(e)), Rule: uint32(l.rule)}
+	if m.End-m.Start <= int64(r.cap) {
+		f.add(m, unknown)
+	}
+}
+
+func (f *feed) find(r uint16) *thread {
+	for i := range f.w.th[:f.w.nth] {
+		if f.w.th[i].rule == r {
+			return &f.w.th[i]
+		}
+	}
+	return nil
+}
+
+func (f *feed) guardOf(r uint16) *guard {
+	for i := range f.w.gd[:f.w.ngd] {
+		if f.w.gd[i].rule == r {
+			return &f.w.gd[i]
+		}
+	}
+	return nil
+}
+
+func (f *feed) newThread(th thread) *thread {
+	w := f.w
+	if w.nth == maxThreads {
+		f.s.flags |= stateOver
+		return nil
+	}
+	w.th[w.nth] = th
+	w.nth++
+	return &w.th[w.nth-1]
+}
+
+func (f *feed) drop(th *thread) {
+	w := f.w
+	w.nth--
+	*th = w.th[w.nth]
+}
+
+// trigger starts a rule at x.
+func (f *feed) trigger(r uint16, x, now int) {
+	ru := &f.t.rules[r]
+	if ru.flags&flagBehind != 0 {
+		if f.again && f.s.flags&stateAll == 0 {
+			return // it is in the slots
+		}
+		th := thread{rule: r, q: f.front(ru.behind, &f.v[ru.view], x), pos: x, s: -1, best: -1, x: x}
+		f.advance(&th, now)
+		if th.q != anchorDead {
+			for i := range f.w.th[:f.w.nth] {
+				o := &f.w.th[i]
+				if o.rule == r && o.s < 0 {
+					f.advance(o, now)
+					if o.q == th.q {
+						th.q = anchorDead // the same from here on
+						break
+					}
+				}
+			}
+		}
+		if th.q != anchorDead {
+			f.newThread(th)
+		}
+		f.resolve(r, now)
+		return
+	}
+	if th := f.find(r); th != nil {
+		th.last = x
+		f.run(th, now)
+		return
+	}
+	if g := f.guardOf(r); g != nil && x < g.e {
+		return
+	}
+	if x < 0 {
+		return
+	}
+	if th := f.newThread(f.begin(ru, r, x, x)); th != nil {
+		f.run(th, now)
+	}
+}
+
+// front is the state of an anchored automaton at index x, which knows the byte in front of it.
+func (f *feed) front(anchor int32, v *stream, x int) uint16 {
+	a := &f.t.anch[anchor]
+	if c := v.byteAt(x - 1); c >= 0 {
+		return a.next[anchorFront*a.ncls+uint32(a.cls[c])]
+	}
+	return anchorBegin
+}
+
+func (f *feed) begin(ru *rule, r uint16, x, last int) thread {
+	return thread{rule: r, q: f.front(ru.anchor, &f.v[ru.view], x), pos: x, s: x, best: -1, last: last, x: unknown}
+}
+
+// ended handles an end of a rule of a table group.
+func (f *feed) ended(r uint16, e, now int) {
+	if th := f.find(r); th != nil {
+		th.last = e
+		f.run(th, now)
+		return
+	}
+	ru := &f.t.rules[r]
+	lo := f.floor
+	if g := f.guardOf(r); g != nil {
+		lo = max(lo, g.e)
+	}
+	s := f.leftmost(r, ru, e, lo)
+	if s < 0 {
+		return
+	}
+	if th := f.newThread(f.begin(ru, r, s, e)); th != nil {
+		f.run(th, now)
+	}
+}
+
+// bundle runs the joint automaton from every start in the held and the new text, handles the words that it
+// finds, and gives the least of hold and the earliest start that is live.
+func (f *feed) bundle(u *bundle, hold int) int {
+	v := &f.v[u.view]
+	b := v.b
+	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	live := len(b)
+	kind := uint32(u.bot)
+	if c := v.byteAt(-1); c >= 0 {
+		kind = uint32(u.kind[c])
+	}
+	for s, c := range b {
+		q := u.first[kind<<8|uint32(c)]
+		kind = uint32(u.kind[c])
+		if q == anchorDead {
+			continue
+		}
+		i := s + 1
+		n := min(len(b), s+u.far+1)
+		for ; i < n; i++ {
+			q = next[uint32(q)*ncls+uint32(cls[b[i]])]
+			if q == anchorDead {
+				break
+			}
+			if info[q]&infoAccept != 0 {
+				f.bundleEnd(u, u.acc[q], s)
+			}
+		}
+		if q == anchorDead || i < len(b) {
+			continue
+		}
+		if f.end {
+			if q = next[uint32(q)*ncls+ncls-1]; info[q]&infoAccept != 0 {
+				f.bundleEnd(u, u.acc[q], s)
+			}
+		} else if live > s && info[q]&infoDist != infoDist {
+			live = s
+		}
+	}
+	if live == len(b) || v.rawAt(live) >= hold || f.end {
+		return hold
+	}
+	w := f.w
+	special := v.at != nil || len(b)-live > u.near // what the view drops counts against the cap
+	if w != nil {
+		for i := range w.th[:w.nth] {
+			special = special || f.t.rules[w.th[i].rule].flags&flagBundle != 0
+		}
+		for i := range w.gd[:w.ngd] {
+			special = special || f.t.rules[w.gd[i].rule].flags&flagBundle != 0
+		}
+	}
+	if !special {
+		return v.rawAt(live)
+	}
+	// Rules with a thread or a guard have starts that do not count.
+	f.work()
+	for s := live; s < len(b) && v.rawAt(s) < hold; s++ {
+		for _, r := range u.rules {
+			if f.find(r) != nil {
+				continue
+			}
+			if g := f.guardOf(r); g != nil && s < g.e {
+				continue
+			}
+			th := f.begin(&f.t.rules[r], r, s, s)
+			f.advance(&th, len(b))
+			if f.alive(&th, &f.t.rules[r], v) {
+				return v.rawAt(s)
+			}
+		}
+	}
+	return hold
+}
+
+// bundleEnd handles words that begin at s, of the rules in a list.
+func (f *feed) bundleEnd(u *bundle, off uint32, s int) {
+	f.work()
+	v := &f.v[u.view]
+	now := len(v.b)
+	l := f.t.lists[off:]
+next:
+	for _, local := range l[1 : 1+l[0]] {
+		r := u.rules[local]
+		if th := f.find(r); th != nil {
+			th.last = max(th.last, s)
+			continue
+		}
+		lo := 0
+		if g := f.guardOf(r); g != nil {
+			if lo = g.e; s < lo {
+				continue
+			}
+		}
+		ru := &f.t.rules[r]
+		// An earlier start that is still live goes first.
+		for x := max(lo, now-u.far); x < s; x++ {
+			th := f.begin(ru, r, x, s)
+			f.advance(&th, now)
+			if f.alive(&th, ru, v) {
+				f.newThread(th)
+				continue next
+			}
+		}
+		if th := f.newThread(f.begin(ru, r, s, s)); th != nil {
+			f.run(th, now)
+		}
+	}
+}
+
+// leftmost is the leftmost start of r that is live at e and not in front of lo, -1 if there is none.
+func (f *feed) leftmost(r uint16, ru *rule, e, lo int) int {
+	g := &f.t.groups[ru.group]
+	v := &f.v[g.view]
+	far := -1
+	q := g.rncls
+	for p := e - 1; p >= lo-1; p-- {
+		if c := v.byteAt(p); c >= 0 {
+			q = g.rnext[q+uint32(g.rcls[c])]
+		} else {
+			q = g.rnext[q+g.rncls-1]
+		}
+		if v.rawTo(e)-v.rawAt(p+1) > int(ru.cap) {
+			break
+		}
+		if q&accept != 0 {
+			q &^= accept | sure
+			l := f.t.lists[g.racc[q/g.rncls]:]
+			for _, local := range l[1 : 1+l[0]] {
+				if g.rules[local] == r {
+					far = p + 1
+				}
+			}
+		}
+		if q == 0 {
+			break
+		}
+	}
+	return far
+}
+
+// advance runs a thread over the bytes before upto, and over the text's end if it is there.
+func (f *feed) advance(th *thread, upto int) {
+	if th.q == anchorDead {
+		return
+	}
+	ru := &f.t.rules[th.rule]
+	if th.s < 0 {
+		f.advanceBehind(th, ru, upto)
+		return
+	}
+	a := &f.t.anch[ru.anchor]
+	v := &f.v[ru.view]
+	q := th.q
+	i := th.pos
+	for ; i < upto; i++ {
+		q = a.next[uint32(q)*a.ncls+uint32(a.cls[v.byteAt(i)])]
+		if q == anchorDead {
+			break
+		}
+		info := a.info[q]
+		if info&infoAccept != 0 && i > th.s {
+			f.word(th, ru, v, i)
+		}
+		if info&infoDist == infoDist || v.rawTo(i+1)-v.rawAt(th.s) > int(ru.cap) {
+			q = anchorDead
+			break
+		}
+	}
+	if f.end && upto == len(v.b) && q != anchorDead && i == upto {
+		q = a.next[uint32(q)*a.ncls+a.ncls-1]
+		if q != anchorDead && a.info[q]&infoAccept != 0 && i > th.s {
+			f.word(th, ru, v, i)
+		}
+		q = anchorDead
+	}
+	th.q, th.pos = q, i
+	if i == len(v.b) && q != anchorDead && ru.near < ru.cap && !f.alive(th, ru, v) {
+		th.q = anchorDead // nothing that still fits the cap can come
+	}
+}
+
+// advanceBehind runs a look-behind; where it ends, a thread of the word starts.
+func (f *feed) advanceBehind(th *thread, ru *rule, upto int) {
+	a, b := &f.t.anch[ru.behind], &f.t.anch[ru.anchor]
+	v := &f.v[ru.view]
+	for th.pos < upto && th.q != anchorDead {
+		i := th.pos
+		c := v.byteAt(i)
+		th.q = a.next[uint32(th.q)*a.ncls+uint32(a.cls[c])]
+		th.pos++
+		if a.info[th.q]&infoAccept != 0 && th.q != anchorDead {
+			q := b.next[uint32(f.front(ru.anchor, v, i))*b.ncls+uint32(b.cls[c])]
+			if q != anchorDead && !f.startsAt(th.rule, i) {
+				word := f.begin(ru, th.rule, i, i)
+				word.x = th.x
+				f.newThread(word)
+			}
+		}
+		if a.info[th.q]&infoDist == infoDist {
+			th.q = anchorDead
+		}
+	}
+	if f.end && upto == len(v.b) {
+		th.q = anchorDead
+	}
+}
+
+func (f *feed) startsAt(r uint16, s int) bool {
+	for i := range f.w.th[:f.w.nth] {
+		if th := &f.w.th[i]; th.rule == r && th.s == s {
+			return true
+		}
+	}
+	return false
+}
+
+// word notes that a word of the thread ends at i, if it is in the rule's language.
+func (f *feed) word(th *thread, ru *rule, v *stream, i int) {
+	if v.rawTo(i)-v.rawAt(th.s) > int(ru.cap) {
+		return
+	}
+	if ru.flags&flagCheck != 0 && !ru.accepts(v.b[th.s:i]) {
+		return
+	}
+	th.best = i
+}
+
+func (r *rule) accepts(w []byte) bool {
+	if r.validator.Name != "" && !r.validator.ok(w) {
+		return false
+	}
+	for _, a := range r.allow {
+		if r.flags&flagFold != 0 && equalFold(w, a) || string(w) == a {
+			return false
+		}
+	}
+	return true
+}
+
+// equalFold compares w without case with a, which is in lower case; beyond ASCII by Unicode's simple folding.
+func equalFold(w []byte, a string) bool {
+	for len(w) > 0 && a != "" {
+		r, n := utf8.DecodeRune(w)
+		q, k := utf8.DecodeRuneInString(a)
+		if !sameFold(r, q) {
+			return false
+		}
+		w, a = w[n:], a[k:]
+	}
+	return len(w) == 0 && a == ""
+}
+
+func sameFold(r, q rune) bool {
+	if r == q {
+		return true
+	}
+	for f := range foldOrbit(r) {
+		if f == q {
+			return true
+		}
+	}
+	return false
+}
+
+// run advances a thread to upto. When it fails or is complete, the starts up to its last are tried in turn.
+func (f *feed) run(th *thread, upto int) {
+	ru := &f.t.rules[th.rule]
+	if ru.flags&flagBehind != 0 {
+		f.advance(th, upto)
+		f.resolve(th.rule, upto)
+		return
+	}
+	for {
+		f.advance(th, upto)
+		if th.q != anchorDead {
+			return
+		}
+		from := th.s + 1
+		if th.best >= 0 {
+			f.match(th, ru)
+			from = th.best
+		}
+		if from > th.last || from >= upto {
+			f.drop(th)
+			return
+		}
+		*th = f.begin(ru, th.rule, from, th.last)
+	}
+}
+
+// match adds the word of a thread that is complete, and guards against words that overlap it.
+func (f *feed) match(th *thread, ru *rule) {
+	v := &f.v[ru.view]
+	f.add(Match{Start: f.base + int64(v.rawAt(th.s)), End: f.base + int64(v.rawTo(th.best)), Rule: uint32(th.rule)}, th.x)
+	if ru.flags&flagBehind != 0 {
+		return
+	}
+	if g := f.guardOf(th.rule); g != nil {
+		g.e = th.best
+		return
+	}
+	if f.w.ngd == maxGuards {
+		f.s.flags |= stateOver
+		return
+	}
+	f.w.gd[f.w.ngd] = guard{rule: th.rule, e: th.best}
+	f.w.ngd++
+}
+
+// resolve decides between the threads of a rule with a look-behind: the leftmost goes first.
+func (f *feed) resolve(r uint16, upto int) {
+	w := f.w
+	for i := 0; i < w.nth; i++ { // a look-behind adds threads at the end
+		if w.th[i].rule == r {
+			f.advance(&w.th[i], upto)
+		}
+	}
+	for {
+		var first *thread
+		for i := 0; i < w.nth; i++ {
+			th := &w.th[i]
+			if th.rule != r {
+				continue
+			}
+			if th.s < 0 && th.q == anchorDead {
+				f.drop(th)
+				i--
+				continue
+			}
+			if th.s >= 0 && (first == nil || th.s < first.s) {
+				first = th
+			}
+		}
+		if first == nil || first.q != anchorDead {
+			return
+		}
+		s, best := first.s, first.best
+		if best >= 0 {
+			f.match(first, &f.t.rules[r])
+		}
+		for i := 0; i < w.nth; i++ {
+			if th := &w.th[i]; th.rule == r && th.s >= 0 && (th.s == s || th.s < best) {
+				f.drop(th)
+				i--
+			}
+		}
+	}
+}
+
+// replay finds again what was under way in the last n bytes that were fed.
+func (f *feed) replay(back, n, nn int) {
+	f.work()
+	f.again = true
+	t := f.t
+	ended := f.s.flags&stateEnded != 0
+	f.floor = n - back
+	var st [maxGroups]uint32
+	for g := range t.groups {
+		grp := &t.groups[g]
+		v := &f.v[grp.view]
+		i, stop := n-back, n
+		if v.at != nil {
+			stop = nn
+			i = 0
+			for i < nn && int(v.at[i]) < n-back {
+				i++
+			}
+		}
+		f.floor = i
+		st[g] = 0
+		if c := v.byteAt(i - 1); c >= 0 {
+			st[g] = grp.next[uint32(grp.cls[c])] &^ accept
+		}
+		f.hit[g] = lastHit{i - 1, 0}
+		f.stepOne(g, i, stop, st[:])
+	}
+	if ended {
+		for g := range t.groups {
+			f.floor = n - back
+			if v := &f.v[t.groups[g].view]; v.at != nil {
+				for f.floor = 0; f.floor < nn && int(v.at[f.floor]) < n-back; f.floor++ {
+				}
+			}
+			grp := &t.groups[g]
+			if to := grp.next[st[g]+grp.ncls-1]; to&accept != 0 {
+				k := len(f.v[grp.view].b)
+				f.events(g, to&^accept, k, k)
+			}
+		}
+	}
+	f.floor = 0
+}
+
+func (f *feed) stepOne(g, i, n int, st []uint32) {
+	grp := &f.t.groups[g]
+	b := f.v[grp.view].b
+	s := st[g]
+	for ; i < n; i++ {
+		s = grp.next[s+uint32(grp.cls[b[i]])]
+		if s&accept != 0 {
+			s &^= accept
+			f.events(g, s, i, i+1)
+		}
+	}
+	st[g] = s
+}
+
+// load unpacks the slots; the view is read up to n raw bytes.
+func (f *feed) load(n int) {
+	w := f.work()
+	for h := f.s.slots[:f.s.n]; len(h) > 0; {
+		if h[0]&inBehind != 0 {
+			th := thread{rule: h[0] &^ inBehind, q: h[1], s: -1, best: -1, x: unknown}
+			th.pos = f.position(f.t.rules[th.rule].view, n)
+			w.th[w.nth] = th
+			w.nth++
+			h = h[2:]
+			continue
+		}
+		sl := slot{h[0], h[1], h[2], h[3]}
+		h = h[4:]
+		ru := &f.t.rules[sl.rule]
+		v := &f.v[ru.view]
+		switch sl.q {
+		case slotDone:
+			m := Match{Start: f.s.at - int64(sl.s&maxDist), End: f.s.at - int64(sl.e&maxDist), Rule: uint32(sl.rule)}
+			if ru.flags&flagHold == 0 {
+				m.Start = max(0, m.End-int64(ru.cap))
+			}
+			w.done[w.nd] = doneMatch{m, unknown}
+			w.nd++
+		case slotMark:
+			f.given = f.s.at - int64(sl.e&maxDist)
+		case slotGuard:
+			w.gd[w.ngd] = guard{rule: sl.rule, e: v.index(n-int(sl.e&maxDist), int(sl.e>>14))}
+			w.ngd++
+		default:
+			th := thread{rule: sl.rule, q: sl.q, best: -1, x: unknown}
+			th.s = v.index(n-int(sl.s&maxDist), int(sl.s>>14))
+			if sl.e != noOffset {
+				th.best = v.index(n-int(sl.e&maxDist), int(sl.e>>14))
+			}
+			th.pos = f.position(ru.view, n)
+			th.last = th.pos
+			w.th[w.nth] = th
+			w.nth++
+		}
+	}
+	f.s.n = 0
+}
+
+// position is the index up to which a view was read when n raw bytes were fed.
+func (f *feed) position(view View, n int) int {
+	if view == Normalised {
+		return f.v[1].index(n-int(f.s.flags/stateCarry&3), 0)
+	}
+	return n
+}
+
+const noOffset = 0xFFFF
+
+// index is the index of the byte of a view that is sub bytes after the first one whose rune does not begin
+// in front of the raw offset off.
+func (v *stream) index(off, sub int) int {
+	if v.at == nil {
+		return off
+	}
+	i, _ := slices.BinarySearch(v.at, uint32(max(off, 0)))
+	return i + sub
+}
+
+// offset packs index i as a distance from the end of n raw bytes.
+func (f *feed) offset(v *stream, i, n int) uint16 {
+	raw, sub := v.rawAt(i), 0
+	if v.at != nil {
+		for k := i; k > 0 && k <= len(v.at) && k < len(v.at) && v.at[k-1] == v.at[k]; k-- {
+			sub++
+		}
+	}
+	d := n - raw
+	if d > maxDist || d < 0 {
+		f.s.flags |= stateOver
+		d = 0
+	}
+	return uint16(d | sub<<14)
+}
+
+// settle computes the hold-back at the end of the block, gives out the matches that are final, and packs the
+// rest into the state. n is the number of raw bytes that the views have read.
+func (f *feed) settle(out *Matches, n int) (free int) {
+	t, s := f.t, f.s
+	all := len(f.v[0].b)
+	hold := all
+	if n < all && t.norms {
+		hold = n
+	}
+	if w := f.w; w != nil {
+		f.resolveAll()
+		for i := w.nth - 1; i >= 0; i-- {
+			if ru := &t.rules[w.th[i].rule]; ru.flags&flagBehind == 0 {
+				f.run(&w.th[i], len(f.v[ru.view].b))
+			}
+		}
+	}
+	for _, u := range t.bundle {
+		hold = f.bundle(u, hold)
+	}
+	if !f.end {
+		if w := f.w; w != nil {
+			for i := range w.th[:w.nth] {
+				if th := &w.th[i]; th.s >= 0 {
+					hold = min(hold, f.v[t.rules[th.rule].view].rawAt(th.s))
+				}
+			}
+		}
+		for g := range t.groups {
+			hold = f.holdGroup(g, hold)
+		}
+		if w := f.w; w != nil && w.nfar > 0 {
+			hold = f.check(hold, n)
+		}
+	}
+	s.n, s.rescan = 0, 0
+	w := f.w
+	if w == nil {
+		return hold
+	}
+	// Give out.
+	limit := f.base + int64(hold)
+	if !f.end {
+		limit = min(limit, f.base+int64(all)-1) // an end here of a rule that is not held for shows a byte later
+	}
+	done := w.done[:w.nd]
+	if len(done) > 1 {
+		slices.SortFunc(done, func(a, b doneMatch) int {
+			if a.End != b.End {
+				return cmp.Compare(a.End, b.End)
+			}
+			if a.Start != b.Start {
+				return cmp.Compare(a.Start, b.Start)
+			}
+			return cmp.Compare(a.Rule, b.Rule)
+		})
+	}
+	// Those that end together go together, so that one offset says what was given out.
+	i := 0
+	for i < len(done) && done[i].End <= limit {
+		k, count := i, 0
+		for ; k < len(done) && done[k].End == done[i].End; k++ {
+			if s.mask>>t.rules[done[k].Rule].policy&1 != 0 {
+				count++
+			}
+		}
+		if count > MatchCap {
+			s.flags |= stateOver
+		} else if count > MatchCap-out.n {
+			break
+		}
+		for ; i < k; i++ {
+			if m := done[i]; s.mask>>t.rules[m.Rule].policy&1 != 0 && !out.Full() {
+				out.add(m.Match)
+			}
+		}
+		f.given = done[i-1].End
+	}
+	if i < len(done) && done[i].End <= limit {
+		out.full = true
+	}
+	done = done[i:]
+	for _, m := range done {
+		if t.rules[m.Rule].flags&flagHold != 0 {
+			hold = min(hold, int(m.Start-f.base))
+		}
+	}
+	return f.save(done, all, hold)
+}
+
+func (f *feed) resolveAll() {
+	w := f.w
+	for i := 0; i < w.nth; i++ {
+		r := w.th[i].rule
+		if f.t.rules[r].flags&flagBehind == 0 {
+			continue
+		}
+		before := w.nth
+		f.resolve(r, len(f.v[f.t.rules[r].view].b))
+		if w.nth < before {
+			i = -1
+		}
+	}
+}
+
+// holdGroup gives the least of hold and the earliest live start of a group.
+func (f *feed) holdGroup(g, hold int) int {
+	grp := &f.t.groups[g]
+	st := f.s.st[g]
+	d := grp.live[st/grp.ncls]
+	v := &f.v[grp.view]
+	now := len(v.b)
+	if grp.literal {
+		for again := false; d > 0; again = true {
+			x, ok := v.back(now, int(d))
+			if ok && (x >= 0 || again) {
+				x = max(x, 0)
+				if w := f.w; w != nil { // a trigger that began inside a match may still come
+					for i := range w.gd[:w.ngd] {
+						if ru := &f.t.rules[w.gd[i].rule]; ru.group < 0 && ru.view == grp.view && x < w.gd[i].e {
+							w.gd[i].live = true
+						}
+					}
+				}
+				return min(hold, v.rawAt(x))
+			}
+			// There is too long a gap, in the held text or in front of it: only what begins after it counts.
+			q := uint32(0)
+			if ok {
+				x = 0
+			}
+			if c := v.byteAt(x - 1); c >= 0 {
+				q = grp.next[uint32(grp.cls[c])] &^ accept
+			}
+			x = max(x, 0)
+			for _, c := range v.b[x:now] {
+				q = grp.next[q+uint32(grp.cls[c])] &^ accept
+			}
+			nd := grp.live[q/grp.ncls]
+			if nd >= d {
+				break
+			}
+			d = nd
+		}
+		return hold
+	}
+	guarded, slotted := false, false
+	if w := f.w; w != nil {
+		for i := range w.gd[:w.ngd] {
+			if int(f.t.rules[w.gd[i].rule].group) == g {
+				guarded = true
+			}
+		}
+		for i := range w.th[:w.nth] {
+			if int(f.t.rules[w.th[i].rule].group) == g {
+				slotted = true
+			}
+		}
+	}
+	if d == 0 && !guarded {
+		return hold
+	}
+	plain := !guarded && !slotted
+	q := grp.rncls
+	p := now - 1
+	for ; p >= -1; p-- {
+		if c := v.byteAt(p); c >= 0 {
+			q = grp.rnext[q+uint32(grp.rcls[c])]
+		} else {
+			q = grp.rnext[q+grp.rncls-1]
+		}
+		if q&accept != 0 {
+			start := p + 1
+			if plain && q&sure != 0 && now-start <= nearEnough && v.at == nil {
+				hold = min(hold, start)
+				q &^= accept | sure
+				if q == 0 {
+					break
+				}
+				continue
+			}
+			q &^= accept | sure
+			hold = f.starts(grp, v, q, start, hold)
+		}
+		if q == 0 {
+			break
+		}
+	}
+	if p < -1 && guarded { // still live in front of the held text: the guards stay
+		for i := range f.w.gd[:f.w.ngd] {
+			if int(f.t.rules[f.w.gd[i].rule].group) == g {
+				f.w.gd[i].live = true
+			}
+		}
+	}
+	return hold
+}
+
+// starts handles a list of live starts of the reverse automaton.
+func (f *feed) starts(grp *group, v *stream, q uint32, start, hold int) int {
+	l := f.t.lists[grp.racc[q/grp.rncls]:]
+next:
+	for _, local := range l[1 : 1+l[0]] {
+		r := grp.rules[local]
+		ru := &f.t.rules[r]
+		if w := f.w; w != nil {
+			for i := range w.gd[:w.ngd] {
+				if w.gd[i].rule == r && start < w.gd[i].e {
+					w.gd[i].live = true
+					continue next
+				}
+			}
+			if f.find(r) != nil {
+				continue // its own start is held already, and no earlier one can win
+			}
+		}
+		raw := v.rawAt(start)
+		dist := f.readUpTo(v) - raw
+		if ru.flags&flagRelaxed == 0 && dist <= int(ru.near) {
+			hold = min(hold, raw)
+			continue
+		}
+		if dist > int(ru.cap) {
+			continue
+		}
+		f.farther(r, start)
+	}
+	return hold
+}
+
+// readUpTo is how many raw bytes the view has read.
+func (f *feed) readUpTo(v *stream) int {
+	if v.at == nil {
+		return len(v.b)
+	}
+	return f.raw
+}
+
+func (f *feed) farther(r uint16, s int) {
+	w := f.work()
+	for i := range w.far[:w.nfar] {
+		if w.far[i].rule == r {
+			w.far[i].s = min(w.far[i].s, s)
+			return
+		}
+	}
+	if w.nfar == maxRelaxed {
+		f.s.flags |= stateOver
+		return
+	}
+	w.far[w.nfar] = farStart{r, s}
+	w.nfar++
+}
+
+// check finds the earliest live start among those that need a look at the text.
+func (f *feed) check(hold, n int) int {
+	w := f.w
+	for _, fs := range w.far[:w.nfar] {
+		ru := &f.t.rules[fs.rule]
+		v := &f.v[ru.view]
+		lo := fs.s
+		if g := f.guardOf(fs.rule); g != nil {
+			lo = max(lo, g.e)
+		}
+		for s := lo; s < len(v.b) && v.rawAt(s) < hold; s++ {
+			th := f.begin(ru, fs.rule, s, s)
+			f.advance(&th, len(v.b))
+			if f.alive(&th, ru, v) {
+				hold = v.rawAt(s)
+				break
+			}
+		}
+	}
+	w.nfar = 0
+	return hold
+}
+
+// alive tells whether a thread can still come to an end within its cap.
+func (f *feed) alive(th *thread, ru *rule, v *stream) bool {
+	if th.q == anchorDead {
+		return false
+	}
+	a := &f.t.anch[ru.anchor]
+	dist := int(a.info[th.q] & infoDist)
+	if dist == 0 {
+		return v.rawTo(len(v.b))-v.rawAt(th.s) <= int(ru.cap)
+	}
+	return f.readUpTo(v)-v.rawAt(th.s)+dist <= int(ru.cap)
+}
+
+// save packs threads, waiting matches and guards; n is the number of raw bytes of the block. What does not fit
+// is found again by the next call, for which more may have to be held.
+func (f *feed) save(done []doneMatch, n, hold int) int {
+	s, w := f.s, f.w
+	s.flags &^= stateAll
+	guards := w.gd[:0]
+	for _, g := range w.gd[:w.ngd] {
+		if g.live && !f.end || f.v[f.t.rules[g.rule].view].rawAt(g.e) > hold {
+			guards = append(guards, g)
+		}
+	}
+	w.ngd = len(guards)
+	end := f.base + int64(n)
+	over := func(d int64) uint16 {
+		if d > maxDist || d < 0 {
+			s.flags |= stateOver
+			return 0
+		}
+		return uint16(d)
+	}
+	mark := len(done) > 0 && f.given >= 0
+	// level 0: everything goes into the slots; 1: what needs no look-behind is found again; 2: all that began in
+	// the held text is.
+	again := func(level int, r uint16, x int) bool {
+		ru := &f.t.rules[r]
+		return ru.flags&flagHold != 0 && (ru.flags&flagBehind == 0 && level > 0 || level > 1 && x >= 0)
+	}
+	size := func(level int) int {
+		k := 4 * (w.ngd + boolInt(mark))
+		for i := range w.th[:w.nth] {
+			if th := &w.th[i]; !again(level, th.rule, th.x) {
+				k += 2 + 2*boolInt(th.s >= 0)
+			}
+		}
+		for _, m := range done {
+			k += 4 * boolInt(!again(level, uint16(m.Rule), m.x))
+		}
+		return k
+	}
+	level := 0
+	for level < 2 && size(level) > maxSlots {
+		level++
+	}
+	from := n
+	put := func(h ...uint16) {
+		if int(s.n)+len(h) > maxSlots {
+			s.flags |= stateOver
+			return
+		}
+		s.n += uint8(copy(s.slots[s.n:], h))
+	}
+	if mark {
+		put(0, slotMark, 0, uint16(min(end-f.given, maxDist)))
+	}
+	for i := range w.th[:w.nth] {
+		th := &w.th[i]
+		v := &f.v[f.t.rules[th.rule].view]
+		if again(level, th.rule, th.x) {
+			start := th.s
+			if th.x >= 0 {
+				start = th.x
+			}
+			from = min(from, v.rawAt(start))
+			continue
+		}
+		if th.s < 0 {
+			put(th.rule|inBehind, th.q)
+			continue
+		}
+		e := uint16(noOffset)
+		if th.best >= 0 {
+			e = f.offset(v, th.best, n)
+		}
+		put(th.rule, th.q, f.offset(v, th.s, n), e)
+	}
+	for _, m := range done {
+		ru := &f.t.rules[m.Rule]
+		if again(level, uint16(m.Rule), m.x) {
+			from = min(from, int(m.Start-f.base))
+			if m.x >= 0 {
+				from = min(from, f.v[ru.view].rawAt(m.x))
+			}
+			// It is found again: its guard goes back to where the search for it began.
+			for k := range guards {
+				if g := &guards[k]; uint32(g.rule) == m.Rule {
+					g.e = min(g.e, f.v[ru.view].index(int(m.Start-f.base), 0))
+				}
+			}
+			continue
+		}
+		start := uint16(0)
+		if ru.flags&flagHold != 0 {
+			start = over(end - m.Start)
+		}
+		put(uint16(m.Rule), slotDone, start, over(end-m.End))
+	}
+	for _, g := range guards {
+		put(g.rule, slotGuard, 0, f.offset(&f.v[f.t.rules[g.rule].view], g.e, n))
+	}
+	if from < n {
+		s.rescan = over(int64(n - from))
+		if level == 2 {
+			s.flags |= stateAll
+		}
+	}
+	return min(hold, from)
+}

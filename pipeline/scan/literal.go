@@ -1,0 +1,230 @@
+package scan
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// foldOrbit gives the other runes that fold to the same as r.
+func foldOrbit(r rune) iter.Seq[rune] {
+	return func(yield func(rune) bool) {
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			if !yield(f) {
+				return
+			}
+		}
+	}
+}
+
+// trie holds the literals of one view. Its edges are sets of runes, or a run of gap characters.
+type trie struct {
+	roots [2]*trieNode // without a condition; after a word boundary
+	lits  []lit
+}
+
+type trieNode struct {
+	kids  map[string]*trieNode
+	order []string
+	gap   *trieNode // the node after a run of gap characters, which loops
+	ends  []trieEnd
+	depth int
+	hold  bool // a literal that is held for may still come after what leads here
+	entry uint32
+}
+
+type trieEnd struct {
+	lit      int
+	boundary bool
+}
+
+func (b *builder) tr(v View) *trie {
+	if b.trie[v] == nil {
+		b.trie[v] = &trie{roots: [2]*trieNode{{}, {}}}
+	}
+	return b.trie[v]
+}
+
+const gapSym = "\x00gap"
+
+// add puts a literal into the trie.
+func (t *trie) add(syms []string, boundLeft bool, boundRight int, rule int, trigger, hold bool) {
+	n := t.roots[boolInt(boundLeft)]
+	for i, s := range syms {
+		var k *trieNode
+		if s == gapSym {
+			if n.gap == nil {
+				n.gap = &trieNode{depth: n.depth + 1}
+			}
+			k = n.gap
+		} else {
+			if n.kids == nil {
+				n.kids = map[string]*trieNode{}
+			}
+			rs := []rune(s)
+			slices.Sort(rs)
+			s = string(slices.Compact(rs))
+			if k = n.kids[s]; k == nil {
+				k = &trieNode{depth: n.depth + 1}
+				n.kids[s] = k
+				n.order = append(n.order, s)
+			}
+		}
+		n = k
+		n.hold = n.hold || hold && (i < len(syms)-1 || boundRight == 1)
+	}
+	n.ends = append(n.ends, trieEnd{len(t.lits), boundRight == 1})
+	t.lits = append(t.lits, lit{rule: uint16(rule), syms: uint8(len(syms)), trigger: trigger, now: boundRight == 0})
+}
+
+// phraseSyms are the symbols of a phrase.
+func phraseSyms(c *compiled) []string {
+	var syms []string
+	for i, w := range c.phrase {
+		if i > 0 {
+			syms = append(syms, gapSym)
+		}
+		for _, r := range w {
+			s := string(r)
+			if c.Fold {
+				for f := range foldOrbit(r) {
+					s += string(f)
+				}
+			}
+			syms = append(syms, s)
+		}
+	}
+	return syms
+}
+
+// literalFits tells whether a phrase can stand in the literal group: not too long, always within its cap, and
+// unable to overlap itself, so that every occurrence is a match of its own.
+func (b *builder) literalFits(c *compiled) bool {
+	syms := phraseSyms(c)
+	if len(syms) > maxLiteral || c.max > c.cap {
+		return false
+	}
+	for _, w := range c.phrase {
+		if strings.ContainsAny(w, "\t\r\n \x00") {
+			return false
+		}
+	}
+	word := func(s string) bool { return isWord(int(s[0])) }
+	for k := 1; k < len(syms); k++ {
+		if word(syms[0]) && word(syms[k-1]) || word(syms[len(syms)-1]) && word(syms[len(syms)-k]) {
+			continue // a boundary is required where there is none
+		}
+		if slices.Equal(syms[k:], syms[:len(syms)-k]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (b *builder) addPhrase(i int, c *compiled) {
+	first, last := c.phrase[0], c.phrase[len(c.phrase)-1]
+	b.tr(c.View).add(phraseSyms(c), isWord(int(first[0])), boolInt(isWord(int(last[len(last)-1]))), i, false, c.hold())
+}
+
+// literalGroup makes the automaton of a trie.
+func (b *builder) literalGroup(view View, t *trie, memo map[string]uint32) (*group, error) {
+	a := &auto{}
+	a.looks = []lookSet{anyLook}
+	k := &compiler{max: 1 << 26}
+	grow := func(depth int, hold bool) {
+		for len(a.attr) < len(k.inst) {
+			a.attr = append(a.attr, uint16(boolInt(hold)*depth))
+			a.rule = append(a.rule, 0)
+		}
+	}
+	// compile gives the entry of a node; instructions made on the way carry the depth of what they lead to.
+	var compile func(n *trieNode) uint32
+	compile = func(n *trieNode) uint32 {
+		entry := ^uint32(0)
+		join := func(e uint32) {
+			if entry == ^uint32(0) {
+				entry = e
+			} else {
+				entry = k.emit(inst{op: opSplit, out: e, arg: entry})
+				grow(n.depth, n.hold)
+			}
+		}
+		for _, e := range n.ends {
+			m := k.emit(inst{op: opMatch, arg: 0})
+			grow(n.depth, n.hold)
+			a.rule[m] = uint16(e.lit)
+			if e.boundary {
+				m = k.emit(inst{op: opEmpty, arg: wordBoundary, out: m})
+				grow(n.depth, n.hold)
+			}
+			join(m)
+		}
+		for _, s := range n.order {
+			kid := n.kids[s]
+			to := compile(kid)
+			var cl []rune
+			for _, r := range s {
+				cl = append(cl, r, r)
+			}
+			e := k.runes(cl, to)
+			grow(kid.depth, kid.hold)
+			// The entry itself stands before the symbol.
+			a.attr[e] = uint16(boolInt(n.hold) * n.depth)
+			join(e)
+		}
+		if n.gap != nil {
+			to := compile(n.gap)
+			loop := k.emit(inst{op: opSplit, arg: to})
+			grow(n.gap.depth, n.gap.hold)
+			k.inst[loop].out = k.runes(gapClass, loop)
+			grow(n.gap.depth, n.gap.hold)
+			e := k.runes(gapClass, loop)
+			grow(n.depth, n.hold)
+			join(e)
+		}
+		return entry
+	}
+	for i, r := range t.roots {
+		if len(r.order) == 0 {
+			continue
+		}
+		e := compile(r)
+		if i == 1 {
+			e = k.emit(inst{op: opEmpty, arg: wordBoundary, out: e})
+			grow(0, false)
+		}
+		a.starts = append(a.starts, autoStart{pc: e})
+	}
+	a.inst = k.inst
+	d := newDet(a, &b.steps)
+	f, err := d.forward(detMode{limit: 1 << 20, now: func(rule uint16) bool { return t.lits[rule].now }}, b.opt.MaxSteps)
+	if err != nil {
+		return nil, err
+	}
+	clear(f.dist)
+	f.minimise(1, &b.steps)
+	if len(b.t.lits)+len(t.lits) > MaxRules {
+		return nil, fmt.Errorf("build tables: %d literals; at most %d", len(b.t.lits)+len(t.lits), MaxRules)
+	}
+	off := uint16(len(b.t.lits))
+	b.t.lits = append(b.t.lits, t.lits...)
+	for s := range f.acc {
+		for i := range f.acc[s] {
+			f.acc[s][i] += off
+		}
+	}
+	g := &group{view: view, literal: true}
+	b.t.setForward(g, f, memo)
+	return g, nil
+}
+
+const wordBoundary = 16 // syntax.EmptyWordBoundary
+
+var gapClass = []rune{'\t', '\n', '\r', '\r', ' ', ' '}
+
+func isGap(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
+
+// maxGap is how many gap characters may stand between two words of a phrase.
+const maxGap = 16
