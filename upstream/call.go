@@ -214,6 +214,7 @@ type callState struct {
 
 	fallbacks  int
 	probes     int
+	retried    int  // attempts that asked the same target once more
 	onlyLonger bool // only ContextWindow targets are of use
 	refusedAny bool // some candidate was not admitted for a limit
 	wait       time.Duration
@@ -432,8 +433,8 @@ func (b *budget) enough() bool {
 	return b.have >= 1
 }
 
-// asked is the number of attempts that were sent.
-func (cs *callState) asked() int { return len(cs.attempts) }
+// asked is the number of attempts, those that ask a target once more aside.
+func (cs *callState) asked() int { return len(cs.attempts) - cs.retried }
 
 func (cs *callState) tokens() int64 {
 	n := cs.c.PromptTokens
@@ -478,9 +479,8 @@ func (cs *callState) launch(ctx context.Context, s *state, pm permit, lastTry, p
 	cs.rejected = slices.DeleteFunc(cs.rejected, func(r Rejected) bool { return r.Target == s.Target })
 	cs.attempts = append(cs.attempts, Attempt{Target: s.Target, Index: s.index, Model: y.model, Class: NumClasses, Started: now.Sub(cs.began), Probe: probe})
 	if n := len(cs.attempts); n > 1 && !probe {
-		if h := cs.p.opt.Hooks.Fall; h != nil {
-			prev := cs.attempts[n-2]
-			h(prev.Index, s.index, prev.Class)
+		if h := cs.p.opt.Hooks.Fall; h != nil && cs.attempts[n-2].Index != s.index {
+			h(cs.attempts[n-2].Index, s.index, cs.attempts[n-2].Class)
 		}
 	}
 	if probe {
@@ -605,7 +605,11 @@ func (cs *callState) again(ctx context.Context, y *try) bool {
 	if why != admitted {
 		return false
 	}
-	return cs.launch(ctx, y.s, pm, false, false, tokens, now)
+	if !cs.launch(ctx, y.s, pm, false, false, tokens, now) {
+		return false
+	}
+	cs.retried++
+	return true
 }
 
 // record notes how an attempt ended and gives back what it reserved.

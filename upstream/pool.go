@@ -67,10 +67,14 @@ type Retry struct {
 	MaxBackoff     time.Duration // 2 s
 }
 
-// Probe starts further targets while the first one is still silent. The zero value is off.
+// Probe starts further targets while the first one is still silent; the first
+// valid content wins and the others are cancelled. A target that loses five
+// times in a row (Breaker.Failures) to attempts that began later is asked last
+// for Breaker.Cooldown, so that a slow target does not use up the budget. The
+// zero value is off.
 type Probe struct {
 	Enabled     bool
-	After       time.Duration // 0: the target's own p95 of the time to the first content, once it has enough samples
+	After       time.Duration // 0: the target's own p95 of the time to the first content; until it has 20 samples 2 s, or 10 s without stream
 	MaxParallel int           // attempts at the same time; 2
 	Budget      float64       // share of requests that may start one; 0.1
 	PerRequest  int           // probes of one request; 1
@@ -119,7 +123,7 @@ type Options struct {
 }
 
 // Hooks are called when something is counted. Nil ones are not called. They
-// must not block. target is the position in New's list.
+// must not block, nor call the pool: some are called under a target's lock. target is the position in New's list.
 type Hooks struct {
 	Attempt func(target int, class ErrorClass, took time.Duration)         // an attempt ended or won (OK: first content after took)
 	Fall    func(from, to int, class ErrorClass)                           // a fallback started

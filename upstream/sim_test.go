@@ -444,6 +444,26 @@ func TestRetryAsksTheSameTargetAgain(t *testing.T) {
 	})
 }
 
+func TestRetriesLeaveRoomForTheFallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(1, func(t *upstream.Target, _ *rand.Rand) act {
+			if t.ID == "t0" {
+				return act{fail: upstream.Overloaded}
+			}
+			return act{text: "fine"}
+		})
+		p := newPool(t, upstream.Options{Transport: s, Retry: upstream.Retry{MaxAttempts: 3}, Fallback: upstream.Fallback{MaxAttempts: 2}}, simTargets(2)...)
+		a, err := p.Do(t.Context(), simCall())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		if got := classes(a.Attempts); got != "t0:overloaded t0:overloaded t0:overloaded t1:ok" {
+			t.Error(got)
+		}
+	})
+}
+
 // TestAllOpenGivesOneLastTry is T87: a breaker may open for every target.
 func TestAllOpenGivesOneLastTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -548,7 +568,7 @@ func TestProbingHidesASlowTarget(t *testing.T) {
 			var took []time.Duration
 			var mu sync.Mutex
 			var wg sync.WaitGroup
-			for range 5000 {
+			for range 5000 / shrink {
 				time.Sleep(50 * time.Millisecond)
 				wg.Go(func() {
 					began := time.Now()
@@ -573,7 +593,7 @@ func TestProbingHidesASlowTarget(t *testing.T) {
 	s50, s99, _ := run(true, false, upstream.RoundRobin)
 	p50, p99, probes := run(true, true, upstream.RoundRobin)
 	l50, l99, _ := run(true, false, upstream.LowestLatency)
-	t.Logf("time to first content, 5,000 requests (simulated), p50 / p99:")
+	t.Logf("time to first content, %d requests (simulated), p50 / p99:", 5000/shrink)
 	t.Logf("  three healthy targets         %v / %v", h50.Round(time.Millisecond), h99.Round(time.Millisecond))
 	t.Logf("  one slow, no probing          %v / %v  (%.1fx)", s50.Round(time.Millisecond), s99.Round(time.Millisecond), float64(s99)/float64(h99))
 	t.Logf("  one slow, probing after 350ms %v / %v  (%.2fx), %d probes", p50.Round(time.Millisecond), p99.Round(time.Millisecond), float64(p99)/float64(h99), probes)
@@ -584,7 +604,7 @@ func TestProbingHidesASlowTarget(t *testing.T) {
 	if float64(s99) < 3*float64(h99) {
 		t.Errorf("without probing the p99 is only %v: the experiment shows nothing", s99)
 	}
-	if probes > 5000/10+3 {
+	if probes > 5000/shrink/10+3 {
 		t.Errorf("%d probes are more than a tenth of the requests", probes)
 	}
 }
@@ -637,7 +657,7 @@ func TestFaultMix(t *testing.T) {
 			var mu sync.Mutex
 			var wg sync.WaitGroup
 			warmup := 400
-			for i := range 10_000 {
+			for i := range 10_000 / shrink {
 				time.Sleep(10 * time.Millisecond)
 				wg.Go(func() {
 					ok, committed, mix := one()
@@ -667,7 +687,7 @@ func TestFaultMix(t *testing.T) {
 		rate := 100 * (1 - float64(failed)/float64(total-400))
 		t.Logf("probing %v: %d requests, %d failed in warm-up (first 400), then %d failed (%d of them cut after the commit): %.3f %% succeed; %d fallbacks, %d probes",
 			probe, total, warm, failed, afterCommit, rate, snap.Fallbacks, snap.Probes)
-		if mixed != 0 || rate < 99.9 {
+		if mixed != 0 || rate < 99.9 && shrink == 1 || rate < 99.5 {
 			t.Errorf("%d answers mixed up, %.3f %% succeed", mixed, rate)
 		}
 		if snap.Probes > int64(total)/10+3 {

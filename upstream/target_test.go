@@ -308,7 +308,7 @@ func TestSpelledAddressesAreRefused(t *testing.T) {
 // base URLs, keys, faults with fallback, retry, probing and redirects. Each
 // host records every credential that it saw.
 func TestKeysStayOnTheirHost(t *testing.T) {
-	n := 10_000
+	n := 10_000 / shrink
 	if testing.Short() {
 		n = 500
 	}

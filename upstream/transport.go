@@ -60,7 +60,15 @@ type HTTP struct {
 	dials  int // that run: net/http leaves them running when their request ends
 	idle   *sync.Cond
 	closed bool
+	agent  []string // User-Agent
 }
+
+// Header values that never change; net/http does not write to them.
+var (
+	identity     = []string{"identity"}
+	acceptJSON   = []string{"application/json"}
+	acceptStream = []string{"text/event-stream"}
+)
 
 // beginDial counts a dial; false: the transport is closed.
 func (h *HTTP) beginDial() bool {
@@ -90,7 +98,38 @@ type route struct {
 	limits    Limits
 	err       error // the target can never be asked
 	authName  string
-	authValue string
+	authValue []string
+
+	mu   sync.Mutex
+	urls map[string]*url.URL // by path and model; net/http does not change them
+}
+
+// maxURLs bounds what a route remembers, as clients choose models.
+const maxURLs = 64
+
+// url gives the URL of one request.
+func (r *route) url(t *Target, path, model string) (*url.URL, error) {
+	key := path + "\x00" + model
+	r.mu.Lock()
+	u := r.urls[key]
+	r.mu.Unlock()
+	if u != nil {
+		return u, nil
+	}
+	u, err := t.endpoint(r.base, path, model)
+	if err != nil {
+		return nil, err
+	}
+	if origin(u) != origin(r.base) {
+		return nil, errors.New("build request: the path changes the host")
+	}
+	r.mu.Lock()
+	if len(r.urls) >= maxURLs {
+		clear(r.urls)
+	}
+	r.urls[key] = u
+	r.mu.Unlock()
+	return u, nil
 }
 
 // NewTransport gives the net/http transport.
@@ -104,7 +143,7 @@ func NewTransport(opt TransportOptions) *HTTP {
 	if opt.UserAgent == "" {
 		opt.UserAgent = "kt"
 	}
-	h := &HTTP{opt: opt, pool: make(map[*Target]*route)}
+	h := &HTTP{opt: opt, pool: make(map[*Target]*route), agent: []string{opt.UserAgent}}
 	h.idle = sync.NewCond(&h.mu)
 	return h
 }
@@ -138,7 +177,7 @@ func (h *HTTP) route(t *Target) *route {
 }
 
 func (h *HTTP) newRoute(t *Target) *route {
-	r := &route{row: t.row(), timeouts: t.Timeouts.withDefaults(), limits: t.Limits.withDefaults()}
+	r := &route{row: t.row(), timeouts: t.Timeouts.withDefaults(), limits: t.Limits.withDefaults(), urls: make(map[string]*url.URL)}
 	if r.base, r.err = t.base(); r.err != nil {
 		return r
 	}
@@ -148,7 +187,7 @@ func (h *HTTP) newRoute(t *Target) *route {
 	}
 	if value != "" {
 		name, prefix := r.row.Auth()
-		r.authName, r.authValue = textproto.CanonicalMIMEHeaderKey(name), prefix+value
+		r.authName, r.authValue = textproto.CanonicalMIMEHeaderKey(name), []string{prefix + value}
 	}
 	var proxy *url.URL
 	if t.Proxy != "" {
@@ -200,12 +239,9 @@ func (h *HTTP) Do(ctx context.Context, t *Target, q Request) (*Response, error) 
 	if r.err != nil {
 		return nil, &Failure{Class: Config, Err: r.err}
 	}
-	u, err := t.endpoint(r.base, q.Path, q.Model)
+	u, err := r.url(t, q.Path, q.Model)
 	if err != nil {
 		return nil, &Failure{Class: Config, Err: err}
-	}
-	if origin(u) != origin(r.base) {
-		return nil, &Failure{Class: Config, Err: errors.New("build request: the path changes the host")}
 	}
 	method := q.Method
 	if method == "" {
@@ -226,7 +262,7 @@ func (h *HTTP) Do(ctx context.Context, t *Target, q Request) (*Response, error) 
 	if len(q.Body) > 0 {
 		req.Body = &reader{b: &a.body}
 		req.GetBody = func() (io.ReadCloser, error) { return &reader{b: &a.body}, nil }
-		req.Header.Set("Content-Type", "application/json")
+		req.Header["Content-Type"] = acceptJSON
 	}
 	for _, name := range sentUp {
 		if v := q.Header[name]; len(v) == 1 {
@@ -239,14 +275,14 @@ func (h *HTTP) Do(ctx context.Context, t *Target, q Request) (*Response, error) 
 		}
 	}
 	if r.authName != "" {
-		req.Header[r.authName] = []string{r.authValue}
+		req.Header[r.authName] = r.authValue
 	}
-	req.Header.Set("Accept-Encoding", "identity")
-	req.Header.Set("User-Agent", h.opt.UserAgent)
+	req.Header["Accept-Encoding"] = identity
+	req.Header["User-Agent"] = h.agent
 	if q.Stream {
-		req.Header.Set("Accept", "text/event-stream")
+		req.Header["Accept"] = acceptStream
 	} else {
-		req.Header.Set("Accept", "application/json")
+		req.Header["Accept"] = acceptJSON
 	}
 	if _, ok := req.Header["Idempotency-Key"]; !ok {
 		// net/http then asks again when a kept connection was closed by the

@@ -92,7 +92,7 @@ func (y *try) send() *Failure {
 	}
 	y.status, y.header, y.src = resp.Status, resp.Header, resp.Body
 	y.s.noteRates(resp.Status, resp.Header, time.Now())
-	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	media := mediaType(resp.Header.Get("Content-Type"))
 	isJSON := media == "application/json" || strings.HasSuffix(media, "+json")
 	switch {
 	case resp.Status < 200 || resp.Status >= 300:
@@ -106,6 +106,17 @@ func (y *try) send() *Failure {
 		return y.whole(false)
 	}
 	return &Failure{Class: BadContentType, Status: resp.Status, Err: errors.New("read answer: content type is not what was asked for")}
+}
+
+// mediaType gives type and subtype without parameters, in lower case; empty when
+// there is none.
+func mediaType(v string) string {
+	switch v {
+	case "application/json", "text/event-stream":
+		return v
+	}
+	m, _, _ := mime.ParseMediaType(v)
+	return m
 }
 
 func (y *try) failureOf(err error) *Failure {
