@@ -99,7 +99,6 @@ type rig struct {
 	audit *audit.Log
 	url   string
 	hc    *http.Client
-	once  sync.Once
 	stop  func() int
 }
 
@@ -992,6 +991,42 @@ func TestAFailingTargetIsReplacedUnseenAndNamedInTheRecord(t *testing.T) {
 		}
 	}
 }
+
+func TestNothingAClientSaysBreaksALogLineOrARecord(t *testing.T) {
+	var mu sync.Mutex
+	var log bytes.Buffer
+	r := start(t, quickstart, nil, func(o *gateway.Options) {
+		o.Log = slog.New(slog.NewJSONHandler(writerFunc(func(p []byte) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return log.Write(p)
+		}), nil))
+	})
+	n := 0
+	for _, word := range []string{"a\r\nb", "\x1b[31mred", "\u2028\u2029", "\u009b2J", `{"level":"ERROR"}`, strings.Repeat("x", 4000), "\x00"} {
+		r.post(t, `{"model":`+quote(word)+`,"messages":[{"role":"user","content":"x"}],"user":`+quote(word)+`}`)
+		n++
+	}
+	if got := len(terminals(t, r)); got != n {
+		t.Errorf("%d records of %d requests", got, n)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	lines := 0
+	for line := range strings.Lines(log.String()) {
+		lines++
+		if !json.Valid([]byte(line)) || strings.ContainsAny(strings.TrimSuffix(line, "\n"), "\r\n\x1b\u2028\u2029\u009b\x00") || len(line) > 2000 {
+			t.Errorf("line %q", line)
+		}
+	}
+	if lines != n {
+		t.Errorf("%d lines of %d requests", lines, n)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestMetricsAreCleanAndBounded(t *testing.T) {
 	var m *gateway.Metrics

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cloudwego/hertz/pkg/common/hlog"
 
@@ -31,11 +34,18 @@ func requestAttrs(r *audit.Record) []slog.Attr {
 	return out
 }
 
+// bounded makes a client's word fit for a log line: at most 128 bytes, nothing
+// that a terminal acts on (slog's JSON leaves the C1 controls as they are).
 func bounded(s string) string {
 	if len(s) > 128 {
-		return s[:128]
+		s = s[:128]
 	}
-	return s
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 // QuietHertz sends Hertz's own log lines to l: its warnings and errors as debug
