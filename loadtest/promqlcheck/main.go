@@ -24,12 +24,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-type expr struct{ where, text string }
+// expr is one expression; alert: its value is compared, so that it is empty while all is well.
+type expr struct {
+	where, text string
+	alert       bool
+}
 
 func main() {
 	dir := flag.String("deploy", "../../deploy", "folder with grafana/*.json and prometheus/*.yaml")
 	live := flag.String("prometheus", "", "base URL of a Prometheus server to run the expressions against")
-	skip := flag.String("may-be-empty", "", "file with expressions, one a line, that may answer nothing under load (faults that did not happen)")
+	skip := flag.String("may-be-empty", "", "file with lines \"file / panel title | reason\": what may answer nothing under load, and why")
 	flag.Parse()
 	bad, err := run(*dir, *live, *skip)
 	if err != nil {
@@ -56,13 +60,21 @@ func run(dir, live, skip string) (bad int, err error) {
 			return 0, err
 		}
 		for l := range strings.Lines(string(raw)) {
-			mayBeEmpty[strings.TrimSpace(l)] = true
+			if l = strings.TrimSpace(l); l == "" || l[0] == '#' {
+				continue
+			}
+			where, reason, ok := strings.Cut(l, "|")
+			if !ok || strings.TrimSpace(reason) == "" {
+				return 0, fmt.Errorf("%s: %q gives no reason", skip, l)
+			}
+			mayBeEmpty[strings.TrimSpace(where)] = true
 		}
 	}
 	p := parser.NewParser(parser.Options{})
-	empty := 0
+	empty, ran, used := 0, 0, map[string]bool{}
 	for _, e := range exprs {
-		if _, err := p.ParseExpr(e.text); err != nil {
+		tree, err := p.ParseExpr(e.text)
+		if err != nil {
 			bad++
 			fmt.Printf("FAIL %s: does not parse: %v\n  %s\n", e.where, err, e.text)
 			continue
@@ -70,21 +82,34 @@ func run(dir, live, skip string) (bad int, err error) {
 		if live == "" {
 			continue
 		}
-		n, err := query(live, e.text)
-		switch {
-		case err != nil:
-			bad++
-			fmt.Printf("FAIL %s: %v\n  %s\n", e.where, err, e.text)
-		case n == 0 && mayBeEmpty[e.text]:
-			empty++
-		case n == 0:
-			bad++
-			fmt.Printf("FAIL %s: answers nothing\n  %s\n", e.where, e.text)
+		parts := []string{e.text}
+		if e.alert {
+			parts = operands(tree)
+		}
+		for _, text := range parts {
+			n, err := query(live, text)
+			switch {
+			case err != nil:
+				bad++
+				fmt.Printf("FAIL %s: %v\n  %s\n", e.where, err, text)
+			case n == 0 && mayBeEmpty[e.where]:
+				empty++
+				used[e.where] = true
+			case n == 0:
+				bad++
+				fmt.Printf("FAIL %s: answers nothing\n  %s\n", e.where, text)
+			}
+			ran++
 		}
 	}
 	fmt.Printf("promqlcheck: %d expressions, %d bad", len(exprs), bad)
 	if live != "" {
-		fmt.Printf(", %d empty as allowed", empty)
+		fmt.Printf(", %d queries run, %d empty as allowed", ran, empty)
+		for where := range mayBeEmpty {
+			if !used[where] {
+				fmt.Printf("\nnote: %s may be empty, and is not", where)
+			}
+		}
 	}
 	fmt.Println()
 	return bad, nil
@@ -121,7 +146,7 @@ func collect(dir string) ([]expr, error) {
 		}
 		for _, g := range doc.Groups {
 			for _, r := range g.Rules {
-				out = append(out, expr{filepath.Base(f) + " " + r.Record + r.Alert, strings.TrimSpace(r.Expr)})
+				out = append(out, expr{filepath.Base(f) + " / " + r.Record + r.Alert, strings.TrimSpace(r.Expr), r.Alert != ""})
 			}
 		}
 	}
@@ -134,13 +159,13 @@ func collect(dir string) ([]expr, error) {
 func walk(v any, where string, out *[]expr) {
 	switch v := v.(type) {
 	case map[string]any:
-		if t, ok := v["title"].(string); ok {
+		if t, ok := v["title"].(string); ok && v["fieldConfig"] != nil { // of a panel
 			where += " / " + t
 		}
 		if s, ok := v["expr"].(string); ok {
 			// Grafana's variables have no meaning to Prometheus; their usual values do.
-			s = strings.NewReplacer("$__rate_interval", "1m", "$__range", "1h", "$interval", "1m").Replace(s)
-			*out = append(*out, expr{where, s})
+			s = strings.NewReplacer("$__rate_interval", "1m", "$__range", "1h", "$interval", "1m", "$instance", ".*").Replace(s)
+			*out = append(*out, expr{where: where, text: s})
 		}
 		keys := make([]string, 0, len(v))
 		for k := range v {
@@ -155,6 +180,22 @@ func walk(v any, where string, out *[]expr) {
 			walk(e, where, out)
 		}
 	}
+}
+
+// operands gives what an alert compares: without the comparisons, which filter.
+func operands(e parser.Expr) []string {
+	switch e := e.(type) {
+	case *parser.ParenExpr:
+		return operands(e.Expr)
+	case *parser.BinaryExpr:
+		if e.Op.IsComparisonOperator() && !e.ReturnBool {
+			return operands(e.LHS)
+		}
+		if e.Op == parser.LAND {
+			return append(operands(e.LHS), operands(e.RHS)...)
+		}
+	}
+	return []string{e.String()}
 }
 
 func query(base, text string) (results int, err error) {
