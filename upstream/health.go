@@ -434,7 +434,7 @@ func (s *state) ended(now time.Time, p permit, lastTry bool, class ErrorClass, r
 		s.tpm.settle(float64(-reserved), now)
 	}
 	s.noteBreaker(before)
-	judge := s.pool.opt.Outlier.Enabled && class.Fault()
+	judge := !s.pool.opt.Outlier.Disabled && class.Fault()
 	s.mu.Unlock()
 	if judge {
 		s.pool.judge(s, now)

@@ -88,9 +88,11 @@ type Breaker struct {
 	HalfOpenMax int           // attempts at the same time while half-open; 1
 }
 
-// Outlier ejects targets whose share of failures is far above the others'. The zero value is off.
+// Outlier ejects targets most of whose attempts fail, even if never enough in a
+// row to open the breaker. The zero value is on with the defaults; one target of
+// one is never ejected.
 type Outlier struct {
-	Enabled    bool
+	Disabled   bool
 	MinShare   float64       // failures of the target's attempts in the window; 0.5
 	MinCalls   int           // attempts in the window before a target is judged; 20
 	Eject      time.Duration // first ejection, doubled each time up to 10 times; 30 s

@@ -400,7 +400,7 @@ func TestProbesStayWithinTheirShare(t *testing.T) {
 func TestRetryBudgetNeverStopsAFirstFallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(1, func(*upstream.Target, *rand.Rand) act { return act{fail: upstream.ServerError} })
-		p := newPool(t, upstream.Options{Transport: s, Breaker: upstream.Breaker{Disabled: true}, Fallback: upstream.Fallback{MaxAttempts: 4}}, simTargets(4)...)
+		p := newPool(t, upstream.Options{Transport: s, Breaker: upstream.Breaker{Disabled: true}, Outlier: upstream.Outlier{Disabled: true}, Fallback: upstream.Fallback{MaxAttempts: 4}}, simTargets(4)...)
 		const n = 1000
 		further := 0
 		for range n {
@@ -632,7 +632,7 @@ func TestFaultMix(t *testing.T) {
 				return a
 			})
 			p := newPool(t, upstream.Options{Transport: s, Seed: 3, Routing: upstream.Routing{Strategy: upstream.RoundRobin},
-				Outlier: upstream.Outlier{Enabled: true}, Probe: upstream.Probe{Enabled: probe, After: 500 * time.Millisecond}}, simTargets(10)...)
+				Probe: upstream.Probe{Enabled: probe, After: 500 * time.Millisecond}}, simTargets(10)...)
 			one := func() (ok, committed, mixedUp bool) {
 				a, err := p.Do(t.Context(), simCall())
 				if err != nil {
@@ -733,7 +733,7 @@ func TestOutlierEjectionLeavesHalfOfTheTargets(t *testing.T) {
 		})
 		ejected := map[int]bool{}
 		p := newPool(t, upstream.Options{Transport: s, Seed: 1, Routing: upstream.Routing{Strategy: upstream.RoundRobin}, Breaker: upstream.Breaker{Disabled: true},
-			Outlier: upstream.Outlier{Enabled: true}, Hooks: upstream.Hooks{Eject: func(i int, on bool) { ejected[i] = on }}}, simTargets(4)...)
+			Hooks: upstream.Hooks{Eject: func(i int, on bool) { ejected[i] = on }}}, simTargets(4)...)
 		for range 400 {
 			if a, err := p.Do(t.Context(), simCall()); err == nil {
 				_, _ = answerText(a)
