@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-var dials = regexp.MustCompile(`\bnet\.(Dial|DialTimeout|DialTCP|Dialer)\b|\btls\.(Dial|DialWithDialer|Dialer)\b|\bhttp\.(Get|Post|Head|PostForm|DefaultClient|DefaultTransport|Client\{|Transport\{)`)
+var dials = regexp.MustCompile(`\bnet\.(Dial|DialTimeout|DialTCP|Dialer)\b|\btls\.(Dial|DialWithDialer|Dialer)\b|\bhttp\.((Get|Post|Head|PostForm)\(|DefaultClient|DefaultTransport|Client\{|Transport\{)`)
 
 // TestNoOtherDialler is T72: requests leave through one checked dialler. Code
 // that may open connections of its own is listed with its reason.
