@@ -1003,6 +1003,9 @@ func (t *Tables) finish() {
 	for _, u := range t.bundle {
 		u.finish(t.rules)
 	}
+	for i := range t.fuzzy {
+		t.fuzzy[i].finish()
+	}
 }
 
 func (t *Tables) bytes() int {

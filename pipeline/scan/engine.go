@@ -11,11 +11,11 @@ import (
 const (
 	maxSlots   = 28 // halves
 	tailLen    = 12
-	blockBytes = 1024 // new bytes between two settlements
-	blockMixed = 160  // the same where the text is not pure ASCII
+	blockBytes = 512 // new bytes between two settlements
+	blockMixed = 160 // the same where the text is not pure ASCII
 	maxThreads = 48
 	maxGuards  = 64
-	maxDone    = 320
+	maxDone    = 640
 	maxDist    = 1<<14 - 1
 
 	stateBytes = int(unsafe.Sizeof(State{}))
@@ -194,6 +194,10 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 		k := rest
 		if k > blockBytes {
 			k = blockBytes
+		}
+		if out.n > MatchCap/2 && rest > 0 {
+			out.full = true // leave room for what the next block finds
+			break
 		}
 		took, free := t.block(s, win[keep:keep+n+k], n, end && k == rest, out)
 		fed += took
@@ -413,7 +417,7 @@ func (f *feed) steps(lo, hi, i, n int, st []uint32, mayStop bool) int {
 				f.events(lo+g, st[g], i-1, i)
 			}
 		}
-		if mayStop && f.w != nil && (f.w.nd > maxDone/3 || f.w.nth > maxThreads/2) && i < n {
+		if mayStop && f.w != nil && (f.w.nd > MatchCap/4 || f.w.nth > maxThreads/2) && i < n {
 			return i
 		}
 	}
@@ -1265,6 +1269,9 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 	}
 	for _, u := range t.bundle {
 		hold = f.bundle(u, hold)
+	}
+	for i := range t.fuzzy {
+		hold = f.fuzzy(&t.fuzzy[i], hold)
 	}
 	if !f.end {
 		if w := f.w; w != nil {

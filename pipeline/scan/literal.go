@@ -21,6 +21,7 @@ func foldOrbit(r rune) iter.Seq[rune] {
 
 // trie holds the literals of one view. Its edges are sets of runes, or a run of gap characters.
 type trie struct {
+	view  View
 	roots [2]*trieNode // without a condition; after a word boundary
 	lits  []lit
 }
@@ -42,7 +43,7 @@ type trieEnd struct {
 
 func (b *builder) tr(v View) *trie {
 	if b.trie[v] == nil {
-		b.trie[v] = &trie{roots: [2]*trieNode{{}, {}}}
+		b.trie[v] = &trie{view: v, roots: [2]*trieNode{{}, {}}}
 	}
 	return b.trie[v]
 }
@@ -60,6 +61,9 @@ func (t *trie) add(syms []string, boundLeft bool, boundRight int, rule int, trig
 			}
 			k = n.gap
 		} else {
+			if t.view == Normalised {
+				s = onlySeen(s)
+			}
 			if n.kids == nil {
 				n.kids = map[string]*trieNode{}
 			}
@@ -77,6 +81,20 @@ func (t *trie) add(syms []string, boundLeft bool, boundRight int, rule int, trig
 	}
 	n.ends = append(n.ends, trieEnd{len(t.lits), boundRight == 1})
 	t.lits = append(t.lits, lit{rule: uint16(rule), syms: uint8(len(syms)), trigger: trigger, now: boundRight == 0})
+}
+
+// onlySeen drops the runes that the normalised view never shows, if others are left.
+func onlySeen(s string) string {
+	out := ""
+	for _, r := range s {
+		if p := foldPages()[r>>8]; p == nil || p[r&255] == 0 {
+			out += string(r)
+		}
+	}
+	if out == "" {
+		return s
+	}
+	return out
 }
 
 // phraseSyms are the symbols of a phrase.

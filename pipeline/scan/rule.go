@@ -199,9 +199,11 @@ func contextAlts(re *syntax.Regexp, left bool) ([]rightAlt, bool) {
 				above += cl[i+1] - max(cl[i], utf8.RuneSelf) + 1
 			}
 		}
-		switch above {
-		case 0:
-		case utf8.MaxRune - utf8.RuneSelf + 1:
+		// The long s and the Kelvin sign come and go with the case folds of s and k; here they are treated like the
+		// other characters beyond ASCII.
+		switch {
+		case above <= 2:
+		case above >= utf8.MaxRune-utf8.RuneSelf-1:
 			l.add(utf8.RuneSelf, 255)
 		default:
 			return nil, false

@@ -46,7 +46,8 @@ type Rule struct {
 	// boundary is required.
 	Phrase string
 	// Distance, for a Phrase: each word may differ by up to this many edits (Levenshtein, in runes; 0 to
-	// MaxDistance) from the word of the text in its place. 0 is an exact phrase.
+	// MaxDistance, but less than the word is long) from the word of the text in its place. 0 is an exact phrase.
+	// A word of the text is then a run of letters, digits, underscores and characters beyond ASCII.
 	Distance  int
 	Fold      bool // ignore case (Unicode simple folding, as (?i))
 	View      View
