@@ -346,10 +346,17 @@ func (q *call) countPolicies() {
 	}
 }
 
-// log writes the access line.
+// log writes the access line, at the level that the policy which decided asks for.
 func (q *call) log() {
-	r := &q.rec
-	q.g.log.LogAttrs(q.ctx, levelInfo, "request", requestAttrs(r)...)
+	level := levelInfo
+	if q.exchange.Chain != nil {
+		if d := q.exchange.Decide(); d.Policy >= 0 && d.Policy < len(q.g.levels) {
+			level = q.g.levels[d.Policy]
+		}
+	}
+	if q.g.log.Enabled(q.ctx, level) {
+		q.g.log.LogAttrs(q.ctx, level, "request", requestAttrs(&q.rec)...)
+	}
 }
 
 // refuse answers with an error that is not about a policy.

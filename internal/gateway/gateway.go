@@ -85,6 +85,7 @@ type Gateway struct {
 	info     *pipeline.Info
 	counters [][]prometheus.Counter // of policies
 	decided  map[decisionKey]prometheus.Counter
+	levels   []slog.Level // of a finding's line, by policy
 	dialect  dialect.Dialect
 	admin    [sha256.Size]byte
 	started  time.Time
@@ -137,6 +138,11 @@ func New(ln net.Listener, o Options) (*Gateway, error) {
 	}
 	g.static = staticHeaders{digest: g.info.Digest, mode: g.info.Mode}
 	g.counters, g.decided = g.m.policyCounters(g.info), g.m.decisionCounters(g.info)
+	for i := range g.info.Policies {
+		level := levelInfo
+		_ = level.UnmarshalText([]byte(g.info.Policies[i].LogLevel)) // empty and unknown words: info
+		g.levels = append(g.levels, level)
+	}
 	g.calls.New = func() any { return &call{g: g} }
 	g.ln = newListener(ln, o.MaxConns, func(err error) { g.log.Warn("accepting connections is paused", "error", err.Error()) })
 	g.ln.refused = g.refusal
@@ -160,6 +166,8 @@ func (g *Gateway) routes() {
 		server.WithDisablePreParseMultipartForm(true),
 		server.WithDisablePrintRoute(true),
 		server.WithRedirectTrailingSlash(false),
+		server.WithUseRawPath(true), // a path that only becomes a route when it is decoded or cleaned is none
+		server.WithUnescapePathValues(true),
 		server.WithDisableDefaultContentType(true),
 		config.Option{F: func(o *config.Options) { o.NoDefaultServerHeader = true }},
 	)

@@ -1028,6 +1028,55 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
+// faulty is a chain whose sessions fail.
+type faulty struct{ pipeline.Chain }
+
+func (f faulty) Session(pipeline.Class, pipeline.Mask) pipeline.Session { return faultySession{} }
+
+type faultySession struct{}
+
+func (faultySession) Feed([]byte, int, bool, *pipeline.Findings) int { panic("a fault of a policy") }
+func (faultySession) Close()                                         {}
+
+func TestAPolicyThatFailsBlocksUnlessToldOtherwise(t *testing.T) {
+	for _, failOpen := range []bool{false, true} {
+		r := start(t, quickstart, nil, func(o *gateway.Options) { o.Chain, o.FailOpen = faulty{o.Chain}, failOpen })
+		got := r.post(t, ask("x"), "X-Request-Id", "f")
+		raw := string(r.terminal(t, "f")[0].Raw)
+		if !failOpen && (got.status != 409 || !strings.Contains(got.body, `"reason_code":"policy_error"`) || r.mock.Count() != 0) {
+			t.Errorf("fail closed: %d %s", got.status, got.body)
+		}
+		if failOpen && (got.status != 200 || !strings.Contains(raw, `"limits_reached":[{"type":"policy_error"`)) {
+			t.Errorf("fail open: %d %s %s", got.status, got.body, raw)
+		}
+		if strings.Contains(got.body, "a fault of a policy") {
+			t.Error("the answer holds the fault's text")
+		}
+	}
+}
+
+// broken is a router that is a fault of the program.
+type broken struct{ *upstream.Pool }
+
+func (broken) Do(context.Context, upstream.Call) (*upstream.Answer, error) { panic("a fault") }
+
+func TestAFaultOfTheProgramIs500WithARecordAndTheGatewayGoesOn(t *testing.T) {
+	r := start(t, quickstart, nil, func(o *gateway.Options) { o.Router = broken{o.Router.(*upstream.Pool)} })
+	for range 2 {
+		got := r.post(t, ask("x"), "X-Request-Id", "p")
+		if got.status != 500 || !strings.Contains(got.body, `"code":"internal_error"`) {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+	}
+	events := r.terminal(t, "p")
+	if len(events) != 2 || events[0].Outcome != "internal_error" || events[0].Status != 500 {
+		t.Errorf("records %v", events)
+	}
+	if got := r.get(t, "/metrics"); !strings.Contains(got.body, "keeptrusts_gateway_panics_total 2") || !strings.Contains(got.body, "keeptrusts_gateway_requests_in_flight 0") {
+		t.Error("metrics do not say so")
+	}
+}
+
 func TestMetricsAreCleanAndBounded(t *testing.T) {
 	var m *gateway.Metrics
 	r := start(t, withPII, nil, func(o *gateway.Options) { m = o.Metrics })
@@ -1064,7 +1113,7 @@ func TestMetricsAreCleanAndBounded(t *testing.T) {
 // canned answers every request with one body.
 type canned struct{ body string }
 
-func (k *canned) listen(t *testing.T) []*upstream.Target {
+func (k *canned) listen(t testing.TB) []*upstream.Target {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
