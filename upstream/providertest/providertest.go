@@ -37,7 +37,6 @@ import (
 
 	"github.com/keeptrusts/kt/stream/dialect"
 	"github.com/keeptrusts/kt/stream/dialect/openai"
-	"github.com/keeptrusts/kt/stream/jsonwalk"
 	"github.com/keeptrusts/kt/stream/sse"
 	"github.com/keeptrusts/kt/upstream"
 	"github.com/keeptrusts/kt/upstream/provider"
@@ -209,7 +208,10 @@ func read(a *upstream.Answer, d *openai.Chat, got map[string]string) {
 	take := func(raw []byte) {
 		for i := range c.Pieces {
 			p := &c.Pieces[i]
-			text := string(jsonwalk.AppendUnescaped(nil, raw[p.Start:p.End]))
+			var text string
+			if json.Unmarshal([]byte(`"`+string(raw[p.Start:p.End])+`"`), &text) != nil {
+				text = "not a JSON string"
+			}
 			switch p.Key.Field {
 			case dialect.Content:
 				got["text"] += text
