@@ -53,7 +53,7 @@ var rules = []rule{
 	{"stream/dialect/...", "stream/sse stream/jsonwalk stream/dialect " + leaves, "github.com/bytedance/sonic"},
 	{"stream", "stream/sse stream/jsonwalk stream/dialect pipeline " + leaves, ""},
 	{"upstream/mock", "stream/... " + leaves, ""},
-	{"upstream/providertest", "upstream upstream/provider/... stream/sse stream/dialect/... upstream/mock " + leaves, "golang.org/x/tools/txtar"},
+	{"upstream/providertest", "upstream upstream/provider/... stream/sse stream/jsonwalk stream/dialect/... upstream/mock " + leaves, "golang.org/x/tools/txtar"},
 	{"upstream/provider/...", "upstream/provider/... stream/sse stream/jsonwalk stream/dialect/... " + leaves, "github.com/bytedance/sonic"},
 	{"upstream", "upstream/provider/... stream/sse stream/jsonwalk stream/dialect/... " + leaves, ""},
 	{"internal/audit", "pipeline " + leaves, "github.com/bytedance/sonic github.com/nats-io/nats.go"},
