@@ -1045,6 +1045,9 @@ func (f *feed) run(th *thread, upto int) {
 			f.match(th, ru)
 			from = th.best
 		}
+		for a, v := &f.t.anch[ru.anchor], &f.v[ru.view]; from <= th.last && from < upto && a.next[uint32(f.front(ru.anchor, v, from))*a.ncls+uint32(a.cls[v.byteAt(from)])] == anchorDead; {
+			from++ // no word begins here
+		}
 		if from > th.last || from >= upto {
 			f.drop(th)
 			return
