@@ -77,7 +77,7 @@ var unbuilt = []string{
 }
 
 func (g *Gateway) unknown(_ context.Context, c *app.RequestContext) {
-	path := string(c.Path())
+	path := string(c.Request.URI().PathOriginal()) // as routes are matched: neither decoded nor cleaned
 	e := &dialect.Error{Type: "invalid_request_error", Code: "unknown_path", RequestID: requestID(c),
 		Message: "There is nothing at this path. Served: POST /v1/chat/completions, GET /v1/models, GET /v1/models/{id}, /healthz, /readyz, /health, /metrics."}
 	status := 404

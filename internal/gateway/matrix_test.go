@@ -502,3 +502,36 @@ func TestEveryPlaceOfAnAnswerIsActedOn(t *testing.T) {
 		}
 	}
 }
+
+// TestOnlyExactPathsAreRoutes is T11: what becomes a route only when it is
+// decoded or cleaned is none, so that a proxy's rules about paths hold here too.
+func TestOnlyExactPathsAreRoutes(t *testing.T) {
+	r := start(t, quickstart, nil)
+	raw := func(method, target string) string {
+		c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, _ = fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", method, target)
+		b, _ := io.ReadAll(c)
+		return string(b)
+	}
+	for _, target := range []string{
+		"//keeptrusts/config", "/keeptrusts//config", "/v1/../keeptrusts/config", "/./keeptrusts/config", "/keeptrusts/%63onfig", "/%6beeptrusts/config",
+		"/v1/models/../../keeptrusts/config", "/v1/models/%2e%2e/%2e%2e/keeptrusts/config", "/keeptrusts/config/", "/keeptrusts/config;x", "/KEEPTRUSTS/config",
+		"/keeptrusts\\config", "/keeptrusts/config%00", "http://x//keeptrusts/config", "//metrics", "/%68ealthz", "/v1/chat//completions",
+	} {
+		if got := raw("GET", target); !strings.HasPrefix(got, "HTTP/1.1 404 ") && !strings.HasPrefix(got, "HTTP/1.1 400 ") {
+			t.Errorf("GET %s: %.200q", target, got)
+		}
+	}
+	if got := raw("POST", "/v1//chat/completions"); !strings.HasPrefix(got, "HTTP/1.1 404 ") {
+		t.Errorf("POST: %.200q", got)
+	}
+	for _, target := range []string{"/healthz", "/healthz?x=1", "http://x/healthz", "/v1/models/gpt-5.4-mini", "/v1/models/gpt%2d5.4-mini"} {
+		if got := raw("GET", target); !strings.HasPrefix(got, "HTTP/1.1 200 ") {
+			t.Errorf("GET %s: %.200q", target, got)
+		}
+	}
+}
