@@ -115,12 +115,12 @@ const (
 const (
 	maxGroups     = 6 // table groups in all
 	relaxStates   = 600
-	largeStates   = 200 // a rule with more is run in a wider form if there is one
-	maxLiteral    = 200 // symbols of a phrase in the literal group
-	minTrigger    = 3   // bytes
-	minBundle     = 6   // rules
-	smallStates   = 300 // of a rule with long words, in a bundle
-	maxBundle     = 200 // bytes of a word in a bundle
+	largeStates   = 200  // a rule with more is run in a wider form if there is one
+	maxLiteral    = 200  // symbols of a phrase in the literal group
+	minTrigger    = 3    // bytes
+	minBundle     = 2    // rules
+	smallStates   = 1000 // of a rule with long words, in a bundle
+	maxBundle     = 200  // bytes of a word in a bundle
 	jointStates   = 40000
 	maxTrigger    = 6
 	maxTriggers   = 64 // of one rule

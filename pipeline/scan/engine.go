@@ -215,15 +215,18 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 // block scans b, of which b[:n] was fed before, and gives how many of the others it took and how many bytes at
 // the front of b are free.
 func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took, free int) {
-	f := feed{t: t, s: s, base: s.at - int64(n), end: end, given: -1}
+	var f feed
+	f.t, f.s, f.base, f.end, f.given = t, s, s.at-int64(n), end, -1
 	ascii := !t.norms || isASCII(b)
 	if !ascii && len(b)-n > blockMixed {
 		b = b[:n+blockMixed]
 		f.end, end = false, false
 		ascii = isASCII(b)
 	}
-	f.v[0] = stream{b: b, tail: s.tail[0][tailLen-s.ntail[0]:], bot: s.ntail[0] < tailLen}
-	f.v[1] = stream{b: b, tail: s.tail[1][tailLen-s.ntail[1]:], bot: s.ntail[1] < tailLen}
+	for k := range f.v {
+		v := &f.v[k]
+		v.b, v.tail, v.bot = b, s.tail[k][tailLen-s.ntail[k]:], s.ntail[k] < tailLen
+	}
 	nn := n // bytes of the normalised view fed before
 	carry := 0
 	var nb *norm
@@ -819,7 +822,19 @@ func (f *feed) bundle(u *bundle, hold int) int {
 	}
 	// Rules with a thread or a guard have starts that do not count.
 	f.work()
+	kind = uint32(u.bot)
+	if c := v.byteAt(live - 1); c >= 0 {
+		kind = uint32(u.kind[c])
+	}
 	for s := live; s < len(b) && v.rawAt(s) < hold; s++ {
+		q := u.first[kind<<8|uint32(b[s])]
+		kind = uint32(u.kind[b[s]])
+		for i := s + 1; i < len(b) && q != anchorDead; i++ {
+			q = next[uint32(q)*ncls+uint32(cls[b[i]])]
+		}
+		if q == anchorDead {
+			continue
+		}
 		for _, r := range u.rules {
 			if f.find(r) != nil {
 				continue
@@ -1044,9 +1059,6 @@ func (f *feed) run(th *thread, upto int) {
 		if th.best >= 0 {
 			f.match(th, ru)
 			from = th.best
-		}
-		for a, v := &f.t.anch[ru.anchor], &f.v[ru.view]; from <= th.last && from < upto && a.next[uint32(f.front(ru.anchor, v, from))*a.ncls+uint32(a.cls[v.byteAt(from)])] == anchorDead; {
-			from++ // no word begins here
 		}
 		if from > th.last || from >= upto {
 			f.drop(th)
