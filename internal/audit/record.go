@@ -39,7 +39,7 @@ type Record struct {
 	Phase   string // of the finding that decided; empty when nothing was found
 	Policy  string // kind of the policy that decided
 
-	Outcome string // terminal: completed, blocked, escalated, client_abort, upstream_error, refused, ...
+	Outcome string // terminal: completed, blocked, escalated, client_abort, shutdown, upstream_error, refused, ...
 	Status  int    // terminal: HTTP status that the client got
 
 	Chain         *pipeline.Info

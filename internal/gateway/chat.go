@@ -542,9 +542,18 @@ func (q *call) noAnswer(err error) {
 	q.answerError("upstream_error", e.Status, &out)
 }
 
+// abort is the outcome of a request whose connection is gone: the client's
+// doing, unless a shutdown at its deadline cuts what still runs.
+func (g *Gateway) abort() (outcome string, status int) {
+	if g.cut.Load() > 0 {
+		return "shutdown", 503
+	}
+	return "client_abort", 499
+}
+
 // gone ends a request whose client went away before it got anything.
 func (q *call) gone() {
-	q.finish("client_abort", 499)
+	q.finish(q.g.abort())
 	q.w.begin(q.c) // nothing is written; the connection closes
 	q.c.Response.Header.SetConnectionClose(true)
 }
@@ -669,7 +678,7 @@ func (q *call) streamDone(r *stream.Report, a *upstream.Answer, err error) {
 			outcome = "escalated"
 		}
 	case stream.EndClientGone:
-		outcome, status = "client_abort", 499
+		outcome, status = q.g.abort()
 	default:
 		outcome = "upstream_" + r.End.String()
 		if r.End == stream.EndUpstreamError {
@@ -677,7 +686,7 @@ func (q *call) streamDone(r *stream.Report, a *upstream.Answer, err error) {
 		}
 	}
 	if err != nil && errors.Is(err, stream.ErrClientGone) {
-		outcome, status = "client_abort", 499
+		outcome, status = q.g.abort()
 	}
 	q.finish(outcome, status)
 }

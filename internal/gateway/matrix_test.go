@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,9 +11,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/keeptrusts/kt/internal/audit"
 	"github.com/keeptrusts/kt/upstream"
+	"github.com/keeptrusts/kt/upstream/mock"
 )
 
 // scripted is a provider whose answers a test writes byte by byte.
@@ -533,5 +536,35 @@ func TestOnlyExactPathsAreRoutes(t *testing.T) {
 		if got := raw("GET", target); !strings.HasPrefix(got, "HTTP/1.1 200 ") {
 			t.Errorf("GET %s: %.200q", target, got)
 		}
+	}
+}
+
+func TestAStreamThatAShutdownCutsIsNotTheClientsAbort(t *testing.T) {
+	r := start(t, quickstart, &mock.Script{Default: mock.Options{Text: strings.Repeat("word ", 4000), Delay: mock.Duration(10 * time.Millisecond)}})
+	first, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		req, _ := http.NewRequest("POST", r.url+"/v1/chat/completions", strings.NewReader(ask("x", `"stream":true`)))
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("X-Request-Id", "cut-by-us")
+		resp, err := r.hc.Do(req)
+		close(first)
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+		}
+		ended <- err
+	}()
+	<-first
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if cut := r.gw.Drain(ctx); cut != 1 {
+		t.Errorf("%d cut", cut)
+	}
+	if <-ended == nil {
+		t.Error("a stream that was cut looked complete")
+	}
+	last := r.terminal(t, "cut-by-us")
+	if len(last) != 1 || last[0].Outcome != "shutdown" || last[0].Status != 503 {
+		t.Errorf("records %+v", last)
 	}
 }

@@ -32,7 +32,7 @@ var actions = []pipeline.Action{pipeline.Allow, pipeline.Log, pipeline.Warn, pip
 
 // outcomes are how a request can end; others count as "other".
 var outcomes = []string{
-	"completed", "refused", "blocked", "escalated", "client_abort", "upstream_error", "upstream_refused",
+	"completed", "refused", "blocked", "escalated", "client_abort", "shutdown", "upstream_error", "upstream_refused",
 	"upstream_cut", "upstream_bad_event", "upstream_timeout", "internal_error",
 }
 
