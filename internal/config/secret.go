@@ -115,25 +115,18 @@ func (st FileStore) Secret(name string) (Secret, error) {
 	return Secret{text}, nil
 }
 
-// usualEnv are the variables that are read for a target without
-// secret_key_ref, first one set wins.
-var usualEnv = map[string][]string{
-	"openai":           {"OPENAI_API_KEY"},
-	"anthropic":        {"ANTHROPIC_API_KEY"},
-	"google-ai-studio": {"GOOGLE_API_KEY", "GEMINI_API_KEY"},
-	"groq":             {"GROQ_API_KEY"},
-	"openrouter":       {"OPENROUTER_API_KEY"},
-	"databricks":       {"DATABRICKS_TOKEN"},
+// Usual says where the key of a target without secret_key_ref is looked for:
+// the variables of its provider, the first one that is set wins. Optional is
+// for providers that work without a key.
+type Usual struct {
+	Env      []string
+	Optional bool
 }
-
-// UsualEnv are the variables that a provider's key is usually in; none for a
-// provider that needs no key.
-func UsualEnv(provider string) []string { return slices.Clone(usualEnv[CanonicalProvider(provider)]) }
 
 // Resolve finds a target's credential. The list says, as warnings, why the
 // target is unavailable; an empty Secret without a warning means that the
 // target needs none. getenv reads the environment; store may be nil.
-func Resolve(t Target, getenv func(string) string, store SecretStore) (Secret, diag.List) {
+func Resolve(t Target, usual Usual, getenv func(string) string, store SecretStore) (Secret, diag.List) {
 	ref := t.SecretRef
 	place := t.Value
 	if v := t.Value.Get("secret_key_ref"); v.Exists() {
@@ -167,17 +160,16 @@ func Resolve(t Target, getenv func(string) string, store SecretStore) (Secret, d
 			return Secret{}, warn(diag.SecretMissing, fmt.Sprintf("the stored secret %s is empty", ref.Store), "")
 		}
 	default:
-		names := usualEnv[t.Provider]
-		for _, n := range names {
+		for _, n := range usual.Env {
 			if s = (Secret{getenv(n)}); !s.Empty() {
 				break
 			}
 		}
 		if s.Empty() {
-			if len(names) == 0 {
+			if len(usual.Env) == 0 || usual.Optional {
 				return Secret{}, nil
 			}
-			return Secret{}, warn(diag.SecretMissing, fmt.Sprintf("it has no secret_key_ref, and %s is not set", strings.Join(names, " or ")), "secret_key_ref: {env: "+names[0]+"}")
+			return Secret{}, warn(diag.SecretMissing, fmt.Sprintf("it has no secret_key_ref, and %s is not set", strings.Join(usual.Env, " or ")), "secret_key_ref: {env: "+usual.Env[0]+"}")
 		}
 	}
 	for i := 0; i < len(s.s); i++ {

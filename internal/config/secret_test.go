@@ -175,6 +175,12 @@ func TestResolveSaysWhyATargetIsUnavailable(t *testing.T) {
 	env := map[string]string{"SET": "abc", "SPACED": "a b", "OPENAI_API_KEY": "usual", "GEMINI_API_KEY": "gem"}
 	getenv := func(k string) string { return env[k] }
 	store := config.FileStore{Dir: dir}
+	usual := map[string]config.Usual{
+		"openai":           {Env: []string{"OPENAI_API_KEY"}},
+		"google-ai-studio": {Env: []string{"GOOGLE_API_KEY", "GEMINI_API_KEY"}},
+		"groq":             {Env: []string{"GROQ_API_KEY"}},
+		"ollama":           {Env: []string{"OLLAMA_API_KEY"}, Optional: true},
+	}
 	for name, c := range map[string]struct {
 		target string
 		store  config.SecretStore
@@ -201,7 +207,7 @@ func TestResolveSaysWhyATargetIsUnavailable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := mustLoad(t, head+"providers: {targets: [{id: a, model: m, "+c.target+"}]}\n")
-			s, diags := config.Resolve(cfg.Providers.Targets[0], getenv, c.store)
+			s, diags := config.Resolve(cfg.Providers.Targets[0], usual[cfg.Providers.Targets[0].Provider], getenv, c.store)
 			if s.Reveal() != c.want {
 				t.Errorf("secret %q, want %q", s.Reveal(), c.want)
 			}

@@ -31,7 +31,8 @@ const (
 // DefaultBuilt is what this version implements.
 func DefaultBuilt() Built {
 	return Built{
-		Kinds:      []string{"audit-logger", "pii-detector", "prompt-injection"},
+		Kinds: []string{"audit-logger", "case-privacy", "dlp-filter", "dual-use-filter", "entity-list-filter", "itar-ear-filter",
+			"legal-privilege", "mnpi-filter", "pii-detector", "prompt-injection", "safety-filter", "student-privacy"},
 		Strategies: Strategies(),
 		Features: []string{FeatureProbe, FeatureContextWindow, FeatureCircuitBreaker, FeatureRetry, FeatureModelGroups,
 			FeatureHealthMonitor, FeatureTargetLimits},
