@@ -87,7 +87,7 @@ func (a *app) lintCmd() *cobra.Command {
 			}
 			if l.config != nil { // a missing key is no fault of the file, but worth a word before the start
 				for _, t := range l.config.Providers.Targets {
-					_, more := config.Resolve(t, a.env.Getenv, a.secrets())
+					_, more := config.Resolve(t, usualKey(t.Provider), a.env.Getenv, a.secrets())
 					l.list = append(l.list, more...)
 				}
 			}

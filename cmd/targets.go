@@ -24,6 +24,15 @@ func providerIDs() []string {
 	return out
 }
 
+// usualKey is where the key of a provider is looked for without secret_key_ref.
+func usualKey(id string) config.Usual {
+	row, err := all.Lookup(id)
+	if err != nil {
+		return config.Usual{} // the loader has refused the name already
+	}
+	return config.Usual{Env: row.KeyEnv, Optional: row.KeyOptional}
+}
+
 // secrets is where secret_key_ref.store looks: a folder with one file per secret.
 func (a *app) secrets() config.SecretStore {
 	dir := a.env.Getenv("KEEPTRUSTS_SECRETS_DIR")
@@ -107,7 +116,7 @@ func (a *app) targets(cfg *config.Config, o override) ([]*upstream.Target, diag.
 			}
 			u.Provider = &r
 		}
-		secret, more := config.Resolve(t, a.env.Getenv, a.secrets())
+		secret, more := config.Resolve(t, usualKey(t.Provider), a.env.Getenv, a.secrets())
 		base := u.BaseURL
 		if base == "" {
 			base = row.BaseURL
