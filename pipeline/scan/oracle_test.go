@@ -205,7 +205,7 @@ func diff(t *testing.T, seed uint64) bool {
 }
 
 func TestMatchesAndHoldBackEqualTheOracle(t *testing.T) {
-	n := uint64(2500)
+	n := uint64(1500)
 	if testing.Short() {
 		n = 500
 	}
