@@ -28,14 +28,30 @@ func TestMain(m *testing.M) {
 	if os.Getenv("KT_TEST_MAIN") != "" {
 		cmd.Main(quickstart.Chain)
 	}
-	os.Exit(m.Run())
+	dir, err := os.MkdirTemp("", "kt-cmd-test")
+	if err != nil {
+		panic(err)
+	}
+	sharedCache = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
 }
+
+// sharedCache holds tables for all processes of a test run: the first builds them.
+var sharedCache string
 
 // kt prepares a kt process in a folder of its own.
 func kt(t *testing.T, dir string, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(sharedCache, filepath.Join(dir, "data", "cache")); err != nil && !errors.Is(err, os.ErrExist) {
 		t.Fatal(err)
 	}
 	c := exec.Command(self, args...)
@@ -81,7 +97,7 @@ func gateway(t *testing.T, up string, more ...string) (c *exec.Cmd, log *bytes.B
 		t.Fatal(err)
 	}
 	url = "http://" + addr
-	for range 600 {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); {
 		if resp, err := http.Get(url + "/readyz"); err == nil {
 			_ = resp.Body.Close()
 			return c, log, url, dir
@@ -107,7 +123,7 @@ func exitStatus(t *testing.T, c *exec.Cmd) int {
 			t.Fatal(err)
 		}
 		return 0
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute): // a bound for a hang, not a measure
 		t.Fatal("it did not end")
 		return -1
 	}
@@ -268,7 +284,7 @@ func TestWhatIsSwitchedOffOrUnsafeIsSaidOnce(t *testing.T) {
 	var h struct {
 		Warnings, Overrides []string
 	}
-	for range 600 {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); {
 		if resp, err := http.Get("http://127.0.0.1:" + port + "/healthz"); err == nil {
 			err = json.NewDecoder(resp.Body).Decode(&h)
 			_ = resp.Body.Close()
