@@ -84,7 +84,18 @@ func interpret(name, text string) (pipeline.Chain, error) {
 	if err := diags.Err(); err != nil {
 		return nil, err
 	}
-	return interp.New(p)
+	dir := os.Getenv("KT_BENCH_CACHE") // where tables are kept between runs of one test binary; the gate gives each its own
+	if dir == "" {
+		return interp.New(p)
+	}
+	e, _, diags, err := p.CachedEngine(dir)
+	if err := diags.Err(); err != nil {
+		return nil, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	return interp.NewWith(p, e), nil
 }
 
 // chain gives a chain by name.

@@ -98,7 +98,7 @@ func build(at, pkg, out, overlay string) error {
 // folder, as go test does, so that testdata is found.
 func bench(binary, folder, pattern, benchtime string) ([]byte, error) {
 	cmd := exec.Command(binary, "-test.run", "^$", "-test.bench", pattern, "-test.benchmem", "-test.benchtime", benchtime)
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1") // pools are kept for each P: with one, a run always finds what it put back
+	cmd.Env = append(os.Environ(), "KT_BENCH_CACHE="+binary+".cache", "GOMAXPROCS=1") // pools are kept for each P: with one, a run always finds what it put back
 	cmd.Dir = folder
 	out, err := cmd.CombinedOutput()
 	if err != nil {
