@@ -173,13 +173,24 @@ func (q *call) begin() {
 	q.w.first = func() { r.FirstByte = g.o.Now().Sub(q.began) }
 }
 
+// isUTF8 tells that the parameters of a media type name no other charset than UTF-8.
+func isUTF8(params string) bool {
+	for p := range strings.SplitSeq(params, ";") {
+		name, v, _ := strings.Cut(p, "=")
+		if strings.EqualFold(strings.TrimSpace(name), "charset") && !strings.EqualFold(strings.Trim(v, " \t\""), "utf-8") {
+			return false
+		}
+	}
+	return true
+}
+
 // read parses the body strictly. false: the client was told what is wrong.
 func (q *call) read() bool {
 	c := q.c
 	if t := string(c.GetHeader("Content-Type")); t != "" {
-		media, _, _ := strings.Cut(t, ";")
-		if !strings.EqualFold(strings.TrimSpace(media), "application/json") {
-			q.refuse(415, &dialect.Error{Type: "validation_error", Code: "unsupported_media_type", Message: "The body must be application/json."})
+		media, params, _ := strings.Cut(t, ";")
+		if !strings.EqualFold(strings.TrimSpace(media), "application/json") || !isUTF8(params) {
+			q.refuse(415, &dialect.Error{Type: "validation_error", Code: "unsupported_media_type", Message: "The body must be application/json in UTF-8."})
 			return false
 		}
 	}

@@ -568,3 +568,18 @@ func TestAStreamThatAShutdownCutsIsNotTheClientsAbort(t *testing.T) {
 		t.Errorf("records %+v", last)
 	}
 }
+
+func TestABodyInAnotherCharsetIsRefused(t *testing.T) {
+	r := start(t, quickstart, nil)
+	for media, status := range map[string]int{
+		"application/json": 200, "application/json; charset=utf-8": 200, `application/json;charset="UTF-8"`: 200, "application/json; x=y": 200,
+		"application/json; charset=utf-16": 415, "application/json; x=y; Charset=latin1": 415, "application/json; charset=": 415, "text/json": 415,
+	} {
+		if got := r.post(t, ask("hi"), "Content-Type", media); got.status != status {
+			t.Errorf("%s: %d %s", media, got.status, got.body)
+		}
+	}
+	if n := r.mock.Count(); n != 4 {
+		t.Errorf("%d calls upstream, want 4", n)
+	}
+}
