@@ -61,12 +61,10 @@ func dotted(s string) string { return string(bytes.ReplaceAll([]byte(s), []byte(
 const maxLine = 1 << 20
 
 // Read gives the events of a folder that the filter chooses, oldest first.
+// A folder that is not there is fs.ErrNotExist.
 // damaged counts lines that are no record, such as one that a crash cut off.
 func Read(dir string, f Filter) (events []Event, damaged int, err error) {
 	days, err := list(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, nil
-	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("read audit log: %w", err)
 	}
