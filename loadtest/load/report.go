@@ -72,7 +72,7 @@ func summary(b *bed, profile string, results []*result) string {
 		}
 	}
 	for _, r := range results {
-		if floor != nil && r.name == "steady" {
+		if floor != nil && r.name == "steady" && len(floor.ttft) > 0 && len(r.ttft) > 0 {
 			fmt.Fprintf(&s, "\nsteady over floor: time to first token p50 %+.2f ms, p99 %+.2f ms; gap p50 %+.2f ms, p99 %+.2f ms\n",
 				quantile(r.ttft, .5)-quantile(floor.ttft, .5), quantile(r.ttft, .99)-quantile(floor.ttft, .99),
 				quantile(r.gap, .5)-quantile(floor.gap, .5), quantile(r.gap, .99)-quantile(floor.gap, .99))
