@@ -308,7 +308,8 @@ func method(w writef) {
   (evenly over the list by name) of ` + "`pipeline/rulebook`" + `, and 2,000 made-up phrases without case. The corpus is 1 MiB of generated English
   (` + "`bench/english.go`" + `) with an example of the rulebook about every 4,000 bytes; all of them must be found, in pieces as in one call.
   "One table pass" is a dense automaton (at most 256 states, 64 classes, premultiplied entries) over the same bytes in the same pieces.
-  x-table is the set without spans and checks, so that nothing is held; x-table-hold is the set as a redacting policy uses it.
+  x-table is the set without spans and checks of identifiers and phrases, so that nothing is held for them; x-table-hold is the set as a redacting
+  policy uses it.
   x-regexp lets regexp read the whole text at once, which is its best case, and checks that both find the same number of matches.
   x-hostile is the worst of 15 texts that come near matches again and again.
 - **Processes**: ` + "`bench/lean`" + `. In every round each process gets the same requests once, in rotating order, on the same two cores as the load generator;
