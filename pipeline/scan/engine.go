@@ -784,13 +784,15 @@ func (f *feed) bundle(u *bundle, hold int) int {
 		}
 		i := s + 1
 		n := min(len(b), s+u.far+1)
+		told := ^uint32(0) // the list of rules that s was tried for already: a thread looks at all ends of its start
 		for ; i < n; i++ {
 			q = next[uint32(q)*ncls+uint32(cls[b[i]])]
 			if q == anchorDead {
 				break
 			}
-			if info[q]&infoAccept != 0 {
-				f.bundleEnd(u, u.acc[q], s)
+			if info[q]&infoAccept != 0 && u.acc[q] != told {
+				told = u.acc[q]
+				f.bundleEnd(u, told, s)
 			}
 		}
 		if q == anchorDead || i < len(b) {
@@ -873,7 +875,8 @@ next:
 		}
 		ru := &f.t.rules[r]
 		// An earlier start that is still live goes first.
-		for x := max(lo, now-u.far); x < s; x++ {
+		// Under the cap that is one at most cap bytes back: what the view drops counts against the cap too.
+		for x := max(lo, now-int(ru.cap)); x < s; x++ {
 			th := f.begin(ru, r, x, s)
 			f.advance(&th, now)
 			if f.alive(&th, ru, v) {
