@@ -123,7 +123,8 @@ func (a *app) chain(l *loaded, requireCompiled bool, cache string) (c pipeline.C
 	for _, open := range a.packs {
 		p, err := open()
 		if err != nil {
-			return nil, "", fail(ExitStart, fmt.Errorf("open compiled pack: %w", err))
+			others = append(others, fmt.Sprintf("one that cannot be opened: %v", err))
+			continue
 		}
 		if p.Info().Digest == l.plan.Info.Digest {
 			return p, "the pack is compiled into this binary", nil
@@ -173,10 +174,6 @@ func (a *app) runGateway(ctx context.Context, s *settings) error {
 	if !l.config.Pack.Enabled {
 		return fail(ExitUsage, fmt.Errorf("pack %s is switched off (pack.enabled: false)", l.config.Pack.Name))
 	}
-	chain, why, err := a.chain(l, s.requireCompiled, filepath.Join(a.path(s.DataDir), "cache"))
-	if err != nil {
-		return err
-	}
 	targets, list, err := a.targets(l.config, override{s.UpstreamURL, s.UpstreamKey, s.UpstreamHeader, s.UpstreamPrefix})
 	if err != nil {
 		return err
@@ -185,6 +182,11 @@ func (a *app) runGateway(ctx context.Context, s *settings) error {
 	a.print(append(l.list.Filter(diag.Warning), list...))
 	if len(targets) == 0 {
 		return fail(ExitStart, fmt.Errorf("%s: no target is usable; see the warnings above", diag.RunNoTarget))
+	}
+	// Last, as building tables can take seconds.
+	chain, why, err := a.chain(l, s.requireCompiled, filepath.Join(a.path(s.DataDir), "cache"))
+	if err != nil {
+		return err
 	}
 	o := a.gatewayOptions(s, l, chain, targets, list, log)
 	popt, err := poolOptions(l.config)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -406,17 +407,28 @@ func (q *call) answer(outcome string, status int, body []byte) {
 	_ = q.w.body(body) // the client is gone; the connection closes
 }
 
-// upHeader is what the router may see of the client's headers.
+// upHeader is what the router may see of the client's headers. No policy reads
+// them, so only values that are no text go on: a W3C trace context, and short
+// tokens.
 func (q *call) upHeader() http.Header {
 	h := make(http.Header, 4)
-	for _, name := range []string{"Openai-Beta", "Idempotency-Key", "Traceparent", "Tracestate"} {
-		if v := q.c.Request.Header.Peek(name); len(v) > 0 {
+	for _, name := range []string{"Openai-Beta", "Idempotency-Key"} {
+		if v := q.c.Request.Header.Peek(name); token.Match(v) {
 			h[name] = []string{string(v)}
 		}
+	}
+	if v := q.c.Request.Header.Peek("Traceparent"); traceparent.Match(v) {
+		h["Traceparent"] = []string{string(v)}
 	}
 	h["X-Request-Id"] = []string{q.id}
 	return h
 }
+
+// The forms of headers that go on.
+var (
+	token       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._=,:/-]{0,127}$`)
+	traceparent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`) // W3C Trace Context, section 3.2
+)
 
 // ask sends the request on and brings the answer back.
 func (q *call) ask() {

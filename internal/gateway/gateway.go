@@ -121,7 +121,7 @@ func New(ln net.Listener, o Options) (*Gateway, error) {
 		o.MaxConcurrency = DefaultMaxConcurrency
 	}
 	if o.MaxConns <= 0 {
-		o.MaxConns = defaultMaxConns
+		o.MaxConns = connsFor(openFiles())
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -150,6 +150,17 @@ func New(ln net.Listener, o Options) (*Gateway, error) {
 	g.m.watch(g)
 	g.routes()
 	return g, nil
+}
+
+// connsFor is how many client connections to accept when so many files may be
+// open (0: not known): each may need a second one to a target, and some are
+// kept back for the audit log and the rest.
+func connsFor(files uint64) int {
+	const kept = 64
+	if files == 0 || files >= 2*defaultMaxConns+kept {
+		return defaultMaxConns
+	}
+	return int(max(files, kept+16)-kept) / 2
 }
 
 func (g *Gateway) routes() {
