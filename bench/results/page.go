@@ -274,7 +274,7 @@ func (f figures) processes(w writef) {
 		for _, t := range p.TTFT {
 			w("| %s | %s ms | %s ms | %s ms | %s ms |\n", t.Contender, number(t.P50Millis), number(t.P99Ms), number(t.AddedP50), number(t.AddedP99))
 		}
-		w("\nWith PII redaction on, the first event waits until no rule can touch its word any more: that is until the next event, here 1 ms later.\n")
+		w("\nWith PII redaction on, the first event waits until no rule can touch its word any more: that is until the next event, here 10 ms later.\n")
 	}
 	for _, why := range p.Failed {
 		w("\nNot measured: %s\n", why)
