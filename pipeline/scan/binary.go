@@ -306,7 +306,7 @@ func (t *Tables) valid() bool {
 				return false
 			}
 		}
-		if g.rnext != nil && len(g.rnext) > 0 {
+		if len(g.rnext) > 0 {
 			if !table(g.rnext, len(g.racc), g.rncls, &g.rcls, accept|sure) || len(g.racc) < 2 {
 				return false
 			}

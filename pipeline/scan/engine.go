@@ -716,9 +716,12 @@ func (f *feed) trigger(r uint16, x, now int) {
 		return
 	}
 	if th := f.find(r); th != nil {
-		th.last = x
-		f.run(th, now)
-		return
+		f.run(th, x) // it may be dead already: then nothing between it and x can begin a word
+		if th = f.find(r); th != nil {
+			th.last = x
+			f.run(th, now)
+			return
+		}
 	}
 	if g := f.guardOf(r); g != nil && x < g.e {
 		return
@@ -1062,6 +1065,9 @@ func (f *feed) run(th *thread, upto int) {
 		if th.best >= 0 {
 			f.match(th, ru)
 			from = th.best
+		}
+		for a, v := &f.t.anch[ru.anchor], &f.v[ru.view]; from <= th.last && from < upto && a.next[uint32(f.front(ru.anchor, v, from))*a.ncls+uint32(a.cls[v.byteAt(from)])] == anchorDead; {
+			from++ // no word begins here
 		}
 		if from > th.last || from >= upto {
 			f.drop(th)

@@ -33,7 +33,6 @@ type trieNode struct {
 	ends  []trieEnd
 	depth int
 	hold  bool // a literal that is held for may still come after what leads here
-	entry uint32
 }
 
 type trieEnd struct {

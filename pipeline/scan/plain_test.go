@@ -14,7 +14,6 @@ import (
 type plainTables struct {
 	rules []plainRule
 	spec  []Rule
-	back  int // text to keep left of the hold-back
 }
 
 // MaxBehind is how much text the oracle keeps for look-behinds.
