@@ -168,10 +168,9 @@ type channel struct {
 // args is the second view of tool-call arguments, in which the escapes of their
 // own string literals are decoded.
 type args struct {
-	view    dialect.ArgsView
-	lane    lane
-	escapes bool  // the two views differ
-	from    int64 // where the session of the first view began
+	view dialect.ArgsView
+	lane lane
+	from int64 // where the session of the first view began
 }
 
 func (c *core) openChannel(ch *channel, key dialect.ChannelKey, class pipeline.Class) {

@@ -14,17 +14,10 @@ import (
 type Scanner struct {
 	core
 	once   channel
-	groups []group
-	parts  []dialect.Piece // of groups, each group's together
 	sp     splices
+	parts  []dialect.Piece // of the present text
 	joined []byte
 	scored []uint16 // entities whose score a part of the current group reached
-}
-
-// group is the pieces of one text, in order.
-type group struct {
-	key         dialect.ChannelKey
-	first, last int32 // of parts
 }
 
 // Result is what a scan of a whole body gave.
@@ -125,7 +118,7 @@ func (s *Scanner) result(body []byte) Result {
 
 // pieces scans all pieces, in the order in which their channels begin.
 func (s *Scanner) pieces(body []byte, pieces []dialect.Piece) {
-	s.groups, s.parts = s.groups[:0], s.parts[:0]
+	s.parts = s.parts[:0]
 	for i := range pieces {
 		p := &pieces[i]
 		switch {

@@ -176,7 +176,6 @@ type Window struct {
 	n      int     // frames that wait
 	held   *buf.Buffer
 	heldAt int // bytes of held that are gone
-	base   int64
 
 	out   *buf.Buffer
 	sp    splices

@@ -220,7 +220,6 @@ type callState struct {
 	wait       time.Duration
 	lastTried  bool
 	committed  bool
-	last       *try // the last failed attempt, when its answer may be relayed
 }
 
 func (cs *callState) dialect() dialect.Dialect {

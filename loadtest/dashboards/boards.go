@@ -27,7 +27,6 @@ type panel struct {
 	unit         string // of Grafana: s, reqps, bytes, percentunit, short, ...
 	kind         string // timeseries (default), stat, heatmap, state-timeline
 	stack        bool
-	max          float64 // of the axis; 0: free
 	warn, alarm  float64 // thresholds; 0: none
 	queries      []query
 }
