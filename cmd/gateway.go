@@ -193,6 +193,7 @@ func (a *app) runGateway(ctx context.Context, s *settings) error {
 	if err != nil {
 		return fail(ExitUsage, err)
 	}
+	o.MinHold = l.config.Providers.Fallback.MinHold
 	o.Metrics = gateway.NewMetrics(targets)
 	popt.Hooks = o.Metrics.Hooks()
 	if s.dryRun {

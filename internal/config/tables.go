@@ -34,7 +34,7 @@ func DefaultBuilt() Built {
 		Kinds: []string{"audit-logger", "case-privacy", "dlp-filter", "dual-use-filter", "entity-list-filter", "itar-ear-filter",
 			"legal-privilege", "mnpi-filter", "pii-detector", "prompt-injection", "safety-filter", "student-privacy"},
 		Strategies: Strategies(),
-		Features: []string{FeatureProbe, FeatureContextWindow, FeatureCircuitBreaker, FeatureRetry, FeatureModelGroups,
+		Features: []string{FeatureProbe, FeatureMinHold, FeatureContextWindow, FeatureCircuitBreaker, FeatureRetry, FeatureModelGroups,
 			FeatureHealthMonitor, FeatureTargetLimits},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"io"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -633,7 +634,12 @@ func (q *call) relay(a *upstream.Answer) bool {
 	h.Set("X-Accel-Buffering", "no")
 	q.window.Reset(stream.Options{Dialect: g.dialect, Exchange: &q.exchange, FailOpen: g.o.FailOpen, RequestID: q.id, PromptBytes: q.promptBytes})
 	q.w.begin(c)
-	body := &answerBody{a: a, w: &q.window, ctx: q.ctx}
+	var body io.ReadCloser = &answerBody{a: a, w: &q.window, ctx: q.ctx}
+	if g.o.MinHold > 0 {
+		h := newHold(body, g.o.MinHold)
+		defer h.end()
+		body = h
+	}
 	relay := stream.Relay{
 		Window: &q.window, Body: body, Client: client{q.w}, KeepAlive: g.o.KeepAlive,
 		BetweenBytes: -1, // the transport bounds it, per target

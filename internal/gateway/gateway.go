@@ -75,6 +75,7 @@ type Options struct {
 	MaxConns       int           // 0: 10,000
 	StickyBy       string        // what the sticky strategy keeps together: user (default) or conversation
 	KeepAlive      time.Duration // silence after which a stream gets a comment; 0: 15 s
+	MinHold        time.Duration // the beginning of a stream is kept back this long; 0: not at all
 	Now            func() time.Time
 }
 

@@ -992,6 +992,33 @@ func TestAFailingTargetIsReplacedUnseenAndNamedInTheRecord(t *testing.T) {
 	}
 }
 
+// min_hold_ms: a target that dies after its first words is still replaced while they are held back.
+func TestWithinTheHoldATargetMayFailAfterItsFirstWords(t *testing.T) {
+	bad, err := mock.Listen("", &mock.Script{Default: mock.Options{Text: "a beginning that nobody sees", Piece: 2, Fault: mock.Cut, After: 4}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := mock.Listen("", &mock.Script{Default: mock.Options{Text: "the good answer", Piece: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(good.Close)
+	var targets []*upstream.Target
+	for _, m := range []*mock.Server{bad, good} {
+		key, _ := upstream.NewKey("sk-"+m.Addr(), m.URL)
+		targets = append(targets, &upstream.Target{ID: "t" + m.Addr(), BaseURL: m.URL, Model: "gpt-5.4-mini", Key: key, AllowPrivate: true})
+	}
+	r := startTargets(t, withPII, bad, targets, func(o *gateway.Options) { o.MinHold = 200 * time.Millisecond })
+	got := r.post(t, ask("x", `"stream":true`), "X-Request-Id", "h1")
+	text, _, _ := content(t, got.body)
+	if got.status != 200 || text[0] != "the good answer" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if events := r.terminal(t, "h1"); len(events) != 1 || events[0].Target != targets[1].ID {
+		t.Errorf("records %v", events)
+	}
+}
+
 func TestNothingAClientSaysBreaksALogLineOrARecord(t *testing.T) {
 	var mu sync.Mutex
 	var log bytes.Buffer
