@@ -100,7 +100,7 @@ func TestARealSessionGoesOnAfterAnEnd(t *testing.T) {
 }
 
 func TestARealChainAllocatesNothingOnThePassPath(t *testing.T) {
-	if invariant.Enabled || raceEnabled {
+	if invariant.Enabled || invariant.Race {
 		t.Skip("poisoning and race builds allocate")
 	}
 	c := kindtest.Chain(t, piiPack)

@@ -814,7 +814,7 @@ func TestASecretCutAnywhereNeverLeaks(t *testing.T) {
 }
 
 func TestPassPathAllocatesNothing(t *testing.T) {
-	if invariant.Enabled || raceEnabled {
+	if invariant.Enabled || invariant.Race {
 		t.Skip("poisoning and race builds allocate")
 	}
 	for _, k := range []struct {
