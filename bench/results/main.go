@@ -255,7 +255,11 @@ func commit() string {
 	if err != nil {
 		return "unknown"
 	}
-	return strings.TrimSpace(string(out))
+	at := strings.TrimSpace(string(out))
+	if dirty, err := exec.Command("git", "status", "--porcelain", "--untracked-files=no", "--", "*.go", "*.rules", "*.bin").Output(); err != nil || len(dirty) > 0 {
+		at += " with uncommitted changes"
+	}
+	return at
 }
 
 func machine() Machine {
