@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"github.com/keeptrusts/kt/internal/config"
-	"github.com/keeptrusts/kt/internal/invariant"
 	"github.com/keeptrusts/kt/internal/golden"
+	"github.com/keeptrusts/kt/internal/invariant"
 	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/pipeline/compiled/quickstart"
 	"github.com/keeptrusts/kt/pipeline/interp"
