@@ -2,7 +2,7 @@
 GO       ?= go
 BIN      := bin/kt
 TOOLS    := -modfile=internal/tools/go.mod
-FUZZTIME ?= 5s
+FUZZTIME ?= 3s
 KT_EVAL_DATA ?= ../shared/data/detection
 
 .DEFAULT_GOAL := help
@@ -55,7 +55,7 @@ invariants: ## the suite with invariant checks and poisoned buffers
 	$(GO) test -tags invariants -short ./...
 
 .PHONY: fuzz
-fuzz: ## each fuzz target for a few seconds (FUZZTIME=5s)
+fuzz: ## each fuzz target for a few seconds (FUZZTIME=3s)
 	internal/tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs every fuzz target of the main module for a short time, one after the other.
-# usage: internal/tools/fuzz.sh [time per target, default 5s]
+# usage: internal/tools/fuzz.sh [time per target, default 3s]
 set -euo pipefail
-time=${1:-5s}
+time=${1:-3s}
 for pkg in $(go list ./...); do
   targets=$(go test -list '^Fuzz' "$pkg" | grep '^Fuzz' || true)
   for t in $targets; do
