@@ -103,11 +103,11 @@ func TestEveryFaultBeforeTheFirstContentFallsBack(t *testing.T) {
 func TestRefusedAndResetAtAcceptFallBack(t *testing.T) {
 	good := startMock(t, mock.Options{Text: "good"})
 	dead := startMock(t, mock.Options{})
-	dead.Refuse()
 	rst := startMock(t, mock.Options{})
 	rst.SetAccept(mock.RSTAccept)
 	mute := startMock(t, mock.Options{})
 	mute.SetAccept(mock.StallAccept)
+	dead.Refuse() // last: another server here would be given the port that it frees
 	tm := target(t, "mute", mute.URL, "")
 	tm.Timeouts = upstream.Timeouts{Connect: 100 * time.Millisecond, FirstByte: 100 * time.Millisecond}
 	p := newPool(t, upstream.Options{Fallback: upstream.Fallback{MaxAttempts: 4}},
