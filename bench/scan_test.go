@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -210,10 +211,13 @@ func quantile[T cmp.Ordered](v []T, q float64) T {
 	return v[min(len(v)-1, int(q*float64(len(v))))]
 }
 
+// timed gives the CPU time of f in ns.
 func timed(f func()) float64 {
-	begin := time.Now()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	begin := threadTime()
 	f()
-	return float64(time.Since(begin))
+	return float64(threadTime() - begin)
 }
 
 func BenchmarkScan(b *testing.B) {
