@@ -9,7 +9,7 @@ import (
 )
 
 // tableMagic starts the binary form; the digits are the version of the format.
-const tableMagic = "ktscan07"
+const tableMagic = "ktscan08"
 
 type writer struct{ b []byte }
 
@@ -56,12 +56,14 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 		w.num(int(r.flags))
 		w.num(int(r.cap))
 		w.num(int(r.near) + 1<<20)
+		w.num(int(r.reach))
 		w.num(int(r.group) + 1)
 		w.num(int(r.anchor) + 1)
 		w.num(int(r.behind) + 1)
 		w.str(r.validator.Name)
 		w.num(r.validator.A)
 		w.num(r.validator.B)
+		w.str(r.phrase)
 		w.num(len(r.allow))
 		for _, a := range r.allow {
 			w.str(a)
@@ -73,6 +75,8 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 		g := &t.groups[i]
 		w.num(int(g.view))
 		w.num(boolInt(g.literal))
+		w.num(int(g.filter))
+		w.num(int(g.prefix))
 		w.num(int(g.ncls))
 		w.num(int(g.rncls))
 		w.b = append(append(w.b, g.cls[:]...), g.rcls[:]...)
@@ -80,7 +84,6 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 		w.words(g.acc)
 		w.bytes(g.live)
 		w.words(g.rnext)
-		w.words(g.racc)
 		w.halves(g.rules)
 	}
 	w.num(len(t.lits))
@@ -89,6 +92,7 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 		w.num(int(l.syms))
 		w.num(boolInt(l.trigger))
 		w.num(boolInt(l.now))
+		w.num(boolInt(l.head))
 	}
 	w.halves(t.lists)
 	w.num(len(t.anch))
@@ -101,6 +105,7 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 		w.halves(u.rules)
 		w.anchored(&u.joint)
 		w.words(u.acc)
+		w.words(u.alive)
 	}
 	w.fuzzy(t)
 	return w.b
@@ -170,12 +175,14 @@ func Load(b []byte) (*Tables, error) {
 		x.flags = ruleFlags(r.num(255))
 		x.cap = int32(r.num(MaxCap))
 		x.near = int32(r.num(1<<21) - 1<<20)
+		x.reach = int32(r.num(MaxCap))
 		x.group = int16(r.num(maxGroups) - 1)
 		x.anchor = int32(r.num(2*MaxRules) - 1)
 		x.behind = int32(r.num(2*MaxRules) - 1)
 		x.validator.Name = r.str()
 		x.validator.A = r.num(math.MaxInt32)
 		x.validator.B = r.num(math.MaxInt32)
+		x.phrase = r.str()
 		for k := r.num(math.MaxInt32); k > 0 && !r.bad; k-- {
 			x.allow = append(x.allow, r.str())
 		}
@@ -191,6 +198,8 @@ func Load(b []byte) (*Tables, error) {
 		var g group
 		g.view = View(r.num(int(Normalised)))
 		g.literal = r.num(1) == 1
+		g.filter = filterKind(r.num(int(endFilter)))
+		g.prefix = uint8(r.num(prefixBytes))
 		g.ncls = uint32(r.num(257))
 		g.rncls = uint32(r.num(257))
 		copy(g.cls[:], r.raw(256, 1))
@@ -199,12 +208,11 @@ func Load(b []byte) (*Tables, error) {
 		g.acc = r.words()
 		g.live = r.bytes()
 		g.rnext = r.words()
-		g.racc = r.words()
 		g.rules = r.halves()
 		t.groups = append(t.groups, g)
 	}
 	for k := r.num(MaxRules); k > 0 && !r.bad; k-- {
-		t.lits = append(t.lits, lit{rule: uint16(r.num(max(len(t.rules)-1, 0))), syms: uint8(r.num(255)), trigger: r.num(1) == 1, now: r.num(1) == 1})
+		t.lits = append(t.lits, lit{rule: uint16(r.num(max(len(t.rules)-1, 0))), syms: uint8(r.num(255)), trigger: r.num(1) == 1, now: r.num(1) == 1, head: r.num(1) == 1})
 	}
 	t.lists = r.halves()
 	n = r.num(2 * MaxRules)
@@ -213,7 +221,7 @@ func Load(b []byte) (*Tables, error) {
 	}
 	n = r.num(MaxRules)
 	for i := 0; i < n && !r.bad; i++ {
-		t.bundle = append(t.bundle, &bundle{view: View(r.num(1)), rules: r.halves(), joint: r.anchored(), acc: r.words()})
+		t.bundle = append(t.bundle, &bundle{view: View(r.num(1)), rules: r.halves(), joint: r.anchored(), acc: r.words(), alive: r.words()})
 	}
 	if !r.bad {
 		r.fuzzy(t)
@@ -259,12 +267,12 @@ func (t *Tables) valid() bool {
 		}
 		return true
 	}
-	table := func(next []uint32, states int, ncls uint32, cls *[256]uint8, flags uint32) bool {
+	table := func(next []uint32, states int, ncls uint32, cls *[256]uint8) bool {
 		if ncls < 1 || uint64(len(next)) != uint64(states)*uint64(ncls) || states == 0 {
 			return false
 		}
 		for _, v := range next {
-			if v &^= flags; v%ncls != 0 || int(v) >= len(next) {
+			if v &^= accept; v%ncls != 0 || int(v) >= len(next) {
 				return false
 			}
 		}
@@ -280,21 +288,28 @@ func (t *Tables) valid() bool {
 	}
 	for i := range t.groups {
 		g := &t.groups[i]
-		if (i < t.nraw) != (g.view == Raw) || len(g.acc) != len(g.live) {
+		if (i < t.nraw) != (g.view == Raw) || !table(g.next, len(g.live), g.ncls, &g.cls) {
 			return false
 		}
-		if !table(g.next, len(g.acc), g.ncls, &g.cls, accept) {
+		if g.filter != noFilter {
+			reverse := len(g.rnext) > 0
+			if g.literal || len(g.acc)+len(g.rules) > 0 || reverse != (g.filter == endFilter) ||
+				reverse && (g.rncls == 0 || !table(g.rnext, len(g.rnext)/int(g.rncls), g.rncls, &g.rcls) || len(g.rnext) < 2*int(g.rncls)) {
+				return false
+			}
+			continue
+		}
+		if len(g.acc) != len(g.live) || len(g.rnext) > 0 {
 			return false
 		}
 		most := len(g.rules)
 		if g.literal {
 			most = len(t.lits)
 		}
-		for s, off := range g.acc {
+		for _, off := range g.acc {
 			if !list(off, most) {
 				return false
 			}
-			_ = s
 		}
 		for _, v := range g.next {
 			if (v&accept != 0) != (g.acc[(v&^accept)/g.ncls] != 0) {
@@ -302,38 +317,22 @@ func (t *Tables) valid() bool {
 			}
 		}
 		for _, r := range g.rules {
-			if int(r) >= len(t.rules) || int(t.rules[r].group) != i {
+			if int(r) >= len(t.rules) || int(t.rules[r].group) != i || t.rules[r].flags&flagHold != 0 {
 				return false
 			}
 		}
-		if len(g.rnext) > 0 {
-			if !table(g.rnext, len(g.racc), g.rncls, &g.rcls, accept|sure) || len(g.racc) < 2 {
+		for _, v := range g.live {
+			if v != 0 && !g.literal {
 				return false
-			}
-			for _, off := range g.racc {
-				if !list(off, len(g.rules)) {
-					return false
-				}
-			}
-		} else if !g.literal {
-			for _, v := range g.live {
-				if v != 0 {
-					return false
-				}
-			}
-			for _, r := range g.rules {
-				if t.rules[r].flags&flagHold != 0 {
-					return false
-				}
 			}
 		}
 	}
 	for _, u := range t.bundle {
-		if !u.joint.valid() || len(u.acc) != len(u.joint.info) {
+		if !u.joint.valid() || len(u.acc) != len(u.joint.info) || len(u.alive) != len(u.acc) {
 			return false
 		}
 		for s, off := range u.acc {
-			if !list(off, len(u.rules)) || (off != 0) != (u.joint.info[s]&infoAccept != 0) {
+			if !list(off, len(u.rules)) || !list(u.alive[s], len(u.rules)) || (off != 0) != (u.joint.info[s]&infoAccept != 0) {
 				return false
 			}
 		}
@@ -353,12 +352,12 @@ func (t *Tables) valid() bool {
 		if int(r.group) >= len(t.groups) || int(r.anchor) >= len(t.anch) || int(r.behind) >= len(t.anch) || r.cap < 1 || r.flags&flagBehind != 0 && r.behind < 0 || r.flags&(flagBundle|flagBehind) != 0 && r.anchor < 0 {
 			return false
 		}
-		if r.group >= 0 && (t.groups[r.group].literal || t.groups[r.group].view != r.view || r.flags&flagHold != 0 && r.anchor < 0) {
+		if r.group >= 0 && (t.groups[r.group].literal || t.groups[r.group].view != r.view) {
 			return false
 		}
 	}
 	for _, l := range t.lits {
-		if l.trigger && t.rules[l.rule].anchor < 0 {
+		if l.trigger && t.rules[l.rule].anchor < 0 || l.head && (l.trigger || t.rules[l.rule].phrase == "" || t.rules[l.rule].flags&flagHold == 0) {
 			return false
 		}
 	}

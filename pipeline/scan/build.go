@@ -20,8 +20,10 @@ type Tables struct {
 	anch   []anchored
 	bundle []*bundle
 	fuzzy  []fuzzySet
-	pack   [256]uint64 // class of a byte in each group, a byte per group
-	norms  bool        // some rule reads the normalised view
+	next   [maxGroups][]uint32 // of each group
+	pack   [256]uint64         // class of a byte in each group, a byte per group
+	norms  bool                // some rule reads the normalised view
+	marks  bool                // each view has one bundle at the most
 }
 
 // rule is what the engine knows of a rule.
@@ -32,59 +34,49 @@ type rule struct {
 	flags     ruleFlags
 	cap       int32
 	near      int32 // starts at most this far back are live under the cap, whatever the state
+	reach     int32 // raw bytes of its longest word, under the cap
 	group     int16 // -1: none
 	anchor    int32 // index of its anchored automaton, -1: none
 	behind    int32 // the same of its look-behind
 	validator Validator
+	check     func(w []byte, a, b int) bool // of the validator
 	allow     []string
+	phrase    string // of a phrase whose beginning only is in the literal group: what the text is compared with
 }
 
 type ruleFlags uint8
 
 const (
-	flagHold    ruleFlags = 1 << iota // exact spans, held for
-	flagRelaxed                       // its group tells too much: starts are checked
-	flagBehind                        // a look-behind of more than one byte
-	flagFold                          // its allow-list is in lower case
-	flagLiteral                       // a phrase
-	flagCheck                         // has a validator or an allow-list
-	flagBundle                        // one of the bundle
+	flagHold      ruleFlags = 1 << iota // exact spans, held for
+	flagEndFilter                       // an end filter finds its words
+	flagBehind                          // a look-behind of more than one byte
+	flagFold                            // its allow-list is in lower case
+	flagLiteral                         // a phrase
+	flagCheck                           // has a validator or an allow-list
+	flagBundle                          // one of the bundle
 )
 
 // group is one automaton that is stepped for every byte of its view.
 type group struct {
 	view    View
 	literal bool
-	cls     [256]uint8
+	filter  filterKind
+	prefix  uint8 // bytes that a prefix filter knows
 	ncls    uint32
+	inverse uint64   // 2^40 / ncls, rounded up
 	next    []uint32 // by state*ncls+class: state*ncls, with accept set if the state has a list
 	acc     []uint32 // by state: offset of its list, 0 = none
 	live    []uint8  // by state: 0 = nothing is under way; literal: symbols of the longest live prefix
-	rcls    [256]uint8
 	rncls   uint32
-	rnext   []uint32 // the reverse automaton: 0 = dead, ncls = at the end
-	racc    []uint32
+	rnext   []uint32 // end filter, reverse: 0 = dead, rncls = at the end; accept: a word may begin here
 	rules   []uint16 // of the local numbers in its lists
+	cls     [256]uint8
+	rcls    [256]uint8
 }
 
 const (
 	accept = 1 << 31 // the state has a list
-	sure   = 1 << 30 // reverse only: the list has a rule whose starts need no check when near
 )
-
-// bundle is the joint automaton of rules of one view with words of bounded length. It is anchored and run
-// from every start, most of which die within a byte or two.
-type bundle struct {
-	view  View
-	rules []uint16
-	joint anchored
-	acc   []uint32 // by state: offset of the list of the rules whose word ended before the last byte
-	first []uint16 // by kind of the byte in front and byte: the state after it
-	kind  [256]uint8
-	bot   uint8 // kind of the text's beginning
-	near  int   // starts at most this far back are live under every cap
-	far   int   // no word is longer
-}
 
 // lit is one literal of a literal group: a phrase or a trigger.
 type lit struct {
@@ -92,14 +84,15 @@ type lit struct {
 	syms    uint8 // runes, a run of gap characters counting as one
 	trigger bool
 	now     bool // its end does not depend on what follows
+	head    bool // the beginning of a phrase
 }
 
 // anchored is the exact automaton of one rule.
 type anchored struct {
-	cls  [256]uint8
-	ncls uint32
 	next []uint16
 	info []uint16
+	ncls uint32
+	cls  [256]uint8
 }
 
 const (
@@ -113,20 +106,14 @@ const (
 )
 
 const (
-	maxGroups     = 6 // table groups in all
+	maxGroups     = 7 // table groups in all
 	relaxStates   = 600
-	largeStates   = 200  // a rule with more is run in a wider form if there is one
-	maxLiteral    = 200  // symbols of a phrase in the literal group
-	minTrigger    = 3    // bytes
-	minBundle     = 2    // rules
-	smallStates   = 1000 // of a rule with long words, in a bundle
-	maxBundle     = 200  // bytes of a word in a bundle
+	maxLiteral    = 200 // symbols of a phrase in the literal group
+	minTrigger    = 3   // bytes
 	jointStates   = 40000
 	maxTrigger    = 6
 	maxTriggers   = 64 // of one rule
 	maxExpanded   = 400
-	maxRelaxed    = 64 // rules whose starts may need a check
-	nearEnough    = 200
 	maxAnchStates = 60000
 )
 
@@ -146,11 +133,10 @@ func Build(rules []Rule, opt Options) (*Tables, Report, error) {
 			*p = v
 		}
 	}
-	set(&opt.MaxStates, 4096)
+	set(&opt.MaxStates, 8192)
 	set(&opt.MaxRuleStates, 20000)
 	set(&opt.MaxBytes, 64<<20)
 	set(&opt.MaxSteps, 4e9)
-	set(&opt.minBundle, minBundle)
 	rep := Report{StateBytes: stateBytes}
 	if len(rules) > MaxRules {
 		return nil, rep, fmt.Errorf("build tables: %d rules; at most %d", len(rules), MaxRules)
@@ -195,10 +181,13 @@ func Build(rules []Rule, opt Options) (*Tables, Report, error) {
 // classify decides how each rule is run and makes what belongs to one rule alone.
 func (b *builder) classify() (errs []error) {
 	for i, c := range b.comp {
-		r := rule{id: c.ID, policy: c.Policy, view: c.View, cap: int32(c.cap), near: int32(c.cap), group: -1, anchor: -1, behind: -1,
+		r := rule{id: c.ID, policy: c.Policy, view: c.View, cap: int32(c.cap), near: int32(c.cap), reach: int32(c.cap), group: -1, anchor: -1, behind: -1,
 			validator: c.Validator, allow: slices.Clone(c.Allow)}
 		if c.hold() {
 			r.flags |= flagHold
+		}
+		if c.max >= 0 && c.View == Raw {
+			r.reach = int32(min(c.cap, c.max))
 		}
 		if c.Validator.Name != "" || len(c.Allow) > 0 {
 			r.flags |= flagCheck
@@ -218,6 +207,7 @@ func (b *builder) classify() (errs []error) {
 		case c.phrase != nil && r.flags&flagCheck == 0 && b.literalFits(c):
 			rr.Class = ClassLiteral
 			r.flags |= flagLiteral
+			r.phrase = strings.Join(c.phrase, " ")
 			b.addPhrase(i, c)
 		default:
 			err = b.classifyPattern(i, c, &r, &rr)
@@ -273,15 +263,7 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 		a.add(n, 0, r.flags&flagHold != 0)
 		d := newDet(a, &b.steps)
 		f, err := d.forward(detMode{limit: limit}, b.opt.MaxSteps)
-		if err != nil {
-			return nil, false
-		}
-		if r.flags&flagHold != 0 {
-			if _, err := d.backward(2*limit, b.opt.MaxSteps); err != nil {
-				return nil, false
-			}
-		}
-		return f, true
+		return f, err == nil
 	}
 	if r.flags&flagHold == 0 && !long {
 		if f, ok := tryTable(relaxStates, c.parts.word); ok {
@@ -371,25 +353,7 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 		return triggered(trig)
 	}
 	rr.Class = ClassTable
-	if f, ok := tryTable(relaxStates, c.parts.word); ok && (f.n <= largeStates || c.max >= 0 && c.max <= maxBundle) {
-		return nil
-	}
-	whole0 := c.parts.word
-	for _, above := range []int{4, 1} {
-		re := relax(c.parts.word, above)
-		if _, ok := tryTable(relaxStates, re); ok {
-			c.parts.word = re
-			r.flags |= flagRelaxed
-			return nil
-		}
-	}
-	if _, ok := tryTable(relaxStates, whole0); ok {
-		return nil
-	}
-	if trig = prefixes(whole0, 2); trig != nil {
-		return triggered(trig)
-	}
-	return c.fail(largestRepeat(whole0), errStates.Error(), "begin the pattern with at least 3 literal bytes, or require \\b around it")
+	return nil
 }
 
 // anchor stores an anchored automaton and gives its index.
@@ -768,98 +732,70 @@ func (b *builder) join() error {
 	return nil
 }
 
-type groupWork struct {
-	rules []int
-	fwd   *dfa
-	rev   *dfa
-}
-
-func (b *builder) makeGroup(rules []int, limit int) (*groupWork, error) {
+// makeGroup makes the automaton of rules that are not held for.
+func (b *builder) makeGroup(rules []int, limit int) (*dfa, error) {
 	a := &auto{}
-	hold := false
 	for local, i := range rules {
-		c := b.comp[i]
-		behind, _ := c.leftAlts()
-		n, why := b.wordNFA(c, c.parts.word, behind)
-		if why != "" {
-			return nil, c.fail(c.parts.word.String(), why, "")
-		}
-		h := b.t.rules[i].flags&flagHold != 0
-		hold = hold || h
-		a.add(n, uint16(local), h)
-	}
-	d := newDet(a, &b.steps)
-	f, err := d.forward(detMode{limit: limit}, b.opt.MaxSteps)
-	if err != nil {
-		return nil, err
-	}
-	g := &groupWork{rules: slices.Clone(rules), fwd: f}
-	if hold {
-		if g.rev, err = d.backward(limit, b.opt.MaxSteps); err != nil {
+		n, err := b.ruleNFA(i, b.comp[i].parts.word)
+		if err != nil {
 			return nil, err
 		}
+		a.add(n, uint16(local), false)
 	}
-	return g, nil
+	return newDet(a, &b.steps).forward(detMode{limit: limit}, b.opt.MaxSteps)
 }
 
 func (b *builder) tableGroups(view View, memo map[string]uint32) error {
 	type item struct{ i, n int }
 	var items []item
+	var held []int
 	for i := range b.comp {
-		if b.rep.Rules[i].Class != ClassTable || b.comp[i].View != view {
-			continue
+		switch {
+		case b.rep.Rules[i].Class != ClassTable || b.comp[i].View != view:
+		case b.t.rules[i].flags&flagHold != 0:
+			held = append(held, i)
+		default:
+			items = append(items, item{i: i})
 		}
-		items = append(items, item{i: i})
-	}
-	var bundle []int
-	rest := items[:0:0]
-	for _, it := range items {
-		c := b.comp[it.i]
-		if b.t.rules[it.i].flags&flagHold != 0 && (c.max >= 0 && c.max <= min(c.cap, maxBundle) || b.rep.Rules[it.i].States <= smallStates) {
-			bundle = append(bundle, it.i)
-		} else {
-			rest = append(rest, it)
-		}
-	}
-	if len(bundle) >= b.opt.minBundle {
-		slices.Sort(bundle)
-		if err := b.makeBundle(view, bundle, memo); err != nil {
-			return err
-		}
-		items = rest
 	}
 	for k := range items {
 		i := items[k].i
-		g, err := b.makeGroup([]int{i}, b.opt.MaxRuleStates)
+		f, err := b.makeGroup([]int{i}, b.opt.MaxRuleStates)
 		if err != nil {
 			return b.comp[i].fail(b.comp[i].parts.word.String(), err.Error(), "")
 		}
-		items[k].n = g.fwd.n
+		items[k].n = f.n
 	}
 	slices.SortStableFunc(items, func(a, b item) int { return cmp.Compare(b.n, a.n) })
-	var groups []*groupWork
+	type part struct {
+		rules []int
+		fwd   *dfa
+	}
+	var groups []part
 	for _, it := range items {
 		placed := false
 		for k, g := range groups {
-			ng, err := b.makeGroup(append(slices.Clone(g.rules), it.i), b.opt.MaxStates)
+			rules := append(slices.Clone(g.rules), it.i)
+			f, err := b.makeGroup(rules, b.opt.MaxStates)
 			if err == errSteps {
 				return err
 			}
 			if err == nil {
-				groups[k], placed = ng, true
+				groups[k], placed = part{rules, f}, true
 				break
 			}
 		}
 		if !placed {
-			g, err := b.makeGroup([]int{it.i}, b.opt.MaxRuleStates)
+			f, err := b.makeGroup([]int{it.i}, b.opt.MaxRuleStates)
 			if err != nil {
 				return err
 			}
-			groups = append(groups, g)
+			groups = append(groups, part{[]int{it.i}, f})
 		}
 	}
 	for _, g := range groups {
 		clear(g.fwd.dist)
+		clear(g.fwd.attr)
 		g.fwd.minimise(1, &b.steps)
 		out := group{view: view}
 		for _, i := range g.rules {
@@ -868,24 +804,24 @@ func (b *builder) tableGroups(view View, memo map[string]uint32) error {
 			b.rep.Rules[i].Group = len(b.t.groups)
 		}
 		b.t.setForward(&out, g.fwd, memo)
-		if g.rev != nil {
-			g.rev.minimise(2, &b.steps)
-			b.t.setReverse(&out, g.rev, memo)
-		}
 		b.t.groups = append(b.t.groups, out)
 	}
-	return nil
+	if len(held) == 0 {
+		return nil
+	}
+	if err := b.filters(view, held); err != nil {
+		return err
+	}
+	return b.makeBundle(view, held, memo)
 }
 
-// makeBundle joins rules in one anchored automaton.
+// makeBundle joins rules in one anchored automaton, or in as many as it takes.
 func (b *builder) makeBundle(view View, rules []int, memo map[string]uint32) error {
 	a := &auto{}
 	for local, i := range rules {
-		c := b.comp[i]
-		behind, _ := c.leftAlts()
-		n, why := b.wordNFA(c, c.exact, behind)
-		if why != "" {
-			return c.fail(c.exact.String(), why, "")
+		n, err := b.ruleNFA(i, b.comp[i].exact)
+		if err != nil {
+			return err
 		}
 		a.add(n, uint16(local), true)
 	}
@@ -911,7 +847,8 @@ func (b *builder) makeBundle(view View, rules []int, memo map[string]uint32) err
 		u.rules = append(u.rules, uint16(i))
 		b.t.rules[i].flags |= flagBundle
 	}
-	for s := range f.n {
+	for s, live := range liveRules(f) {
+		u.alive = append(u.alive, b.t.list(memo, live))
 		u.acc = append(u.acc, b.t.list(memo, f.acc[s]))
 		v := min(f.dist[s], infoDist)
 		if u.acc[s] != 0 {
@@ -926,41 +863,57 @@ func (b *builder) makeBundle(view View, rules []int, memo map[string]uint32) err
 	return nil
 }
 
-// finish fills what follows from the automaton.
-func (u *bundle) finish(rules []rule) {
-	j := &u.joint
-	ids := map[uint16]uint8{}
-	var starts []uint16
-	id := func(q uint16) uint8 {
-		k, ok := ids[q]
-		if !ok {
-			k = uint8(len(starts))
-			ids[q] = k
-			starts = append(starts, q)
-		}
-		return k
-	}
-	for b := range 256 {
-		u.kind[b] = id(j.next[anchorFront*j.ncls+uint32(j.cls[b])])
-	}
-	u.bot = id(anchorBegin)
-	u.near = MaxCap
-	for _, r := range u.rules {
-		u.near = min(u.near, int(rules[r].near))
-		u.far = max(u.far, int(rules[r].cap))
-	}
-	u.first = make([]uint16, len(starts)*256)
-	for k, q := range starts {
-		for b := range 256 {
-			u.first[k*256+b] = j.next[uint32(q)*j.ncls+uint32(j.cls[b])]
+// Classes stand in the order of how often their bytes are read in English text, so that what is read of a row
+// is in one cache line mostly; the rows of a large table begin with one. Any order is right.
+const (
+	byFrequency = " etaoinsrhldcumfpgwybvk,.\n-ETAOINSRHLDCUMFPGWYBVKxjqzXJQZ0123456789'\"()"
+	lineEntries = 16      // of 4 bytes
+	largeTable  = 1 << 15 // entries
+)
+
+func (f *dfa) order() {
+	place := make([]int, 0, f.ncls)
+	seen := make([]bool, f.ncls)
+	take := func(c uint8) {
+		if !seen[c] {
+			seen[c] = true
+			place = append(place, int(c))
 		}
 	}
+	for _, c := range []byte(byFrequency) {
+		take(f.cls[c])
+	}
+	for _, c := range f.cls {
+		take(c)
+	}
+	wide := len(place) + 1
+	if f.n*wide > largeTable {
+		wide = (wide + lineEntries - 1) / lineEntries * lineEntries
+	}
+	next := make([]uint32, f.n*wide)
+	for s := range f.n {
+		for i, c := range place {
+			next[s*wide+i] = f.next[s*f.ncls+c]
+		}
+		next[s*wide+wide-1] = f.next[s*f.ncls+f.ncls-1]
+	}
+	var to [256]uint8
+	for i, c := range place {
+		to[c] = uint8(i)
+	}
+	for b, c := range f.cls {
+		f.cls[b] = to[c]
+	}
+	f.next, f.ncls = next, wide
 }
 
 func (t *Tables) setForward(g *group, f *dfa, memo map[string]uint32) {
+	f.order()
 	g.cls, g.ncls = f.cls, uint32(f.ncls)
 	for s := range f.n {
-		g.acc = append(g.acc, t.list(memo, f.acc[s]))
+		if g.filter == noFilter {
+			g.acc = append(g.acc, t.list(memo, f.acc[s]))
+		}
 		g.live = append(g.live, uint8(min(f.attr[s], 255)))
 	}
 	for _, s := range f.next {
@@ -972,20 +925,13 @@ func (t *Tables) setForward(g *group, f *dfa, memo map[string]uint32) {
 	}
 }
 
-func (t *Tables) setReverse(g *group, f *dfa, memo map[string]uint32) {
+func (t *Tables) setReverse(g *group, f *dfa) {
+	f.order()
 	g.rcls, g.rncls = f.cls, uint32(f.ncls)
-	for s := range f.n {
-		g.racc = append(g.racc, t.list(memo, f.acc[s]))
-	}
 	for _, s := range f.next {
 		v := s * g.rncls
-		for _, local := range f.acc[s] {
+		if len(f.acc[s]) > 0 {
 			v |= accept
-			if r := &t.rules[g.rules[local]]; r.flags&flagRelaxed == 0 && r.near >= nearEnough {
-				v |= sure
-			} else if r.flags&flagRelaxed == 0 && r.near == r.cap {
-				v |= sure
-			}
 		}
 		g.rnext = append(g.rnext, v)
 	}
@@ -1000,8 +946,20 @@ func (t *Tables) finish() {
 		}
 		t.pack[b] = v
 	}
+	for i := range t.rules {
+		t.rules[i].check = validators[t.rules[i].validator.Name]
+	}
+	for k := range t.groups {
+		g := &t.groups[k]
+		t.next[k] = g.next
+		g.inverse = (1<<40 + uint64(g.ncls) - 1) / uint64(g.ncls)
+	}
+	t.marks = true
+	seen := [2]bool{}
 	for _, u := range t.bundle {
-		u.finish(t.rules)
+		u.finish(t)
+		t.marks = t.marks && !seen[u.view]
+		seen[u.view] = true
 	}
 	for i := range t.fuzzy {
 		t.fuzzy[i].finish()
@@ -1012,13 +970,13 @@ func (t *Tables) bytes() int {
 	n := 2*len(t.lists) + len(t.pack)*8 + 8*len(t.lits)
 	for i := range t.groups {
 		g := &t.groups[i]
-		n += 4*(len(g.next)+len(g.acc)+len(g.rnext)+len(g.racc)) + len(g.live) + 512
+		n += 4*(len(g.next)+len(g.acc)+len(g.rnext)) + len(g.live) + 512
 	}
 	for i := range t.anch {
 		n += 2*(len(t.anch[i].next)+len(t.anch[i].info)) + 256
 	}
 	for _, u := range t.bundle {
-		n += 2*(len(u.joint.next)+len(u.joint.info)+len(u.first)+len(u.rules)) + 4*len(u.acc) + 512
+		n += 2*(len(u.joint.next)+len(u.joint.info)+len(u.first)+len(u.rules)) + 4*(len(u.acc)+len(u.alive)) + len(u.front) + 512
 	}
 	for i := range t.fuzzy {
 		n += t.fuzzy[i].bytes()

@@ -9,14 +9,15 @@ import (
 )
 
 const (
-	maxSlots   = 28 // halves
+	maxSlots   = 22 // halves
 	tailLen    = 12
-	blockBytes = 512 // new bytes between two settlements
+	blockBytes = 256 // new bytes between two settlements
 	blockMixed = 160 // the same where the text is not pure ASCII
 	maxThreads = 48
 	maxGuards  = 64
 	maxDone    = 640
-	maxDist    = 1<<14 - 1
+	maxDist    = 1<<14 - 3 // bytes back from the end of what was fed
+	offsetBits = 1<<14 - 1 // of a packed offset
 
 	stateBytes = int(unsafe.Sizeof(State{}))
 )
@@ -33,8 +34,18 @@ type State struct {
 	rescan uint16 // if not 0: what is under way in the last so many bytes must be found again
 	n      uint8  // halves of slots in use
 	flags  uint8
+	live   [2]mark // of each view
 	slots  [maxSlots]uint16
 }
+
+// A mark says what is known of the starts in the held text for the bundle of a view: none in front of it can
+// become a match any more, but those of rules that have a thread.
+type mark struct {
+	back uint16 // so many bytes in front of the end of what was fed
+	q    uint16 // if not dead: the state of the joint automaton from there, which is live
+}
+
+var noMark = mark{back: 0xFFFF} // nothing is known
 
 const (
 	stateEnded = 1 << iota
@@ -42,7 +53,8 @@ const (
 	stateLatin // the rune in front of the held text is an ASCII letter, in the normalised view
 	stateCarry // two bits: bytes of a cut rune at the end
 	_
-	stateAll // the rescan finds look-behinds again too
+	stateAll   // the rescan finds look-behinds again too
+	stateFront // a start whose first bytes were read is live in the held text
 )
 
 // A slot is a thread, a match that waits for its turn, or a guard: rule, state, start and end, in offsets from
@@ -57,10 +69,11 @@ const (
 	slotDone  = 0xFFFF
 	slotGuard = 0xFFFE
 	slotMark  = 0xFFFD // matches that end up to e were given out
+	slotText  = 0xFFFC // a phrase that is compared with the text from s on
 )
 
 // Reset starts a channel in which the matches of the policies in mask count. Allocates: never.
-func (s *State) Reset(mask uint64) { *s = State{mask: mask} }
+func (s *State) Reset(policies uint64) { *s = State{mask: policies} }
 
 // stream is one view of the held and the new text. Indices count its bytes; negative ones reach into the tail.
 type stream struct {
@@ -104,11 +117,13 @@ func (v *stream) rawTo(i int) int { // raw end of the byte in front of i
 type thread struct {
 	rule uint16
 	q    uint16
-	pos  int // next index to read
-	s    int // where the word starts, -1 in the look-behind
-	best int // where the longest word so far ends, -1 = none
-	last int // starts up to here are to be tried when this one fails
-	x    int // where the literal of its look-behind begins; unknown if far below 0
+	pos  int    // next index to read
+	s    int    // where the word starts, -1 in the look-behind
+	best int    // where the longest word so far ends, -1 = none
+	last int    // starts up to here are to be tried when this one fails
+	x    int    // where the literal of its look-behind begins; unknown if far below 0
+	seen bool   // a word ended on the way, be it a match or not
+	cut  uint16 // if the cap ended it: the state that it was in at pos, else dead
 }
 
 type guard struct {
@@ -117,7 +132,7 @@ type guard struct {
 	live bool
 }
 
-// work is the scratch of a call that found something. Pooled.
+// work is the scratch of a call that found something.
 type work struct {
 	th   [maxThreads]thread
 	nth  int
@@ -125,8 +140,6 @@ type work struct {
 	ngd  int
 	done [maxDone]doneMatch
 	nd   int
-	far  [maxRelaxed]farStart
-	nfar int
 }
 
 // doneMatch is a match that is complete, with thread.x if its rule has a look-behind.
@@ -137,11 +150,6 @@ type doneMatch struct {
 
 const unknown = -1 << 30
 
-type farStart struct {
-	rule uint16
-	s    int
-}
-
 // norm is the scratch of the normalised view. Pooled.
 type norm struct {
 	b      []byte
@@ -149,23 +157,36 @@ type norm struct {
 }
 
 var (
-	workPool = sync.Pool{New: func() any { return new(work) }}
+	feedPool = sync.Pool{New: func() any { return new(feed) }}
 	normPool = sync.Pool{New: func() any { return new(norm) }}
 )
 
-// feed is one block of one call.
+// feed is one block of one call. Pooled: begin sets what a block needs.
 type feed struct {
-	t     *Tables
-	s     *State
-	v     [2]stream
-	base  int64 // channel offset of index 0
-	end   bool
-	floor int   // starts in front of it are no longer looked for
-	again bool  // what was fed before is run again
-	given int64 // matches that end up to here were given out
-	raw   int   // raw bytes that count as read, from the base
-	w     *work
-	hit   [maxGroups]lastHit
+	t       *Tables
+	s       *State
+	v       [2]stream
+	base    int64 // channel offset of index 0
+	end     bool
+	floor   int   // starts in front of it are no longer looked for
+	again   bool  // what was fed before is run again
+	given   int64 // matches that end up to here were given out
+	raw     int   // raw bytes that count as read, from the base
+	w       *work // &own once something was found
+	own     work
+	hit     [maxGroups]lastHit
+	iv      [2][maxIntervals]interval // of each view: starts that are to be run
+	niv     [2]uint8
+	told    [maxGroups]int32 // of an end filter: starts of words in front of it that end up to it are noted
+	old     int              // bytes fed before, where both views are the same
+	bound   [2]int32         // of each view: starts in front of it need no look
+	openQ   [2]uint16        // if not dead: the bound is a live start, and this its state at the end of what was fed
+	trace   [2]trace
+	traced  int     // the one of the two that is valid,
+	traceOf *bundle // for this bundle; nil: none
+	lost    int     // raw index; what began here or later found no room and is found again by the next call
+
+	lostBehind bool // a rule with a look-behind is among it
 }
 
 type lastHit struct {
@@ -199,7 +220,15 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 			out.full = true // leave room for what the next block finds
 			break
 		}
-		took, free := t.block(s, win[keep:keep+n+k], n, end && k == rest, out)
+		var took, free int
+		quick := false
+		if !end || k < rest {
+			took = k
+			free, quick = t.quick(s, win[keep:keep+n+k], n)
+		}
+		if !quick {
+			took, free = t.block(s, win[keep:keep+n+k], n, end && k == rest, out)
+		}
 		fed += took
 		keep += free
 		if took == rest || out.Full() {
@@ -215,8 +244,10 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 // block scans b, of which b[:n] was fed before, and gives how many of the others it took and how many bytes at
 // the front of b are free.
 func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took, free int) {
-	var f feed
-	f.t, f.s, f.base, f.end, f.given = t, s, s.at-int64(n), end, -1
+	f := feedPool.Get().(*feed)
+	f.t, f.s, f.base, f.end, f.given, f.lost, f.floor = t, s, s.at-int64(n), end, -1, len(b), 0
+	f.old, f.traceOf = n, nil
+	f.again, f.lostBehind, f.w, f.niv, f.told, f.bound, f.openQ = false, false, nil, [2]uint8{}, [maxGroups]int32{}, [2]int32{}, [2]uint16{}
 	ascii := !t.norms || isASCII(b)
 	if !ascii && len(b)-n > blockMixed {
 		b = b[:n+blockMixed]
@@ -239,6 +270,19 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took,
 	}
 	if s.rescan > 0 {
 		f.replay(int(s.rescan), n, nn)
+	}
+	for k := range s.live {
+		if m := s.live[k]; m.back != noMark.back && ascii && int(m.back) <= n {
+			f.bound[k], f.openQ[k] = int32(n)-int32(m.back), m.q
+		}
+		if again := int32(n) - int32(s.rescan); s.rescan > 0 && again < f.bound[k] {
+			f.bound[k], f.openQ[k] = again, anchorDead
+		}
+		s.live[k] = noMark
+	}
+	if s.rescan > 0 || s.flags&stateFront != 0 {
+		f.try(Raw, int(f.bound[Raw]), n-1)
+		f.try(Normalised, int(f.bound[Normalised]), nn-1)
 	}
 	f.again = false
 	ended := s.flags&stateEnded != 0
@@ -272,9 +316,8 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took,
 		f.advanceTail(free, nil)
 	}
 	s.held = uint16(len(b) - free)
-	if f.w != nil {
-		workPool.Put(f.w)
-	}
+	f.v = [2]stream{}
+	feedPool.Put(f)
 	return len(b) - n, free
 }
 
@@ -344,19 +387,11 @@ func (f *feed) advanceTail(free int, nb *norm) {
 	if free == 0 {
 		return
 	}
+	if nb == nil || !f.t.norms {
+		f.t.moveTails(s, f.v[0].b[:free])
+		return
+	}
 	moveTail(&s.tail[0], &s.ntail[0], f.v[0].b[:free])
-	if !f.t.norms {
-		return
-	}
-	if nb == nil {
-		moveTail(&s.tail[1], &s.ntail[1], f.v[0].b[:free])
-		c := f.v[0].b[free-1] | 0x20
-		s.flags &^= stateLatin
-		if c >= 'a' && c <= 'z' {
-			s.flags |= stateLatin
-		}
-		return
-	}
 	k := len(nb.b)
 	for k > 0 && int(nb.at[k-1]) >= free {
 		k--
@@ -381,8 +416,7 @@ func (f *feed) advanceTail(free int, nb *norm) {
 
 func moveTail(tail *[tailLen]byte, n *uint8, p []byte) {
 	if len(p) >= tailLen {
-		copy(tail[:], p[len(p)-tailLen:])
-		*n = tailLen
+		*tail, *n = [tailLen]byte(p[len(p)-tailLen:]), tailLen
 		return
 	}
 	copy(tail[:], tail[len(p):])
@@ -430,14 +464,13 @@ func (f *feed) steps(lo, hi, i, n int, st []uint32, mayStop bool) int {
 // step advances the groups lo to hi over p until one of them stands on a list.
 func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 	shift := uint(8 * lo)
-	g := t.groups[lo:hi]
+	next := t.next[lo:hi]
 	pack := &t.pack
-	switch len(g) {
+	switch len(next) {
 	case 1:
-		t0, s0 := g[0].next, st[0]
-		cls := &g[0].cls
+		t0, s0 := next[0], st[0]
 		for i, c := range p {
-			s0 = t0[s0+uint32(cls[c])]
+			s0 = t0[s0+uint32(pack[c]>>shift&255)]
 			if s0&accept != 0 {
 				st[0] = s0
 				return i + 1, true
@@ -445,7 +478,7 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		}
 		st[0] = s0
 	case 2:
-		t0, t1 := g[0].next, g[1].next
+		t0, t1 := next[0], next[1]
 		s0, s1 := st[0], st[1]
 		for i, c := range p {
 			k := pack[c] >> shift
@@ -458,7 +491,7 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		}
 		st[0], st[1] = s0, s1
 	case 3:
-		t0, t1, t2 := g[0].next, g[1].next, g[2].next
+		t0, t1, t2 := next[0], next[1], next[2]
 		s0, s1, s2 := st[0], st[1], st[2]
 		for i, c := range p {
 			k := pack[c] >> shift
@@ -472,7 +505,7 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		}
 		st[0], st[1], st[2] = s0, s1, s2
 	case 4:
-		t0, t1, t2, t3 := g[0].next, g[1].next, g[2].next, g[3].next
+		t0, t1, t2, t3 := next[0], next[1], next[2], next[3]
 		s0, s1, s2, s3 := st[0], st[1], st[2], st[3]
 		for i, c := range p {
 			k := pack[c] >> shift
@@ -487,7 +520,7 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		}
 		st[0], st[1], st[2], st[3] = s0, s1, s2, s3
 	case 5:
-		t0, t1, t2, t3, t4 := g[0].next, g[1].next, g[2].next, g[3].next, g[4].next
+		t0, t1, t2, t3, t4 := next[0], next[1], next[2], next[3], next[4]
 		s0, s1, s2, s3, s4 := st[0], st[1], st[2], st[3], st[4]
 		for i, c := range p {
 			k := pack[c] >> shift
@@ -503,7 +536,7 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		}
 		st[0], st[1], st[2], st[3], st[4] = s0, s1, s2, s3, s4
 	case 6:
-		t0, t1, t2, t3, t4, t5 := g[0].next, g[1].next, g[2].next, g[3].next, g[4].next, g[5].next
+		t0, t1, t2, t3, t4, t5 := next[0], next[1], next[2], next[3], next[4], next[5]
 		s0, s1, s2, s3, s4, s5 := st[0], st[1], st[2], st[3], st[4], st[5]
 		for i, c := range p {
 			k := pack[c] >> shift
@@ -519,6 +552,24 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 			}
 		}
 		st[0], st[1], st[2], st[3], st[4], st[5] = s0, s1, s2, s3, s4, s5
+	case 7:
+		t0, t1, t2, t3, t4, t5, t6 := next[0], next[1], next[2], next[3], next[4], next[5], next[6]
+		s0, s1, s2, s3, s4, s5, s6 := st[0], st[1], st[2], st[3], st[4], st[5], st[6]
+		for i, c := range p {
+			k := pack[c] >> shift
+			s0 = t0[s0+uint32(k&255)]
+			s1 = t1[s1+uint32(k>>8&255)]
+			s2 = t2[s2+uint32(k>>16&255)]
+			s3 = t3[s3+uint32(k>>24&255)]
+			s4 = t4[s4+uint32(k>>32&255)]
+			s5 = t5[s5+uint32(k>>40&255)]
+			s6 = t6[s6+uint32(k>>48&255)]
+			if (s0|s1|s2|s3|s4|s5|s6)&accept != 0 {
+				st[0], st[1], st[2], st[3], st[4], st[5], st[6] = s0, s1, s2, s3, s4, s5, s6
+				return i + 1, true
+			}
+		}
+		st[0], st[1], st[2], st[3], st[4], st[5], st[6] = s0, s1, s2, s3, s4, s5, s6
 	}
 	return len(p), false
 }
@@ -537,16 +588,20 @@ func (f *feed) finish(st []uint32) {
 
 func (f *feed) work() *work {
 	if f.w == nil {
-		f.w = workPool.Get().(*work)
-		f.w.nth, f.w.ngd, f.w.nd, f.w.nfar = 0, 0, 0, 0
+		f.w = &f.own
+		f.w.nth, f.w.ngd, f.w.nd = 0, 0, 0
 	}
 	return f.w
 }
 
 // events handles the list of a group's state: words end at index e; the view is read up to now.
 func (f *feed) events(g int, st uint32, e, now int) {
-	f.work()
 	grp := &f.t.groups[g]
+	if grp.filter != noFilter {
+		f.candidate(g, grp, e)
+		return
+	}
+	f.work()
 	l := f.t.lists[grp.acc[st/grp.ncls]:]
 	l = l[1 : 1+l[0]]
 	prev := f.hit[g]
@@ -557,10 +612,6 @@ func (f *feed) events(g int, st uint32, e, now int) {
 			continue
 		}
 		r := grp.rules[local]
-		if f.t.rules[r].flags&flagHold != 0 {
-			f.ended(r, e, now)
-			continue
-		}
 		if f.again || prev.e == e-1 && f.t.inList(grp.acc[prev.st/grp.ncls], local) {
 			continue
 		}
@@ -585,7 +636,11 @@ func (f *feed) add(m Match, x int) {
 		return // found again
 	}
 	if w.nd == maxDone {
-		f.s.flags |= stateOver
+		if raw := m.Start - f.base; x < 0 && raw >= 0 && f.t.rules[m.Rule].flags&(flagHold|flagBehind) == flagHold {
+			f.lost = min(f.lost, int(raw)) // it is found again
+		} else {
+			f.s.flags |= stateOver
+		}
 		return
 	}
 	w.done[w.nd] = doneMatch{m, x}
@@ -643,8 +698,17 @@ func (f *feed) literal(view View, l *lit, e, now int) {
 	if !ok || x < f.floor && (f.again || r.flags&flagBehind == 0) {
 		return
 	}
-	if l.trigger {
+	switch {
+	case l.trigger:
 		f.trigger(l.rule, x, now)
+		return
+	case l.head:
+		if x >= 0 {
+			th := thread{rule: l.rule, q: slotText, pos: x, s: x, best: -1, last: x, x: unknown}
+			if f.compare(&th, r); th.q != anchorDead {
+				f.newThread(th)
+			}
+		}
 		return
 	}
 	m := Match{Start: f.base + int64(v.rawAt(x)), End: f.base + int64(v.rawTo(e)), Rule: uint32(l.rule)}
@@ -671,10 +735,24 @@ func (f *feed) guardOf(r uint16) *guard {
 	return nil
 }
 
+// lose makes sure that what began at s, its look-behind at x, is found again by the next call: there is no
+// room for it in this one. If its text is gone already, the channel is given up.
+func (f *feed) lose(r uint16, s, x int) {
+	ru := &f.t.rules[r]
+	if ru.flags&flagBehind != 0 {
+		s, f.lostBehind = x, true
+	}
+	if s < 0 || ru.flags&flagHold == 0 {
+		f.s.flags |= stateOver
+		return
+	}
+	f.lost = min(f.lost, f.v[ru.view].rawAt(s))
+}
+
 func (f *feed) newThread(th thread) *thread {
 	w := f.w
 	if w.nth == maxThreads {
-		f.s.flags |= stateOver
+		f.lose(th.rule, th.s, th.x)
 		return nil
 	}
 	w.th[w.nth] = th
@@ -747,189 +825,16 @@ func (f *feed) begin(ru *rule, r uint16, x, last int) thread {
 	return thread{rule: r, q: f.front(ru.anchor, &f.v[ru.view], x), pos: x, s: x, best: -1, last: last, x: unknown}
 }
 
-// ended handles an end of a rule of a table group.
-func (f *feed) ended(r uint16, e, now int) {
-	if th := f.find(r); th != nil {
-		th.last = e
-		f.run(th, now)
-		return
-	}
-	ru := &f.t.rules[r]
-	lo := f.floor
-	if g := f.guardOf(r); g != nil {
-		lo = max(lo, g.e)
-	}
-	s := f.leftmost(r, ru, e, lo)
-	if s < 0 {
-		return
-	}
-	if th := f.newThread(f.begin(ru, r, s, e)); th != nil {
-		f.run(th, now)
-	}
-}
-
-// bundle runs the joint automaton from every start in the held and the new text, handles the words that it
-// finds, and gives the least of hold and the earliest start that is live.
-func (f *feed) bundle(u *bundle, hold int) int {
-	v := &f.v[u.view]
-	b := v.b
-	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
-	live := len(b)
-	kind := uint32(u.bot)
-	if c := v.byteAt(-1); c >= 0 {
-		kind = uint32(u.kind[c])
-	}
-	for s, c := range b {
-		q := u.first[kind<<8|uint32(c)]
-		kind = uint32(u.kind[c])
-		if q == anchorDead {
-			continue
-		}
-		i := s + 1
-		n := min(len(b), s+u.far+1)
-		told := ^uint32(0) // the list of rules that s was tried for already: a thread looks at all ends of its start
-		for ; i < n; i++ {
-			q = next[uint32(q)*ncls+uint32(cls[b[i]])]
-			if q == anchorDead {
-				break
-			}
-			if info[q]&infoAccept != 0 && u.acc[q] != told {
-				told = u.acc[q]
-				f.bundleEnd(u, told, s)
-			}
-		}
-		if q == anchorDead || i < len(b) {
-			continue
-		}
-		if f.end {
-			if q = next[uint32(q)*ncls+ncls-1]; info[q]&infoAccept != 0 {
-				f.bundleEnd(u, u.acc[q], s)
-			}
-		} else if live > s && info[q]&infoDist != infoDist {
-			live = s
-		}
-	}
-	if live == len(b) || v.rawAt(live) >= hold || f.end {
-		return hold
-	}
-	w := f.w
-	special := v.at != nil || len(b)-live > u.near // what the view drops counts against the cap
-	if w != nil {
-		for i := range w.th[:w.nth] {
-			special = special || f.t.rules[w.th[i].rule].flags&flagBundle != 0
-		}
-		for i := range w.gd[:w.ngd] {
-			special = special || f.t.rules[w.gd[i].rule].flags&flagBundle != 0
-		}
-	}
-	if !special {
-		return v.rawAt(live)
-	}
-	// Rules with a thread or a guard have starts that do not count.
-	f.work()
-	kind = uint32(u.bot)
-	if c := v.byteAt(live - 1); c >= 0 {
-		kind = uint32(u.kind[c])
-	}
-	for s := live; s < len(b) && v.rawAt(s) < hold; s++ {
-		q := u.first[kind<<8|uint32(b[s])]
-		kind = uint32(u.kind[b[s]])
-		for i := s + 1; i < len(b) && q != anchorDead; i++ {
-			q = next[uint32(q)*ncls+uint32(cls[b[i]])]
-		}
-		if q == anchorDead {
-			continue
-		}
-		for _, r := range u.rules {
-			if f.find(r) != nil {
-				continue
-			}
-			if g := f.guardOf(r); g != nil && s < g.e {
-				continue
-			}
-			th := f.begin(&f.t.rules[r], r, s, s)
-			f.advance(&th, len(b))
-			if f.alive(&th, &f.t.rules[r], v) {
-				return v.rawAt(s)
-			}
-		}
-	}
-	return hold
-}
-
-// bundleEnd handles words that begin at s, of the rules in a list.
-func (f *feed) bundleEnd(u *bundle, off uint32, s int) {
-	f.work()
-	v := &f.v[u.view]
-	now := len(v.b)
-	l := f.t.lists[off:]
-next:
-	for _, local := range l[1 : 1+l[0]] {
-		r := u.rules[local]
-		if th := f.find(r); th != nil {
-			th.last = max(th.last, s)
-			continue
-		}
-		lo := 0
-		if g := f.guardOf(r); g != nil {
-			if lo = g.e; s < lo {
-				continue
-			}
-		}
-		ru := &f.t.rules[r]
-		// An earlier start that is still live goes first.
-		// Under the cap that is one at most cap bytes back: what the view drops counts against the cap too.
-		for x := max(lo, now-int(ru.cap)); x < s; x++ {
-			th := f.begin(ru, r, x, s)
-			f.advance(&th, now)
-			if f.alive(&th, ru, v) {
-				f.newThread(th)
-				continue next
-			}
-		}
-		if th := f.newThread(f.begin(ru, r, s, s)); th != nil {
-			f.run(th, now)
-		}
-	}
-}
-
-// leftmost is the leftmost start of r that is live at e and not in front of lo, -1 if there is none.
-func (f *feed) leftmost(r uint16, ru *rule, e, lo int) int {
-	g := &f.t.groups[ru.group]
-	v := &f.v[g.view]
-	far := -1
-	q := g.rncls
-	for p := e - 1; p >= lo-1; p-- {
-		if c := v.byteAt(p); c >= 0 {
-			q = g.rnext[q+uint32(g.rcls[c])]
-		} else {
-			q = g.rnext[q+g.rncls-1]
-		}
-		if v.rawTo(e)-v.rawAt(p+1) > int(ru.cap) {
-			break
-		}
-		if q&accept != 0 {
-			q &^= accept | sure
-			l := f.t.lists[g.racc[q/g.rncls]:]
-			for _, local := range l[1 : 1+l[0]] {
-				if g.rules[local] == r {
-					far = p + 1
-				}
-			}
-		}
-		if q == 0 {
-			break
-		}
-	}
-	return far
-}
-
 // advance runs a thread over the bytes before upto, and over the text's end if it is there.
 func (f *feed) advance(th *thread, upto int) {
 	if th.q == anchorDead {
 		return
 	}
 	ru := &f.t.rules[th.rule]
+	if th.q == slotText {
+		f.compare(th, ru)
+		return
+	}
 	if th.s < 0 {
 		f.advanceBehind(th, ru, upto)
 		return
@@ -938,13 +843,43 @@ func (f *feed) advance(th *thread, upto int) {
 	v := &f.v[ru.view]
 	q := th.q
 	i := th.pos
-	for ; i < upto; i++ {
+	if v.at == nil { // one byte is one index
+		next, info, cls, ncls := a.next, a.info, &a.cls, a.ncls
+		last := min(upto, th.s+int(ru.cap))
+		for i = max(i, 0); i < last; i++ {
+			q = next[uint32(q)*ncls+uint32(cls[v.b[i]])]
+			if q == anchorDead {
+				break
+			}
+			if n := info[q]; n >= infoDist {
+				if n&infoAccept != 0 && i > th.s {
+					th.seen = true
+					f.word(th, ru, v, i)
+				}
+				if n&infoDist == infoDist {
+					q = anchorDead
+					break
+				}
+			}
+		}
+		if i == last && i < upto && q != anchorDead { // the cap: its word ends here at the latest
+			th.cut = q
+			q = next[uint32(q)*ncls+uint32(cls[v.b[i]])]
+			if q != anchorDead && info[q]&infoAccept != 0 {
+				th.seen = true
+				f.word(th, ru, v, i)
+			}
+			q = anchorDead
+		}
+	}
+	for ; i < upto && q != anchorDead; i++ {
 		q = a.next[uint32(q)*a.ncls+uint32(a.cls[v.byteAt(i)])]
 		if q == anchorDead {
 			break
 		}
 		info := a.info[q]
 		if info&infoAccept != 0 && i > th.s {
+			th.seen = true
 			f.word(th, ru, v, i)
 		}
 		if info&infoDist == infoDist || v.rawTo(i+1)-v.rawAt(th.s) > int(ru.cap) {
@@ -961,7 +896,7 @@ func (f *feed) advance(th *thread, upto int) {
 	}
 	th.q, th.pos = q, i
 	if i == len(v.b) && q != anchorDead && ru.near < ru.cap && !f.alive(th, ru, v) {
-		th.q = anchorDead // nothing that still fits the cap can come
+		th.q, th.cut = anchorDead, q // nothing that still fits the cap can come
 	}
 }
 
@@ -1012,7 +947,7 @@ func (f *feed) word(th *thread, ru *rule, v *stream, i int) {
 }
 
 func (r *rule) accepts(w []byte) bool {
-	if r.validator.Name != "" && !r.validator.ok(w) {
+	if r.check != nil && !r.check(w, r.validator.A, r.validator.B) {
 		return false
 	}
 	for _, a := range r.allow {
@@ -1051,9 +986,15 @@ func sameFold(r, q rune) bool {
 // run advances a thread to upto. When it fails or is complete, the starts up to its last are tried in turn.
 func (f *feed) run(th *thread, upto int) {
 	ru := &f.t.rules[th.rule]
-	if ru.flags&flagBehind != 0 {
+	switch {
+	case ru.flags&flagBehind != 0:
 		f.advance(th, upto)
 		f.resolve(th.rule, upto)
+		return
+	case th.q == slotText:
+		if f.compare(th, ru); th.q == anchorDead {
+			f.drop(th)
+		}
 		return
 	}
 	for {
@@ -1073,7 +1014,31 @@ func (f *feed) run(th *thread, upto int) {
 			f.drop(th)
 			return
 		}
-		*th = f.begin(ru, th.rule, from, th.last)
+		next := f.begin(ru, th.rule, from, th.last)
+		if th.cut != anchorDead && !th.seen && f.v[ru.view].at == nil {
+			f.follow(&next, th, ru)
+		}
+		*th = next
+	}
+}
+
+// follow spares a thread the way to where the cap ended an older one, if both come to the same state: what the
+// older one met from there on, the thread would meet.
+func (f *feed) follow(th, old *thread, ru *rule) {
+	a, b := &f.t.anch[ru.anchor], f.v[ru.view].b
+	q, p := f.begin(ru, th.rule, old.s, old.s).q, th.q
+	for _, c := range b[old.s:th.s] {
+		q = a.next[uint32(q)*a.ncls+uint32(a.cls[c])]
+	}
+	for i, c := range b[th.s:old.pos] {
+		q, p = a.next[uint32(q)*a.ncls+uint32(a.cls[c])], a.next[uint32(p)*a.ncls+uint32(a.cls[c])]
+		if p == anchorDead || i > 0 && a.info[p]&infoAccept != 0 {
+			return
+		}
+		if p == q {
+			th.q, th.pos = old.cut, old.pos
+			return
+		}
 	}
 }
 
@@ -1089,7 +1054,7 @@ func (f *feed) match(th *thread, ru *rule) {
 		return
 	}
 	if f.w.ngd == maxGuards {
-		f.s.flags |= stateOver
+		f.lose(th.rule, th.s, th.x)
 		return
 	}
 	f.w.gd[f.w.ngd] = guard{rule: th.rule, e: th.best}
@@ -1161,6 +1126,9 @@ func (f *feed) replay(back, n, nn int) {
 			st[g] = grp.next[uint32(grp.cls[c])] &^ accept
 		}
 		f.hit[g] = lastHit{i - 1, 0}
+		if grp.filter != noFilter {
+			continue // the starts of the held text are run anyway
+		}
 		f.stepOne(g, i, stop, st[:])
 	}
 	if ended {
@@ -1171,7 +1139,7 @@ func (f *feed) replay(back, n, nn int) {
 				}
 			}
 			grp := &t.groups[g]
-			if to := grp.next[st[g]+grp.ncls-1]; to&accept != 0 {
+			if to := grp.next[st[g]+grp.ncls-1]; to&accept != 0 && grp.filter == noFilter {
 				k := len(f.v[grp.view].b)
 				f.events(g, to&^accept, k, k)
 			}
@@ -1212,22 +1180,23 @@ func (f *feed) load(n int) {
 		v := &f.v[ru.view]
 		switch sl.q {
 		case slotDone:
-			m := Match{Start: f.s.at - int64(sl.s&maxDist), End: f.s.at - int64(sl.e&maxDist), Rule: uint32(sl.rule)}
+			m := Match{Start: f.s.at - int64(sl.s&offsetBits), End: f.s.at - int64(sl.e&offsetBits), Rule: uint32(sl.rule)}
 			if ru.flags&flagHold == 0 {
 				m.Start = max(0, m.End-int64(ru.cap))
 			}
 			w.done[w.nd] = doneMatch{m, unknown}
 			w.nd++
 		case slotMark:
-			f.given = f.s.at - int64(sl.e&maxDist)
+			f.given = f.s.at - int64(sl.e&offsetBits)
 		case slotGuard:
-			w.gd[w.ngd] = guard{rule: sl.rule, e: v.index(n-int(sl.e&maxDist), int(sl.e>>14))}
+			w.gd[w.ngd] = guard{rule: sl.rule, e: v.index(n-int(sl.e&offsetBits), int(sl.e>>14))}
 			w.ngd++
 		default:
 			th := thread{rule: sl.rule, q: sl.q, best: -1, x: unknown}
-			th.s = v.index(n-int(sl.s&maxDist), int(sl.s>>14))
-			if sl.e != noOffset {
-				th.best = v.index(n-int(sl.e&maxDist), int(sl.e>>14))
+			th.s = v.index(n-int(sl.s&offsetBits), int(sl.s>>14))
+			th.seen = sl.e != noOffset
+			if th.seen && sl.e != noMatch {
+				th.best = v.index(n-int(sl.e&offsetBits), int(sl.e>>14))
 			}
 			th.pos = f.position(ru.view, n)
 			th.last = th.pos
@@ -1246,7 +1215,11 @@ func (f *feed) position(view View, n int) int {
 	return n
 }
 
-const noOffset = 0xFFFF
+// Values in place of an offset: no word ended; words ended that are no matches.
+const (
+	noOffset = 0xFFFF
+	noMatch  = 0xFFFE
+)
 
 // index is the index of the byte of a view that is sub bytes after the first one whose rune does not begin
 // in front of the raw offset off.
@@ -1291,8 +1264,9 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 			}
 		}
 	}
-	for _, u := range t.bundle {
-		hold = f.bundle(u, hold)
+	s.flags &^= stateFront
+	if len(t.bundle) > 0 {
+		hold = f.bundles(hold)
 	}
 	for i := range t.fuzzy {
 		hold = f.fuzzy(&t.fuzzy[i], hold)
@@ -1306,11 +1280,11 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 			}
 		}
 		for g := range t.groups {
-			hold = f.holdGroup(g, hold)
+			if t.groups[g].literal {
+				hold = f.holdLiteral(g, hold)
+			}
 		}
-		if w := f.w; w != nil && w.nfar > 0 {
-			hold = f.check(hold, n)
-		}
+		hold = min(hold, f.lost)
 	}
 	s.n, s.rescan = 0, 0
 	w := f.w
@@ -1382,127 +1356,42 @@ func (f *feed) resolveAll() {
 	}
 }
 
-// holdGroup gives the least of hold and the earliest live start of a group.
-func (f *feed) holdGroup(g, hold int) int {
+// holdLiteral gives the least of hold and the earliest live start of a literal group.
+func (f *feed) holdLiteral(g, hold int) int {
 	grp := &f.t.groups[g]
-	st := f.s.st[g]
-	d := grp.live[st/grp.ncls]
+	d := grp.live[grp.number(f.s.st[g])]
 	v := &f.v[grp.view]
 	now := len(v.b)
-	if grp.literal {
-		for again := false; d > 0; again = true {
-			x, ok := v.back(now, int(d))
-			if ok && (x >= 0 || again) {
-				x = max(x, 0)
-				if w := f.w; w != nil { // a trigger that began inside a match may still come
-					for i := range w.gd[:w.ngd] {
-						if ru := &f.t.rules[w.gd[i].rule]; ru.group < 0 && ru.view == grp.view && x < w.gd[i].e {
-							w.gd[i].live = true
-						}
+	for again := false; d > 0; again = true {
+		x, ok := v.back(now, int(d))
+		if ok && (x >= 0 || again) {
+			x = max(x, 0)
+			if w := f.w; w != nil { // a trigger that began inside a match may still come
+				for i := range w.gd[:w.ngd] {
+					if ru := &f.t.rules[w.gd[i].rule]; ru.group < 0 && ru.view == grp.view && x < w.gd[i].e {
+						w.gd[i].live = true
 					}
 				}
-				return min(hold, v.rawAt(x))
 			}
-			// There is too long a gap, in the held text or in front of it: only what begins after it counts.
-			q := uint32(0)
-			if ok {
-				x = 0
-			}
-			if c := v.byteAt(x - 1); c >= 0 {
-				q = grp.next[uint32(grp.cls[c])] &^ accept
-			}
-			x = max(x, 0)
-			for _, c := range v.b[x:now] {
-				q = grp.next[q+uint32(grp.cls[c])] &^ accept
-			}
-			nd := grp.live[q/grp.ncls]
-			if nd >= d {
-				break
-			}
-			d = nd
+			return min(hold, v.rawAt(x))
 		}
-		return hold
-	}
-	guarded, slotted := false, false
-	if w := f.w; w != nil {
-		for i := range w.gd[:w.ngd] {
-			if int(f.t.rules[w.gd[i].rule].group) == g {
-				guarded = true
-			}
+		// There is too long a gap, in the held text or in front of it: only what begins after it counts.
+		q := uint32(0)
+		if ok {
+			x = 0
 		}
-		for i := range w.th[:w.nth] {
-			if int(f.t.rules[w.th[i].rule].group) == g {
-				slotted = true
-			}
+		if c := v.byteAt(x - 1); c >= 0 {
+			q = grp.next[uint32(grp.cls[c])] &^ accept
 		}
-	}
-	if d == 0 && !guarded {
-		return hold
-	}
-	plain := !guarded && !slotted
-	q := grp.rncls
-	p := now - 1
-	for ; p >= -1; p-- {
-		if c := v.byteAt(p); c >= 0 {
-			q = grp.rnext[q+uint32(grp.rcls[c])]
-		} else {
-			q = grp.rnext[q+grp.rncls-1]
+		x = max(x, 0)
+		for _, c := range v.b[x:now] {
+			q = grp.next[q+uint32(grp.cls[c])] &^ accept
 		}
-		if q&accept != 0 {
-			start := p + 1
-			if plain && q&sure != 0 && now-start <= nearEnough && v.at == nil {
-				hold = min(hold, start)
-				q &^= accept | sure
-				if q == 0 {
-					break
-				}
-				continue
-			}
-			q &^= accept | sure
-			hold = f.starts(grp, v, q, start, hold)
-		}
-		if q == 0 {
+		nd := grp.live[q/grp.ncls]
+		if nd >= d {
 			break
 		}
-	}
-	if p < -1 && guarded { // still live in front of the held text: the guards stay
-		for i := range f.w.gd[:f.w.ngd] {
-			if int(f.t.rules[f.w.gd[i].rule].group) == g {
-				f.w.gd[i].live = true
-			}
-		}
-	}
-	return hold
-}
-
-// starts handles a list of live starts of the reverse automaton.
-func (f *feed) starts(grp *group, v *stream, q uint32, start, hold int) int {
-	l := f.t.lists[grp.racc[q/grp.rncls]:]
-next:
-	for _, local := range l[1 : 1+l[0]] {
-		r := grp.rules[local]
-		ru := &f.t.rules[r]
-		if w := f.w; w != nil {
-			for i := range w.gd[:w.ngd] {
-				if w.gd[i].rule == r && start < w.gd[i].e {
-					w.gd[i].live = true
-					continue next
-				}
-			}
-			if f.find(r) != nil {
-				continue // its own start is held already, and no earlier one can win
-			}
-		}
-		raw := v.rawAt(start)
-		dist := f.readUpTo(v) - raw
-		if ru.flags&flagRelaxed == 0 && dist <= int(ru.near) {
-			hold = min(hold, raw)
-			continue
-		}
-		if dist > int(ru.cap) {
-			continue
-		}
-		f.farther(r, start)
+		d = nd
 	}
 	return hold
 }
@@ -1513,45 +1402,6 @@ func (f *feed) readUpTo(v *stream) int {
 		return len(v.b)
 	}
 	return f.raw
-}
-
-func (f *feed) farther(r uint16, s int) {
-	w := f.work()
-	for i := range w.far[:w.nfar] {
-		if w.far[i].rule == r {
-			w.far[i].s = min(w.far[i].s, s)
-			return
-		}
-	}
-	if w.nfar == maxRelaxed {
-		f.s.flags |= stateOver
-		return
-	}
-	w.far[w.nfar] = farStart{r, s}
-	w.nfar++
-}
-
-// check finds the earliest live start among those that need a look at the text.
-func (f *feed) check(hold, n int) int {
-	w := f.w
-	for _, fs := range w.far[:w.nfar] {
-		ru := &f.t.rules[fs.rule]
-		v := &f.v[ru.view]
-		lo := fs.s
-		if g := f.guardOf(fs.rule); g != nil {
-			lo = max(lo, g.e)
-		}
-		for s := lo; s < len(v.b) && v.rawAt(s) < hold; s++ {
-			th := f.begin(ru, fs.rule, s, s)
-			f.advance(&th, len(v.b))
-			if f.alive(&th, ru, v) {
-				hold = v.rawAt(s)
-				break
-			}
-		}
-	}
-	w.nfar = 0
-	return hold
 }
 
 // alive tells whether a thread can still come to an end within its cap.
@@ -1607,10 +1457,15 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 		return k
 	}
 	level := 0
+	if f.lost < n {
+		level = 1 + boolInt(f.lostBehind)
+	}
 	for level < 2 && size(level) > maxSlots {
 		level++
+		mark = f.given >= 0
 	}
-	from := n
+	mark = mark || level > 0 && f.given >= 0 // what is found again may have been given out
+	from := min(n, f.lost)
 	put := func(h ...uint16) {
 		if int(s.n)+len(h) > maxSlots {
 			s.flags |= stateOver
@@ -1637,6 +1492,9 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 			continue
 		}
 		e := uint16(noOffset)
+		if th.seen {
+			e = noMatch
+		}
 		if th.best >= 0 {
 			e = f.offset(v, th.best, n)
 		}

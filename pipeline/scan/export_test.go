@@ -10,8 +10,8 @@ func Explain(t *Tables) string {
 	var b strings.Builder
 	for i := range t.groups {
 		g := &t.groups[i]
-		fmt.Fprintf(&b, "group %d view %d literal %v: %d states %d classes %d bytes; reverse %d states %d bytes; %d rules\n",
-			i, g.view, g.literal, len(g.acc), g.ncls, 4*len(g.next), len(g.racc), 4*len(g.rnext), len(g.rules))
+		fmt.Fprintf(&b, "group %d view %d literal %v filter %d: %d states %d classes %d bytes; reverse %d states %d bytes; %d rules\n",
+			i, g.view, g.literal, g.filter, len(g.live), g.ncls, 4*len(g.next), len(g.rnext)/max(1, int(g.rncls)), 4*len(g.rnext), len(g.rules))
 		for _, r := range g.rules {
 			fmt.Fprintf(&b, "\t%s %b\n", t.rules[r].id, t.rules[r].flags)
 		}

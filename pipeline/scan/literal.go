@@ -32,6 +32,7 @@ type trieNode struct {
 	gap   *trieNode // the node after a run of gap characters, which loops
 	ends  []trieEnd
 	depth int
+	isGap bool
 	hold  bool // a literal that is held for may still come after what leads here
 }
 
@@ -56,7 +57,7 @@ func (t *trie) add(syms []string, boundLeft bool, boundRight int, rule int, trig
 		var k *trieNode
 		if s == gapSym {
 			if n.gap == nil {
-				n.gap = &trieNode{depth: n.depth + 1}
+				n.gap = &trieNode{depth: n.depth + 1, isGap: true}
 			}
 			k = n.gap
 		} else {
@@ -145,8 +146,63 @@ func (b *builder) addPhrase(i int, c *compiled) {
 	b.tr(c.View).add(phraseSyms(c), isWord(int(first[0])), boolInt(isWord(int(last[len(last)-1]))), i, false, c.hold())
 }
 
+// headSyms is the least number of symbols that a phrase has in the literal group; maxHeads is how many phrases
+// may share the place where they are cut.
+const (
+	headSyms = 9
+	maxHeads = 2
+)
+
+// cut takes the ends of phrases out of the trie where few are left: what follows is compared with the text
+// itself. Only phrases that are held for can be cut, since their text is at hand.
+func (t *trie) cut(held func(rule uint16) bool) {
+	var ends func(n *trieNode) []int // of the subtree; nil if it cannot be cut
+	ends = func(n *trieNode) []int {
+		var all []int
+		for _, e := range n.ends {
+			if l := &t.lits[e.lit]; l.trigger || !held(l.rule) {
+				return nil
+			}
+			all = append(all, e.lit)
+		}
+		kids := make([]*trieNode, 0, len(n.order)+1)
+		for _, s := range n.order {
+			kids = append(kids, n.kids[s])
+		}
+		if n.gap != nil {
+			kids = append(kids, n.gap)
+		}
+		ok := true
+		for _, k := range kids {
+			below := ends(k)
+			ok = ok && below != nil
+			all = append(all, below...)
+		}
+		if !ok || len(kids) == 0 {
+			if len(kids) == 0 {
+				return all
+			}
+			return nil
+		}
+		if len(all) > maxHeads || n.depth < headSyms || n.isGap {
+			return all
+		}
+		n.kids, n.order, n.gap, n.ends, n.hold = nil, nil, nil, nil, false
+		for _, i := range all {
+			l := &t.lits[i]
+			l.head, l.now, l.syms = true, true, uint8(n.depth)
+			n.ends = append(n.ends, trieEnd{i, false})
+		}
+		return all
+	}
+	for _, r := range t.roots {
+		ends(r)
+	}
+}
+
 // literalGroup makes the automaton of a trie.
 func (b *builder) literalGroup(view View, t *trie, memo map[string]uint32) (*group, error) {
+	t.cut(func(rule uint16) bool { return b.t.rules[rule].flags&flagHold != 0 })
 	a := &auto{}
 	a.looks = []lookSet{anyLook}
 	k := &compiler{max: 1 << 26}

@@ -152,7 +152,7 @@ func diff(t *testing.T, seed uint64) bool {
 	r := rand.New(rand.NewPCG(seed, 7))
 	rules := pick(r, 1+r.IntN(6))
 	text := randomText(r, 10+r.IntN(120), r.IntN(2) == 0)
-	tb, _, err := Build(rules, Options{minBundle: 1 + r.IntN(2)*20})
+	tb, _, err := Build(rules, Options{})
 	if err != nil {
 		t.Fatalf("seed %d: %v", seed, err)
 	}

@@ -70,11 +70,10 @@ type Validator struct {
 
 // Options are the budgets of Build. A zero field means the default in brackets.
 type Options struct {
-	MaxStates     int // of one table, after which a rule is put elsewhere [4096]
+	MaxStates     int // of one table, after which a rule is put elsewhere [8192]
 	MaxRuleStates int // of one rule alone [20000]
 	MaxBytes      int // of all tables [64 MiB]
 	MaxSteps      int // of work in all, a deterministic stand-in for time [4000 million]
-	minBundle     int // rules with words of bounded length that make a bundle
 }
 
 // RuleError says which rule cannot be built, which part of it is responsible, and what would help.

@@ -521,6 +521,15 @@ func card(w []byte) bool {
 // ibanLengths: the IBAN registry, country and total length.
 const ibanLengths = "AD24AE23AL28AT20AZ28BA20BE16BG22BH22BR29BY28CH21CR22CY28CZ24DE22DK18DO28EE20EG29ES24FI18FO18FR27GB22GE22GI23GL18GR27GT28HR21HU28IE22IL23IQ23IS26IT27JO30KW30KZ20LB28LC32LI21LT20LU20LV21LY25MC27MD24ME22MK19MR27MT31MU30NL18NO15PK24PL28PS29PT25QA29RO24RS22SA24SC31SD18SE24SI19SK24SM27ST25SV28TL23TN24TR26UA29VA22VG24XK20"
 
+var ibanLength = func() (n [26][26]uint8) {
+	for l := ibanLengths; l != ""; l = l[4:] {
+		n[l[0]-'A'][l[1]-'A'] = 10*(l[2]-'0') + l[3] - '0'
+	}
+	return n
+}()
+
+func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
+
 func iban(w []byte) bool {
 	var d [40]byte
 	n := 0
@@ -537,18 +546,16 @@ func iban(w []byte) bool {
 	if n < 15 {
 		return false
 	}
-	ok := false
-	for i := 0; i < len(ibanLengths); i += 4 {
-		if ibanLengths[i] == d[0] && ibanLengths[i+1] == d[1] {
-			ok = int(ibanLengths[i+2]-'0')*10+int(ibanLengths[i+3]-'0') == n
-		}
-	}
-	if !ok {
+	if !isUpper(d[0]) || !isUpper(d[1]) || int(ibanLength[d[0]-'A'][d[1]-'A']) != n {
 		return false
 	}
 	r := 0
 	for i := range n {
-		c := d[(i+4)%n]
+		k := i + 4
+		if k >= n {
+			k -= n
+		}
+		c := d[k]
 		if c <= '9' {
 			r = (r*10 + int(c-'0')) % 97
 		} else {
@@ -635,10 +642,8 @@ func entropy(w []byte) int {
 	// H = log2(n) - sum(c*log2(c))/n
 	n := len(w)
 	sum := uint64(0)
-	for _, c := range count {
-		if c > 1 {
-			sum += uint64(c) * log2(uint64(c))
-		}
+	for _, c := range w {
+		sum += log2(uint64(count[c])) // c times for each that stands c times
 	}
 	h := int64(log2(uint64(n))) - int64(sum/uint64(n))
 	return int(h * 1000 >> 20)
@@ -646,6 +651,20 @@ func entropy(w []byte) int {
 
 // log2 is the binary logarithm of x >= 1 with 20 fractional bits, the same on every machine.
 func log2(x uint64) uint64 {
+	if x < uint64(len(smallLogs)) {
+		return uint64(smallLogs[x])
+	}
+	return slowLog2(x)
+}
+
+var smallLogs = func() (l [512]uint32) {
+	for x := 1; x < len(l); x++ {
+		l[x] = uint32(slowLog2(uint64(x)))
+	}
+	return l
+}()
+
+func slowLog2(x uint64) uint64 {
 	e := uint64(bits.Len64(x) - 1)
 	m := x << (31 - e) // 1.31 fixed point in [1,2)
 	r := e << 20

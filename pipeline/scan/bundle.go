@@ -1,0 +1,514 @@
+package scan
+
+import (
+	"slices"
+	"unicode/utf8"
+)
+
+// bundle is a joint automaton of table rules of one view. It is anchored and run from the starts that the
+// filters tell.
+type bundle struct {
+	view  View
+	rules []uint16
+	joint anchored
+	acc   []uint32 // by state: offset of the list of the rules whose word ended before the last byte
+	alive []uint32 // by state: offset of the list of the rules whose words may still end
+	first []uint16 // by kind of the byte in front and byte: the state after it
+	front []bool   // by state: a rule of a prefix filter is alive
+	near  int      // starts at most this far back are live under every cap
+	far   int      // no word is longer
+	bot   uint8    // kind of the text's beginning
+	kind  [256]uint8
+}
+
+// liveStart is a start at which the joint automaton is live at the end of the block, in state q.
+type liveStart struct {
+	s int32
+	q uint16
+}
+
+const maxLive = 16 // starts of a bundle that are noted; more are looked for again
+
+// finish fills what follows from the automaton.
+func (u *bundle) finish(t *Tables) {
+	j := &u.joint
+	ids := map[uint16]uint8{}
+	var starts []uint16
+	id := func(q uint16) uint8 {
+		k, ok := ids[q]
+		if !ok {
+			k = uint8(len(starts))
+			ids[q] = k
+			starts = append(starts, q)
+		}
+		return k
+	}
+	for b := range 256 {
+		u.kind[b] = id(j.next[anchorFront*j.ncls+uint32(j.cls[b])])
+	}
+	u.bot = id(anchorBegin)
+	u.near = MaxCap
+	for _, r := range u.rules {
+		u.near = min(u.near, int(t.rules[r].near))
+		u.far = max(u.far, int(t.rules[r].reach))
+	}
+	u.first = make([]uint16, len(starts)*256)
+	for k, q := range starts {
+		for b := range 256 {
+			u.first[k*256+b] = j.next[uint32(q)*j.ncls+uint32(j.cls[b])]
+		}
+	}
+	u.front = make([]bool, len(u.alive))
+	for q, off := range u.alive {
+		for _, local := range t.listAt(off) {
+			u.front[q] = u.front[q] || t.rules[u.rules[local]].flags&flagEndFilter == 0
+		}
+	}
+}
+
+// liveRules gives, for each state of an anchored automaton, the rules whose words may still end.
+func liveRules(f *dfa) [][]uint16 {
+	most := uint16(0)
+	for _, l := range f.acc {
+		for _, r := range l {
+			most = max(most, r+1)
+		}
+	}
+	words := (int(most) + 63) / 64
+	set := make([]uint64, f.n*words)
+	own := make([]uint64, f.n*words)
+	for s, l := range f.acc {
+		for _, r := range l {
+			own[s*words+int(r)/64] |= 1 << (r % 64)
+		}
+	}
+	from := make([][]uint32, f.n)
+	for s := range f.n {
+		to := slices.Clone(f.next[s*f.ncls : (s+1)*f.ncls])
+		slices.Sort(to)
+		for _, q := range slices.Compact(to) {
+			from[q] = append(from[q], uint32(s))
+		}
+	}
+	queue := make([]uint32, f.n)
+	queued := make([]bool, f.n)
+	for s := range queue {
+		queue[s], queued[s] = uint32(s), true
+	}
+	for len(queue) > 0 {
+		q := int(queue[len(queue)-1])
+		queue, queued[q] = queue[:len(queue)-1], false
+		for _, p := range from[q] {
+			grew := false
+			for k := range words {
+				v := set[int(p)*words+k] | set[q*words+k] | own[q*words+k]
+				grew = grew || v != set[int(p)*words+k]
+				set[int(p)*words+k] = v
+			}
+			if grew && !queued[p] {
+				queue, queued[p] = append(queue, p), true
+			}
+		}
+	}
+	out := make([][]uint16, f.n)
+	for s := range f.n {
+		for r := range most {
+			if set[s*words+int(r)/64]>>(r%64)&1 == 1 {
+				out[s] = append(out[s], r)
+			}
+		}
+	}
+	return out
+}
+
+// bundles runs the joint automata from the starts that the filters told, handles the words that they find, and
+// gives the least of hold and the earliest start that is live.
+func (f *feed) bundles(hold int) int {
+	for view := range f.iv {
+		sortIntervals(f.iv[view][:f.niv[view]])
+	}
+	for _, u := range f.t.bundle {
+		hold = f.bundle(u, f.iv[u.view][:f.niv[u.view]], hold)
+	}
+	return hold
+}
+
+func sortIntervals(iv []interval) {
+	for i := 1; i < len(iv); i++ {
+		for k := i; k > 0 && iv[k].from < iv[k-1].from; k-- {
+			iv[k], iv[k-1] = iv[k-1], iv[k]
+		}
+	}
+}
+
+// trace remembers the states of a run of the joint automaton that was live at the end of the text. A run that
+// comes to the same state at the same place ends alike.
+type trace struct {
+	from   int // the state after byte i stands in q[i-from]
+	n      int
+	accept int // the last byte after which a word had ended; -1 = none
+	q      [maxTrace]uint16
+}
+
+const maxTrace = 768 // bytes at the end of the text
+
+// runJoint runs the joint automaton from start s to the end of the text. q is the state there, dead if the words
+// that began at s are over; ended tells whether one ended. Allocates: never.
+func (f *feed) runJoint(u *bundle, s int) (q uint16, ended bool) {
+	v := &f.v[u.view]
+	b := v.b
+	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	q = u.first[u.kindAt(b, s, v.byteAt(-1))<<8|uint32(b[s])]
+	if q == anchorDead {
+		return q, false
+	}
+	i := s + 1
+	n := min(len(b), s+u.far+1)
+	old, own := &f.trace[f.traced], &f.trace[1-f.traced]
+	if len(b)-i > maxTrace {
+		own = nil
+	} else {
+		own.from, own.n, own.accept = i, len(b)-i, -1
+	}
+	if f.traceOf != u {
+		old = nil
+	}
+	for ; i < n; i++ {
+		if q = next[uint32(q)*ncls+uint32(cls[b[i]])]; q == anchorDead {
+			return q, ended
+		}
+		if info[q]&infoAccept != 0 {
+			ended = true
+			if own != nil {
+				own.accept = i
+			}
+		}
+		if own != nil {
+			own.q[i-own.from] = q
+		}
+		if old != nil && i >= old.from && old.q[i-old.from] == q && n == len(b) {
+			return old.q[old.n-1], ended || old.accept > i
+		}
+	}
+	if i < len(b) {
+		return anchorDead, ended
+	}
+	if f.end {
+		q = next[uint32(q)*ncls+ncls-1]
+		return anchorDead, ended || info[q]&infoAccept != 0
+	}
+	if info[q]&infoDist == infoDist {
+		return anchorDead, ended
+	}
+	if own != nil && own.n > 0 {
+		f.traced, f.traceOf = 1-f.traced, u
+	}
+	return q, ended
+}
+
+// bundle handles one bundle. Words that may have ended, and those whose first bytes were told, began at the
+// starts in iv, sorted.
+func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
+	v := &f.v[u.view]
+	n := len(v.b)
+	var buf [maxLive]liveStart
+	lives := buf[:0]
+	many, ended := false, false
+	s := 0
+	for _, x := range iv {
+		for s = max(s, int(x.from)); s <= int(x.to) && s < n; s++ {
+			q, e := f.runJoint(u, s)
+			ended = ended || e
+			if q == anchorDead {
+				continue
+			}
+			if len(lives) == maxLive {
+				many = true
+				continue
+			}
+			lives = append(lives, liveStart{int32(s), q})
+		}
+	}
+	if ended {
+		s = 0
+		for _, x := range iv {
+			for s = max(s, int(x.from)); s <= int(x.to) && s < n; s++ {
+				if _, e := f.runJoint(u, s); e {
+					f.words(u, s, lives, many)
+				}
+			}
+		}
+	}
+	if f.end {
+		return hold
+	}
+	for _, x := range lives {
+		if u.front[x.q] && n-int(x.s) > prefixBytes { // else its first bytes are yet to be told
+			f.s.flags |= stateFront
+		}
+	}
+	// The earliest start that is live.
+	special := v.at != nil // what the view drops counts against the cap
+	if w := f.w; w != nil {
+		// Rules with a thread or a guard have starts that do not count.
+		for i := range w.th[:w.nth] {
+			special = special || f.t.rules[w.th[i].rule].flags&flagBundle != 0
+		}
+		for i := range w.gd[:w.ngd] {
+			special = special || f.t.rules[w.gd[i].rule].flags&flagBundle != 0
+		}
+	}
+	counts := func(s int, q uint16) bool {
+		return q != anchorDead && (!special && n-s <= u.near || f.counts(u, s, q))
+	}
+	best, state := n, uint16(anchorDead)
+	for _, x := range lives {
+		if counts(int(x.s), x.q) {
+			best, state = int(x.s), x.q
+			break
+		}
+	}
+	if many && best == n {
+		for s := int(lives[len(lives)-1].s) + 1; s < n; s++ {
+			if q, _ := f.runJoint(u, s); counts(s, q) {
+				best, state = s, q
+				break
+			}
+		}
+	}
+	// The start that was live before, or those that the filters have under way.
+	if q := f.openQ[u.view]; q != anchorDead && f.t.marks && int(f.bound[u.view]) <= best {
+		s := int(f.bound[u.view])
+		for _, c := range v.b[f.old:] {
+			if q = u.joint.next[uint32(q)*u.joint.ncls+uint32(u.joint.cls[c])]; q == anchorDead {
+				break
+			}
+		}
+		if q != anchorDead && u.joint.info[q]&infoDist != infoDist && counts(s, q) {
+			best, state = s, q
+		}
+	}
+	if state == anchorDead || best > int(f.bound[u.view]) {
+		f.niv[u.view] = 0
+		for g := range f.t.groups {
+			if grp := &f.t.groups[g]; grp.filter != noFilter && grp.view == u.view {
+				if d := int(grp.live[grp.number(f.s.st[g])]); d == 0 {
+				} else if grp.filter == prefixFilter {
+					f.try(u.view, n-d, n-1)
+				} else {
+					f.reverse(grp, n, max(int(f.bound[u.view]), n-u.far))
+				}
+			}
+		}
+		open := f.iv[u.view][:f.niv[u.view]]
+		sortIntervals(open)
+		s = 0
+	search:
+		for _, x := range open {
+			for s = max(s, int(x.from)); s <= int(x.to) && s < best; s++ {
+				if q, _ := f.runJoint(u, s); counts(s, q) {
+					best, state = s, q
+					break search
+				}
+			}
+		}
+	}
+	if f.t.marks && v.at == nil {
+		f.s.live[u.view] = mark{uint16(min(n-best, maxDist)), state}
+		if n-best > maxDist {
+			f.s.live[u.view] = noMark
+		}
+	}
+	if best < n {
+		return min(hold, v.rawAt(best))
+	}
+	return hold
+}
+
+// counts tells whether a word of a rule may begin at s, at which the joint automaton is live in state q, that
+// would be a match.
+func (f *feed) counts(u *bundle, s int, q uint16) bool {
+	f.work()
+	v := &f.v[u.view]
+	for _, local := range f.t.listAt(u.alive[q]) {
+		r := u.rules[local]
+		if f.find(r) != nil {
+			continue // its own start is held already, and no earlier one can win
+		}
+		if g := f.guardOf(r); g != nil && s < g.e {
+			continue
+		}
+		if f.readUpTo(v)-v.rawAt(s) > int(f.t.rules[r].reach) {
+			continue
+		}
+		th := f.begin(&f.t.rules[r], r, s, s)
+		f.advance(&th, len(v.b))
+		if f.alive(&th, &f.t.rules[r], v) {
+			return true
+		}
+	}
+	return false
+}
+
+// words handles the words that begin at s and have ended.
+func (f *feed) words(u *bundle, s int, lives []liveStart, many bool) {
+	v := &f.v[u.view]
+	b := v.b
+	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	q := u.first[u.kindAt(b, s, v.byteAt(-1))<<8|uint32(b[s])]
+	told := ^uint32(0) // the list of rules that s was tried for already: a thread looks at all ends of its start
+	n := min(len(b), s+u.far+1)
+	i := s + 1
+	for ; i < n && q != anchorDead; i++ {
+		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
+		if info[q]&infoAccept != 0 && u.acc[q] != told {
+			told = u.acc[q]
+			f.wordsOf(u, told, s, lives, many)
+		}
+	}
+	if f.end && q != anchorDead && i == len(b) {
+		if q = next[uint32(q)*ncls+ncls-1]; info[q]&infoAccept != 0 {
+			f.wordsOf(u, u.acc[q], s, lives, many)
+		}
+	}
+}
+
+// wordsOf starts a thread at s for each rule of a list that has none.
+func (f *feed) wordsOf(u *bundle, off uint32, s int, lives []liveStart, many bool) {
+	f.work()
+	v := &f.v[u.view]
+	now := len(v.b)
+next:
+	for _, local := range f.t.listAt(off) {
+		r := u.rules[local]
+		if th := f.find(r); th != nil {
+			th.last = max(th.last, s)
+			continue
+		}
+		lo := 0
+		if g := f.guardOf(r); g != nil {
+			if lo = g.e; s < lo {
+				continue
+			}
+		}
+		ru := &f.t.rules[r]
+		// An earlier start that is still live goes first.
+		earlier := func(x int) bool {
+			th := f.begin(ru, r, x, s)
+			f.advance(&th, now)
+			if !f.alive(&th, ru, v) {
+				return false
+			}
+			f.newThread(th)
+			return true
+		}
+		if many {
+			// Under the cap that is one at most cap bytes back: what the view drops counts against the cap too.
+			for x := max(lo, now-int(ru.cap)); x < s; x++ {
+				if earlier(x) {
+					continue next
+				}
+			}
+		}
+		for _, l := range lives {
+			if x := int(l.s); !many && x >= lo && x < s && slices.Contains(f.t.listAt(u.alive[l.q]), local) && earlier(x) {
+				continue next
+			}
+		}
+		if th := f.newThread(f.begin(ru, r, s, s)); th != nil {
+			f.run(th, now)
+		}
+	}
+}
+
+func (t *Tables) listAt(off uint32) []uint16 {
+	l := t.lists[off:]
+	return l[1 : 1+l[0]]
+}
+
+// compare compares a phrase with the text from the thread's start on. If the phrase is there, the match is
+// added; the thread is dead unless what is missing may still come.
+func (f *feed) compare(th *thread, ru *rule) {
+	v := &f.v[ru.view]
+	b, i, p := v.b, th.s, ru.phrase
+	fold := ru.flags&flagFold != 0
+	th.q = anchorDead
+	wait := func() {
+		if !f.end && v.rawTo(len(b))-v.rawAt(th.s) <= int(ru.cap) {
+			th.q = slotText
+		}
+	}
+	for len(p) > 0 {
+		if p[0] == ' ' {
+			from := i
+			for i < len(b) && isGap(b[i]) {
+				i++
+			}
+			if i-from > maxGap || i == from && i < len(b) {
+				return
+			}
+			if i == len(b) {
+				wait()
+				return
+			}
+			p = p[1:]
+			continue
+		}
+		if i == len(b) {
+			wait()
+			return
+		}
+		if c := b[i]; c < utf8.RuneSelf && p[0] < utf8.RuneSelf {
+			if c != p[0] && (!fold || c|0x20 != p[0]|0x20 || c|0x20 < 'a' || c|0x20 > 'z') {
+				return
+			}
+			i, p = i+1, p[1:]
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(p)
+		if !utf8.FullRune(b[i:]) {
+			if beginsRune(b[i:], r, fold) {
+				wait()
+			}
+			return
+		}
+		q, m := utf8.DecodeRune(b[i:])
+		if q == utf8.RuneError && m == 1 || q != r && (!fold || !sameFold(q, r)) {
+			return
+		}
+		i, p = i+m, p[n:]
+	}
+	if isWord(int(ru.phrase[len(ru.phrase)-1])) {
+		if i == len(b) && !f.end {
+			wait()
+			return
+		}
+		if i < len(b) && isWord(int(b[i])) {
+			return
+		}
+	}
+	m := Match{Start: f.base + int64(v.rawAt(th.s)), End: f.base + int64(v.rawTo(i)), Rule: uint32(th.rule)}
+	if m.End-m.Start <= int64(ru.cap) {
+		f.add(m, unknown)
+	}
+}
+
+// beginsRune tells whether b is the beginning of r's encoding, or of a rune that folds to the same.
+func beginsRune(b []byte, r rune, fold bool) bool {
+	begins := func(r rune) bool {
+		var buf [utf8.UTFMax]byte
+		n := utf8.EncodeRune(buf[:], r)
+		return len(b) <= n && string(buf[:len(b)]) == string(b)
+	}
+	if begins(r) {
+		return true
+	}
+	if fold {
+		for x := range foldOrbit(r) {
+			if begins(x) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,321 @@
+package scan
+
+import (
+	"regexp/syntax"
+	"slices"
+)
+
+// Filters. The joint automata of the table rules are anchored: exact, but run from one start at a time. A filter
+// is a small automaton that is stepped for every byte and tells at which starts a run can pay. It may tell too
+// many, never too few. There are two forms:
+//
+//   - A prefix filter knows the first bytes of words, cut after a fixed number. It tells where a word may have begun.
+//   - An end filter knows whole words in a wider form (counts dropped). It tells where a word may have ended; its
+//     reverse automaton then tells where that word began. It is for rules whose words may begin like any word of a text,
+//     as an e-mail address does.
+type filterKind uint8
+
+const (
+	noFilter filterKind = iota
+	prefixFilter
+	endFilter
+)
+
+const (
+	prefixBytes   = 4     // of a prefix filter, if it stays small
+	filterStates  = 4096  // of a filter
+	filterWork    = 16000 // of a filter, before states that cannot be told apart are merged
+	maxIntervals  = 16    // of starts to be run in one block
+	commonLetters = "etaoinsr"
+)
+
+// prefixOf cuts the words of n after k bytes, and gives for each instruction how many bytes stand in front.
+func prefixOf(n *nfa, k int) (out *nfa, depths []uint16) {
+	out = &nfa{looks: append(slices.Clone(n.looks), anyLook)}
+	type node struct{ pc, depth uint32 }
+	ids := map[node]uint32{}
+	var visit func(pc, depth uint32) uint32
+	visit = func(pc, depth uint32) uint32 {
+		at := node{pc, depth}
+		id, ok := ids[at]
+		if ok {
+			return id
+		}
+		id = uint32(len(out.inst))
+		ids[at] = id
+		out.inst, depths = append(out.inst, inst{}), append(depths, uint16(depth))
+		if depth == uint32(k) {
+			out.inst[id] = inst{op: opMatch, arg: uint32(len(out.looks) - 1)}
+			return id
+		}
+		in := n.inst[pc]
+		switch in.op {
+		case opByte:
+			in.out = visit(in.out, depth+1)
+		case opSplit:
+			in.out, in.arg = visit(in.out, depth), visit(in.arg, depth)
+		case opEmpty, opBehind:
+			in.out = visit(in.out, depth)
+		}
+		out.inst[id] = in
+		return id
+	}
+	out.start = visit(n.start, 0)
+	return out, depths
+}
+
+// common tells whether a word of n may begin with k letters that are common in texts.
+func (n *nfa) common(k int) bool {
+	cur := []uint32{n.start}
+	mark := make([]uint32, len(n.inst))
+	for gen := range uint32(k) {
+		var next []uint32
+		var visit func(pc uint32)
+		visit = func(pc uint32) {
+			if mark[pc] == gen+1 {
+				return
+			}
+			mark[pc] = gen + 1
+			switch in := n.inst[pc]; in.op {
+			case opByte:
+				for _, c := range []byte(commonLetters) {
+					if c >= in.lo && c <= in.hi {
+						next = append(next, in.out)
+						break
+					}
+				}
+			case opSplit:
+				visit(in.out)
+				visit(in.arg)
+			case opEmpty, opBehind:
+				visit(in.out)
+			}
+		}
+		for _, pc := range cur {
+			visit(pc)
+		}
+		cur = next
+	}
+	return len(cur) > 0
+}
+
+// filters makes the filters of the rules of one view.
+func (b *builder) filters(view View, rules []int) error {
+	var front, wordy []int
+	if p, err := b.endFilter(rules, 8); err == nil { // one table is better than two
+		b.addEnd(view, p)
+		return nil
+	} else if err != errStates {
+		return err
+	}
+	for _, i := range rules {
+		n, err := b.ruleNFA(i, b.comp[i].exact)
+		if err != nil {
+			return err
+		}
+		if n.common(prefixBytes) {
+			wordy = append(wordy, i)
+		} else {
+			front = append(front, i)
+		}
+	}
+	wordy, err := b.endFilters(view, wordy)
+	if err != nil {
+		return err
+	}
+	if front = append(front, wordy...); len(front) == 0 {
+		return nil
+	}
+	slices.Sort(front)
+	for k := prefixBytes; ; k-- {
+		a := &auto{}
+		for _, i := range front {
+			n, err := b.ruleNFA(i, b.comp[i].exact)
+			if err != nil {
+				return err
+			}
+			cut, depth := prefixOf(n, k)
+			a.add(cut, 0, true)
+			copy(a.attr[len(a.attr)-len(depth):], depth)
+		}
+		d := newDet(a, &b.steps)
+		f, err := d.forward(detMode{limit: filterWork}, b.opt.MaxSteps)
+		if err == errSteps {
+			return err
+		}
+		if err == nil {
+			clear(f.dist)
+			f.minimise(1, &b.steps)
+		}
+		if k > 1 && (err != nil || f.n > filterStates) {
+			continue
+		}
+		if err != nil {
+			return b.comp[front[0]].fail(b.comp[front[0]].exact.String(), err.Error(), "begin the patterns alike, or with literal text")
+		}
+		b.addFilter(view, prefixFilter, k, f, nil)
+		return nil
+	}
+}
+
+// endPart is an end filter in the making.
+type endPart struct {
+	rules    []int
+	fwd, rev *dfa
+}
+
+// endFilter makes an end filter of rules without the counts above a bound.
+func (b *builder) endFilter(rules []int, above int) (*endPart, error) {
+	a := &auto{}
+	for _, i := range rules {
+		n, err := b.ruleNFA(i, relax(b.comp[i].exact, above))
+		if err != nil {
+			return nil, err
+		}
+		a.add(n, 0, true)
+	}
+	d := newDet(a, &b.steps)
+	f, err := d.forward(detMode{limit: filterStates}, b.opt.MaxSteps)
+	if err != nil {
+		return nil, err
+	}
+	r, err := d.backward(filterStates, b.opt.MaxSteps)
+	return &endPart{rules, f, r}, err
+}
+
+// endFilters makes end filters of rules, two at most, and gives the rules that found no place in one.
+func (b *builder) endFilters(view View, rules []int) (rest []int, err error) {
+	if len(rules) == 0 {
+		return nil, nil
+	}
+	for _, above := range []int{8, 4, 1} {
+		p, err := b.endFilter(rules, above)
+		if err == nil {
+			b.addEnd(view, p)
+			return nil, nil
+		}
+		if err != errStates {
+			return nil, err
+		}
+	}
+	// One after the other, into the first that has room.
+	var parts [2]*endPart
+next:
+	for _, i := range rules {
+		for k, p := range parts {
+			var old []int
+			if p != nil {
+				old = p.rules
+			}
+			p, err := b.endFilter(append(slices.Clone(old), i), 1)
+			if err == nil {
+				parts[k] = p
+				continue next
+			}
+			if err != errStates {
+				return nil, err
+			}
+		}
+		rest = append(rest, i)
+	}
+	for _, p := range parts {
+		if p != nil {
+			b.addEnd(view, p)
+		}
+	}
+	return rest, nil
+}
+
+func (b *builder) addEnd(view View, p *endPart) {
+	clear(p.fwd.dist)
+	p.fwd.minimise(1, &b.steps)
+	p.rev.minimise(2, &b.steps)
+	for _, i := range p.rules {
+		b.t.rules[i].flags |= flagEndFilter
+	}
+	b.addFilter(view, endFilter, 0, p.fwd, p.rev)
+}
+
+func (b *builder) addFilter(view View, kind filterKind, k int, fwd, rev *dfa) {
+	g := group{view: view, filter: kind, prefix: uint8(k)}
+	b.t.setForward(&g, fwd, nil)
+	if rev != nil {
+		b.t.setReverse(&g, rev)
+	}
+	b.t.groups = append(b.t.groups, g)
+}
+
+// ruleNFA compiles a word of rule i with its look-behind of one byte.
+func (b *builder) ruleNFA(i int, word *syntax.Regexp) (*nfa, error) {
+	c := b.comp[i]
+	behind, _ := c.leftAlts()
+	n, why := b.wordNFA(c, word, behind)
+	if why != "" {
+		return nil, c.fail(word.String(), why, "lower the bounds of its repeats")
+	}
+	return n, nil
+}
+
+// An interval of starts that are to be run, both ends included.
+type interval struct{ from, to int32 }
+
+// candidate notes the starts of words that may have ended, or whose first bytes may have been read, in front of
+// index e.
+func (f *feed) candidate(k int, g *group, e int) {
+	if g.filter == prefixFilter {
+		f.try(g.view, e-int(g.prefix), e-1)
+		return
+	}
+	// What ends here and began in front of the last end was live there already, and was noted then.
+	stop := max(int(f.told[k]), int(f.bound[g.view]))
+	f.told[k] = int32(e)
+	f.reverse(g, e, stop)
+}
+
+// reverse notes the starts from lo on at which an end filter may be live at index e.
+func (f *feed) reverse(g *group, e, lo int) {
+	v := &f.v[g.view]
+	q, mark := g.rncls, false
+	for p := e - 1; p >= lo && q != 0; p-- {
+		if q, mark = g.back(q, int(v.b[p])); mark {
+			f.try(g.view, p+1, p+1)
+		}
+	}
+	if q != 0 { // the byte in front of lo
+		if _, mark = g.back(q, v.byteAt(lo-1)); mark {
+			f.try(g.view, lo, lo)
+		}
+	}
+}
+
+// back steps the reverse automaton over c, -1 being the text's beginning. mark tells whether a word may begin
+// after c.
+func (g *group) back(q uint32, c int) (uint32, bool) {
+	k := g.rncls - 1
+	if c >= 0 {
+		k = uint32(g.rcls[c])
+	}
+	q = g.rnext[q+k]
+	return q &^ accept, q&accept != 0
+}
+
+// try notes that the starts from lo to hi are to be run.
+func (f *feed) try(view View, lo, hi int) {
+	iv := f.iv[view][:f.niv[view]]
+	if lo = max(lo, int(f.bound[view])); lo > hi {
+		return
+	}
+	if n := len(iv); n > 0 {
+		if last := &iv[n-1]; lo >= int(last.from) && lo <= int(last.to)+1 {
+			last.to = max(last.to, int32(hi))
+			return
+		}
+		if n == maxIntervals {
+			last := &iv[n-1]
+			last.from, last.to = min(last.from, int32(lo)), max(last.to, int32(hi))
+			return
+		}
+	}
+	f.iv[view][len(iv)] = interval{int32(lo), int32(hi)}
+	f.niv[view]++
+}
