@@ -962,7 +962,7 @@ func (t *Tables) finish() {
 		seen[u.view] = true
 	}
 	for i := range t.fuzzy {
-		t.fuzzy[i].finish()
+		t.fuzzy[i].finish(t.rules)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	maxSlots   = 22 // halves
+	maxSlots   = 21 // halves
 	tailLen    = 12
 	blockBytes = 256 // new bytes between two settlements
 	blockMixed = 160 // the same where the text is not pure ASCII
@@ -36,6 +36,7 @@ type State struct {
 	flags  uint8
 	live   [2]mark // of each view
 	slots  [maxSlots]uint16
+	words  uint16 // low bits of the channel offset up to which words were compared with fuzzy terms
 }
 
 // A mark says what is known of the starts in the held text for the bundle of a view: none in front of it can

@@ -1,292 +1,477 @@
 package scan
 
 import (
-	"cmp"
-	"math/bits"
 	"slices"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
 
-// maxFuzzyWord bounds the words of a fuzzy term, in runes.
-const maxFuzzyWord = 48
+const (
+	maxFuzzyWord  = 48                         // runes of a word of a fuzzy term
+	maxFuzzyWords = 24                         // words of a fuzzy term
+	maxToken      = maxFuzzyWord + MaxDistance // runes of a word of the text that may still be near one
+	maxFuzzySets  = 4                          // two views, with and without case
+)
 
-// A fuzzySet is the fuzzy terms of one view. A word of the text is a run of ASCII letters, digits and
-// underscores and of characters beyond ASCII. A term matches as many words in a row as it has, each within its
-// distance of the term's word in the same place, with 1 to 16 gap characters between them.
+// A fuzzySet is the fuzzy terms of one view that ignore case, or that do not. A word of the text is a run of
+// ASCII letters, digits and underscores and of characters beyond ASCII. A term matches as many words in a row as
+// it has, each within its distance of the term's word in the same place, with 1 to 16 characters between them
+// that are part of no word.
+//
+// Each word of the text is looked at once: the state says up to where that was done (State.words). Where a word
+// begins something that may still become a match, or is held for another rule, everything behind it waits: no
+// match there could be given out before, and the word that all wait for is the only one that is looked at again.
 type fuzzySet struct {
 	view  View
-	terms []fuzzyTerm // by length of the first word
-	first [maxFuzzyWord + 2]uint16
-	most  int // greatest distance
+	fold  bool
+	terms []fuzzyTerm // in the order of the rules; all that the binary form has
+	fuzzyIndex
 }
 
+// fuzzyTerm is a rule as it was given.
 type fuzzyTerm struct {
 	rule  uint16
 	dist  uint8
-	fold  bool
-	words []fuzzyWord
+	half  bool
+	words []string // without case if the set ignores it
 }
 
-type fuzzyWord struct {
-	r    []rune
-	mask uint64 // a bit for each rune, modulo 64
-	dist int    // less than the word is long
-}
-
-func (f *fuzzySet) bytes() int {
-	n := 64
-	for _, t := range f.terms {
-		n += 40
-		for _, w := range t.words {
-			n += 40 + 4*len(w.r)
-		}
+// reach is the distance at which a word of n runes is compared.
+func (t *fuzzyTerm) reach(n int) int {
+	if t.half {
+		return min(int(t.dist), (n-1)/2)
 	}
-	return n
+	return min(int(t.dist), n-1)
 }
 
 func tokenByte(c int) bool { return isWord(c) || c >= utf8.RuneSelf }
 
-func runeMask(rs []rune) uint64 {
-	var m uint64
-	for _, r := range rs {
-		m |= 1 << (uint32(r) & 63)
-	}
-	return m
-}
-
-func newFuzzyTerm(rule uint16, dist int, fold bool, words [][]rune) fuzzyTerm {
-	t := fuzzyTerm{rule: rule, dist: uint8(dist), fold: fold}
-	for _, w := range words {
-		if fold {
-			w = slices.Clone(w)
-			for i, r := range w {
-				w[i] = unicode.ToLower(r)
-			}
+// tokenTable has 0 for what is part of no word, the small letter for ASCII, 255 for bytes beyond it.
+var tokenTable = func() (t [256]uint8) {
+	for c := range t {
+		switch {
+		case c >= utf8.RuneSelf:
+			t[c] = 255
+		case c >= 'A' && c <= 'Z':
+			t[c] = uint8(c | 0x20)
+		case isWord(c):
+			t[c] = uint8(c)
 		}
-		t.words = append(t.words, fuzzyWord{r: w, mask: runeMask(w), dist: min(dist, len(w)-1)})
 	}
 	return t
+}()
+
+// foldRune gives one rune for all that differ by case only (simple folding): the small letter in ASCII.
+func foldRune(r rune) rune {
+	if r < utf8.RuneSelf {
+		if r >= 'A' && r <= 'Z' {
+			r |= 0x20
+		}
+		return r
+	}
+	if r >= 0x2E80 && r < 0xA640 { // East Asian: no case
+		return r
+	}
+	least := r
+	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+		least = min(least, f)
+	}
+	if least < utf8.RuneSelf {
+		return foldRune(least)
+	}
+	return least
+}
+
+func foldString(s string) string {
+	rs := []rune(s)
+	for i, r := range rs {
+		rs[i] = foldRune(r)
+	}
+	return string(rs)
+}
+
+// fuzzyWords splits a phrase into the words that are compared.
+func fuzzyWords(phrase []string) (words []string) {
+	for _, w := range phrase {
+		from := -1
+		for i, ch := range w + " " {
+			switch token := tokenByte(int(ch)); {
+			case token && from < 0:
+				from = i
+			case !token && from >= 0:
+				words = append(words, w[from:i])
+				from = -1
+			}
+		}
+	}
+	return words
+}
+
+// FuzzyFault says why a phrase cannot be a fuzzy term, "" if it can.
+func FuzzyFault(phrase string) string {
+	words := fuzzyWords(phraseWords(phrase))
+	if len(words) == 0 {
+		return "has no word to compare"
+	}
+	if len(words) > maxFuzzyWords {
+		return "has more than 24 words"
+	}
+	for _, w := range words {
+		if utf8.RuneCountInString(w) > maxFuzzyWord {
+			return "has a word of more than 48 characters"
+		}
+	}
+	return ""
 }
 
 func (b *builder) addFuzzy(i int, c *compiled, r *rule, rr *RuleReport) error {
-	var words [][]rune
-	for _, w := range c.phrase {
-		var cur []rune
-		for _, ch := range w + " " {
-			if tokenByte(int(ch)) {
-				cur = append(cur, ch)
-			} else if cur != nil {
-				words = append(words, cur)
-				cur = nil
-			}
-		}
-	}
+	words := fuzzyWords(c.phrase)
 	for _, w := range words {
-		if len(w) > maxFuzzyWord {
-			return c.fail(string(w), "is a word of more than 48 characters in a fuzzy term", "use a phrase without a distance")
+		if utf8.RuneCountInString(w) > maxFuzzyWord {
+			return c.fail(w, "is a word of more than 48 characters in a fuzzy term", "use a phrase without a distance")
 		}
 	}
-	if len(words) == 0 || len(words) > 16 {
-		return c.fail(c.Phrase, "has no word, or more than 16, to compare", "")
+	if len(words) == 0 || len(words) > maxFuzzyWords {
+		return c.fail(c.Phrase, "has no word, or more than 24, to compare", "use a phrase without a distance")
 	}
-	var set *fuzzySet
-	for k := range b.t.fuzzy {
-		if b.t.fuzzy[k].view == c.View {
-			set = &b.t.fuzzy[k]
+	t := fuzzyTerm{rule: uint16(i), dist: uint8(c.Distance), half: c.Half, words: words}
+	c.max = maxGap * (len(words) - 1)
+	for k, w := range words {
+		if c.Fold {
+			words[k] = foldString(w)
 		}
+		n := utf8.RuneCountInString(w)
+		c.max += (n + t.reach(n)) * utf8.UTFMax
 	}
-	if set == nil {
-		b.t.fuzzy = append(b.t.fuzzy, fuzzySet{view: c.View})
-		set = &b.t.fuzzy[len(b.t.fuzzy)-1]
+	if c.View == Normalised {
+		c.max = -1 // what the view drops may stand anywhere
 	}
-	set.terms = append(set.terms, newFuzzyTerm(uint16(i), c.Distance, c.Fold, words))
+	set := slices.IndexFunc(b.t.fuzzy, func(f fuzzySet) bool { return f.view == c.View && f.fold == c.Fold })
+	if set < 0 {
+		set = len(b.t.fuzzy)
+		b.t.fuzzy = append(b.t.fuzzy, fuzzySet{view: c.View, fold: c.Fold})
+	}
+	f := &b.t.fuzzy[set]
+	f.terms = append(f.terms, t)
 	rr.Class = ClassFuzzy
 	r.flags |= flagHold
 	return nil
 }
 
-// finish sorts the terms and fills what follows from them.
-func (f *fuzzySet) finish() {
-	slices.SortStableFunc(f.terms, func(a, b fuzzyTerm) int { return cmp.Compare(len(a.words[0].r), len(b.words[0].r)) })
-	f.most = 0
-	k := 0
-	for n := range f.first {
-		for k < len(f.terms) && len(f.terms[k].words[0].r) < n {
-			k++
-		}
-		f.first[n] = uint16(k)
-	}
-	for _, t := range f.terms {
-		f.most = max(f.most, int(t.dist))
-	}
-}
-
 // token is one word of the text.
 type token struct {
-	r, low         [maxFuzzyWord + MaxDistance + 1]rune
-	n              int
-	mask, lowMask  uint64
-	start, end     int
-	open, tooLarge bool // may go on after the held text; has more runes than any term could match
+	r          [maxToken]rune // without case if the set ignores it
+	n          int
+	sig        uint64
+	start, end int
+	open       bool // may go on after the held text
+	tooLarge   bool // has more runes than any term could match
+	after      gapKind
+	next       int        // after a gap: where the next word begins
+	ahead      bool       // the token behind it is read
+	eq, hashed bool       // near has its letters; its hashes
+	did        [16]uint32 // the last words that it was found near to: several entries of the index may lead to one
+	ndid       int
 }
 
-// read reads the token at index s of v.
-func (k *token) read(v *stream, s int, end bool) {
-	k.n, k.mask, k.lowMask, k.start, k.tooLarge = 0, 0, 0, s, false
+// gapKind says what stands after a word.
+type gapKind uint8
+
+const (
+	gapUnknown gapKind = iota
+	gapNone            // nothing that a term goes on after
+	gapOpen            // it may still become a gap with a word behind it
+	gapWord            // a gap, then a word
+)
+
+// read reads the token at index s of v, up to which nothing is part of it.
+func (k *token) read(v *stream, s int, fold, end bool) {
+	k.n, k.sig, k.start, k.tooLarge, k.after = 0, 0, s, false, gapUnknown
+	k.ahead, k.eq, k.hashed = false, false, false
 	i := s
-	for i < len(v.b) && tokenByte(int(v.b[i])) {
-		r, size := rune(v.b[i]), 1
-		if r >= utf8.RuneSelf {
-			if r, size = utf8.DecodeRune(v.b[i:]); r == utf8.RuneError && !utf8.FullRune(v.b[i:]) {
-				i = len(v.b) // a cut rune
+	for b := v.b; i < len(b); {
+		low := tokenTable[b[i]]
+		if low == 0 {
+			break
+		}
+		r, size := rune(low), 1
+		if low == 255 {
+			if r, size = utf8.DecodeRune(b[i:]); r == utf8.RuneError && !end && !utf8.FullRune(b[i:]) {
+				i = len(b) // a cut rune
 				break
 			}
+			if fold {
+				r = foldRune(r)
+			}
+		} else if !fold {
+			r = rune(b[i])
 		}
 		i += size
-		if k.n == len(k.r) {
+		if k.n == maxToken {
 			k.tooLarge = true
-			continue
+			for i < len(b) && tokenTable[b[i]] != 0 {
+				i++
+			}
+			break
 		}
-		low := unicode.ToLower(r)
-		k.r[k.n], k.low[k.n] = r, low
+		k.r[k.n] = r
 		k.n++
-		k.mask |= 1 << (uint32(r) & 63)
-		k.lowMask |= 1 << (uint32(low) & 63)
 	}
 	k.end = i
 	k.open = i == len(v.b) && !end
 }
 
-// near tells whether the token is within the word's distance, or, if it is open, may become so.
-func (k *token) near(w *fuzzyWord, fold bool) bool {
-	if k.tooLarge {
-		return false
-	}
-	t, mask := k.r[:k.n], k.mask
-	if fold {
-		t, mask = k.low[:k.n], k.lowMask
-	}
-	if len(t)-len(w.r) > w.dist || bits.OnesCount64(mask&^w.mask) > w.dist {
-		return false
-	}
-	if k.open {
-		if len(t) <= w.dist {
-			return true
+// gap looks at what stands after the token.
+func (k *token) gap(v *stream, end bool) gapKind {
+	if k.after == gapUnknown {
+		i := k.end
+		most := min(len(v.b), k.end+maxGap+1)
+		for i < most && tokenTable[v.b[i]] == 0 {
+			i++
 		}
-	} else if len(w.r)-len(t) > w.dist || bits.OnesCount64(w.mask&^mask) > w.dist {
-		return false
-	}
-	// One row of the edit matrix at a time: row[j] is the distance of what was read to the first j runes of w.
-	var row [maxFuzzyWord + 1]uint8
-	for j := range len(w.r) + 1 {
-		row[j] = uint8(j)
-	}
-	for i, r := range t {
-		diag := row[0]
-		row[0] = uint8(i + 1)
-		least := row[0]
-		for j, q := range w.r {
-			d := diag
-			if q != r {
-				d = min(diag, row[j], row[j+1]) + 1
-			}
-			diag, row[j+1] = row[j+1], d
-			least = min(least, d)
-		}
-		if int(least) > w.dist {
-			return false
+		k.next = i
+		switch {
+		case i-k.end > maxGap:
+			k.after = gapNone
+		case i < len(v.b):
+			k.after = gapWord
+		case end:
+			k.after = gapNone
+		default:
+			k.after = gapOpen
 		}
 	}
-	if k.open {
-		return true // the least of the last row is within the distance
-	}
-	return int(row[len(w.r)]) <= w.dist
+	return k.after
 }
 
-// fuzzy looks at every word of the held and the new text, adds the matches, and gives the least of hold and the
-// earliest start that may still become a match.
+// fuzzyWork is the scratch of a call that compares words. Pooled.
+type fuzzyWork struct {
+	tok [maxFuzzyWords]token // by their place in the term
+	near
+	first uint32 // word of the terms that are followed
+	start int    // index where the match that is looked for begins
+	add   bool   // matches are added
+	found bool   // there are some
+}
+
+var fuzzyPool = sync.Pool{New: func() any { return new(fuzzyWork) }}
+
+// fuzzy looks at the words of the held and the new text that were not decided yet, adds the matches, and gives
+// the least of hold and the earliest start that may still become a match. It does so for all sets at once, when
+// it is called for the first.
 func (f *feed) fuzzy(set *fuzzySet, hold int) int {
-	v := &f.v[set.view]
-	var blocked [16]uint16
-	nb, blockAll := 0, false
-	var k, k2 token
-	for s := 0; s < len(v.b); {
-		if !tokenByte(int(v.b[s])) {
-			s++
-			continue
-		}
-		k.read(v, s, f.end)
-		if s == 0 && tokenByte(v.byteAt(-1)) {
-			s = k.end
-			continue // the rest of a word
-		}
-		lo, hi := max(k.n-set.most, 0), k.n+set.most
-		if k.open {
-			hi = maxFuzzyWord
-		}
-		if lo <= maxFuzzyWord && !k.tooLarge {
-			for i := set.first[lo]; i < set.first[min(hi, maxFuzzyWord)+1]; i++ {
-				t := &set.terms[i]
-				if !k.near(&t.words[0], t.fold) || blockAll || slices.Contains(blocked[:nb], t.rule) {
-					continue
-				}
-				if w := f.w; w != nil {
-					if g := f.guardOf(t.rule); g != nil && s < g.e {
-						continue
-					}
-				}
-				e, live := f.fuzzyTerm(t, v, &k, &k2)
-				ru := &f.t.rules[t.rule]
-				if live && f.readUpTo(v)-v.rawAt(s) < int(ru.cap) {
-					hold = min(hold, v.rawAt(s))
-					if nb < len(blocked) {
-						blocked[nb] = t.rule
-						nb++
-					} else {
-						blockAll = true
-					}
-				} else if e > 0 && v.rawTo(e)-v.rawAt(s) <= int(ru.cap) && (ru.flags&flagCheck == 0 || ru.accepts(v.b[s:e])) {
-					f.match(&thread{rule: t.rule, s: s, best: e, x: unknown}, ru)
-				}
-			}
-		}
-		s = k.end
+	if set != &f.t.fuzzy[0] {
+		return hold
 	}
+	from := 0
+	if f.s.rescan == 0 { // else matches are to be found again
+		from = max(0, int(int16(f.s.words-uint16(f.base))))
+	}
+	w := fuzzyPool.Get().(*fuzzyWork)
+	next := len(f.v[0].b)
+	for i := range f.t.fuzzy {
+		set := &f.t.fuzzy[i]
+		v := &f.v[set.view]
+		var to int
+		to, hold = f.fuzzySet(set, w, v.index(from, 0), hold)
+		next = min(next, v.rawAt(to))
+	}
+	fuzzyPool.Put(w)
+	f.s.words = uint16(f.base + int64(next))
 	return hold
 }
 
-// fuzzyTerm compares a term with the words from the one in k on, whose first word is near. e is the end of the
-// match, 0 without one; live says that it may still become one.
-func (f *feed) fuzzyTerm(t *fuzzyTerm, v *stream, k, k2 *token) (e int, live bool) {
-	e, live = k.end, k.open
-	for i := 1; i < len(t.words); i++ {
-		if live {
-			return 0, true
+// fuzzySet looks at the words from index i on, and gives where the first begins that is not decided.
+func (f *feed) fuzzySet(set *fuzzySet, w *fuzzyWork, i, hold int) (to, least int) {
+	v := &f.v[set.view]
+	b := v.b
+	if i < len(b) && tokenByte(v.byteAt(i-1)) {
+		for i < len(b) && tokenTable[b[i]] != 0 {
+			i++ // the rest of a word
 		}
-		gap := e
-		for gap < len(v.b) && isGap(v.b[gap]) {
-			gap++
-		}
-		if gap-e > maxGap {
-			return 0, false
-		}
-		if gap == len(v.b) {
-			return 0, !f.end
-		}
-		if gap == e || !tokenByte(int(v.b[gap])) {
-			return 0, false
-		}
-		k2.read(v, gap, f.end)
-		if !k2.near(&t.words[i], t.fold) {
-			return 0, false
-		}
-		e, live = k2.end, k2.open
 	}
-	if live {
-		return 0, true
+	k := &w.tok[0]
+	for i < len(b) {
+		if tokenTable[b[i]] == 0 {
+			i++
+			continue
+		}
+		raw := v.rawAt(i)
+		if raw >= hold {
+			break // nothing that begins here can be given out yet; a later call looks at it
+		}
+		k.read(v, i, set.fold, f.end)
+		if !k.tooLarge {
+			w.start, w.add, w.found = i, false, false
+			if f.fuzzyWord(set, w, 0, 0) {
+				hold = min(hold, raw)
+				break
+			}
+			if w.found {
+				w.add = true
+				f.fuzzyWord(set, w, 0, 0)
+			}
+		}
+		i = k.end
 	}
-	return e, false
+	return i, hold
+}
+
+// fuzzyWord looks for the words of the terms behind node that token depth is near to, and follows them. live
+// tells that one of them may still become a match; nothing was added then.
+func (f *feed) fuzzyWord(set *fuzzySet, w *fuzzyWork, depth int, node uint32) (live bool) {
+	k := &w.tok[depth]
+	if k.tooLarge {
+		return false
+	}
+	nd := &set.nodes[node]
+	if k.open {
+		return f.fuzzyOpen(set, w, k, node)
+	}
+	if nd.kids <= fewKids {
+		for c := nd.first; c < nd.first+nd.kids; c++ {
+			if set.near(&w.near, k, set.nodes[c].word) && f.fuzzyNode(set, w, depth, c) {
+				return true
+			}
+		}
+		return false
+	}
+	k.ndid = 0
+	for x := range set.deleted {
+		d := &set.deleted[x]
+		if d.lens>>uint(k.n)&1 == 0 {
+			continue
+		}
+		n := w.variants(d, k)
+		for h := 0; h < n; h++ {
+			g := w.hash[h]
+			if d.bits[g>>d.shift>>6]>>(g>>d.shift&63)&1 == 0 {
+				continue
+			}
+			for _, e := range d.entries[d.bucket[g>>d.wide]:d.bucket[g>>d.wide+1]] {
+				if (e^uint32(g))>>tagShift == 0 && f.fuzzyOne(set, w, depth, node, e&tagMask) {
+					return true
+				}
+			}
+			w.variants(d, k) // what was looked at may have used the scratch
+		}
+	}
+	if lo, hi := max(k.n-set.most, 0), min(k.n+set.most, maxFuzzyWord); len(set.far) > 0 && lo <= hi {
+		sig := k.signature()
+		at := set.farFirst[lo]
+		for i, q := range set.farSig[at:set.farFirst[hi+1]] {
+			if !farther(sig, q, set.most) && f.fuzzyOne(set, w, depth, node, set.far[int(at)+i]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fuzzyOne follows the terms behind node that go on with a word, if the token at depth is near to it.
+func (f *feed) fuzzyOne(set *fuzzySet, w *fuzzyWork, depth int, node, id uint32) (live bool) {
+	k := &w.tok[depth]
+	c := set.kid(node, id)
+	if c == 0 || !set.near(&w.near, k, id) || slices.Contains(k.did[:min(k.ndid, len(k.did))], id) {
+		return false
+	}
+	k.did[k.ndid%len(k.did)] = id
+	k.ndid++
+	return f.fuzzyNode(set, w, depth, c)
+}
+
+// fuzzyNode follows a term or several up to node, whose word the token at depth is near to.
+func (f *feed) fuzzyNode(set *fuzzySet, w *fuzzyWork, depth int, node uint32) (live bool) {
+	k := &w.tok[depth]
+	nd := &set.nodes[node]
+	v := &f.v[set.view]
+	if depth == 0 {
+		w.first = nd.word
+	}
+	if nd.own > 0 {
+		w.found = true
+		if w.add {
+			for _, r := range set.rules[nd.lo : nd.lo+nd.own] {
+				f.fuzzyMatch(set, w, r, depth)
+			}
+		}
+	}
+	if nd.kids == 0 {
+		return false
+	}
+	switch k.gap(v, f.end) {
+	case gapOpen:
+		return f.viable(set, set.rules[nd.lo+nd.own:nd.hi], w.start, 1)
+	case gapWord:
+		if !k.ahead {
+			w.tok[depth+1].read(v, k.next, set.fold, f.end)
+			k.ahead = true
+		}
+		return f.fuzzyWord(set, w, depth+1, node)
+	}
+	return false
+}
+
+// fuzzyOpen tells whether the open token may become a word behind node.
+func (f *feed) fuzzyOpen(set *fuzzySet, w *fuzzyWork, k *token, node uint32) bool {
+	v := &f.v[set.view]
+	if node == 0 && f.readUpTo(v)-v.rawAt(w.start) <= set.leastCap { // no rule is ruled out
+		return set.begins(&w.near, k)
+	}
+	nd := &set.nodes[node]
+	for c := nd.first; c < nd.first+nd.kids; c++ {
+		if kid := &set.nodes[c]; set.nearOpen(&w.near, k, kid.word) && f.viable(set, set.rules[kid.lo:kid.hi], w.start, 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// viable tells whether one of the rules may still match from s on: more more bytes fit its cap, and no match of it
+// covers s.
+func (f *feed) viable(set *fuzzySet, rules []uint16, s, more int) bool {
+	v := &f.v[set.view]
+	far := f.readUpTo(v) - v.rawAt(s) + more
+	for _, r := range rules {
+		if far <= int(f.t.rules[r].cap) && !f.guarded(r, s) {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *feed) guarded(r uint16, s int) bool {
+	if f.w == nil {
+		return false
+	}
+	g := f.guardOf(r)
+	return g != nil && s < g.e
+}
+
+// fuzzyMatch adds the match of a rule up to the token at depth, unless the rule says no.
+func (f *feed) fuzzyMatch(set *fuzzySet, w *fuzzyWork, r uint16, depth int) {
+	v := &f.v[set.view]
+	ru := &f.t.rules[r]
+	s, e := w.start, w.tok[depth].end
+	if f.guarded(r, s) || v.rawTo(e)-v.rawAt(s) > int(ru.cap) || ru.flags&flagCheck != 0 && !ru.accepts(v.b[s:e]) {
+		return
+	}
+	m := Match{Start: f.base + int64(v.rawAt(s)), End: f.base + int64(v.rawTo(e)), Rule: uint32(r)}
+	if w := f.w; w != nil {
+		for i := range w.done[:w.nd] {
+			if w.done[i].Match == m {
+				return // its word was met a second time
+			}
+		}
+	}
+	for i := 1; i <= depth; i++ {
+		if set.near(&w.near, &w.tok[i], w.first) { // another match of the rule could begin inside
+			f.match(&thread{rule: r, s: s, best: e, x: unknown}, ru)
+			return
+		}
+	}
+	f.add(m, unknown)
 }
 
 func (w *writer) fuzzy(t *Tables) {
@@ -298,33 +483,46 @@ func (w *writer) fuzzy(t *Tables) {
 		for _, x := range f.terms {
 			w.num(int(x.rule))
 			w.num(int(x.dist))
-			w.num(boolInt(x.fold))
+			w.num(boolInt(f.fold) + 2*boolInt(x.half))
 			w.num(len(x.words))
 			for _, y := range x.words {
-				w.str(string(y.r))
+				w.str(y)
 			}
 		}
 	}
 }
 
 func (r *reader) fuzzy(t *Tables) {
-	for n := r.num(2); n > 0 && !r.bad; n-- {
+	for n := r.num(maxFuzzySets); n > 0 && !r.bad; n-- {
 		f := fuzzySet{view: View(r.num(int(Normalised)))}
-		for k := r.num(MaxRules); k > 0 && !r.bad; k-- {
-			rule, dist, fold := r.num(max(len(t.rules)-1, 0)), r.num(MaxDistance), r.num(1) == 1
-			var words [][]rune
-			for m := r.num(16); m > 0 && !r.bad; m-- {
-				w := []rune(r.str())
-				if len(w) == 0 || len(w) > maxFuzzyWord {
+		last := -1
+		for k := r.num(len(t.rules)); k > 0 && !r.bad; k-- {
+			x := fuzzyTerm{rule: uint16(r.num(max(len(t.rules)-1, 0))), dist: uint8(r.num(MaxDistance))}
+			flags := r.num(3)
+			fold := flags&1 == 1
+			if x.half = flags&2 != 0; last >= 0 && fold != f.fold {
+				r.bad = true
+			}
+			f.fold = fold
+			for m := r.num(maxFuzzyWords); m > 0 && !r.bad; m-- {
+				w := r.str()
+				if n := utf8.RuneCountInString(w); n == 0 || n > maxFuzzyWord || !utf8.ValidString(w) || fold && foldString(w) != w {
 					r.bad = true
 				}
-				words = append(words, w)
+				for _, ch := range w {
+					r.bad = r.bad || !tokenByte(int(ch))
+				}
+				x.words = append(x.words, w)
 			}
-			if len(words) == 0 || len(t.rules) == 0 || r.bad || t.rules[rule].view != f.view {
+			if len(x.words) == 0 || r.bad || int(x.rule) <= last || t.rules[x.rule].view != f.view || t.rules[x.rule].flags&flagHold == 0 {
 				r.bad = true
 				return
 			}
-			f.terms = append(f.terms, newFuzzyTerm(uint16(rule), dist, fold, words))
+			last = int(x.rule)
+			f.terms = append(f.terms, x)
+		}
+		if len(f.terms) == 0 {
+			r.bad = true
 		}
 		t.fuzzy = append(t.fuzzy, f)
 	}

@@ -58,6 +58,12 @@ var pool = []Rule{
 	{Pattern: `abc[ab =]{0,3}([abc=]{2,4})`, Group: 1, Span: true},
 	{Pattern: `ab[ab]{0,3}=?(b?c+)\b`, Group: 1, Span: true},
 	{Pattern: `(?:^|[ c])ba[ab1]{1,4}([1ab]+)`, Group: 1, Span: true, Cap: 5},
+	{Phrase: "abc", Distance: 1},
+	{Phrase: "ab c", Distance: 2, Fold: true},
+	{Phrase: "aabb cab ab", Distance: 2, View: Normalised, Half: true},
+	{Phrase: "éa-KS", Distance: 1, Fold: true, View: Normalised, Cap: 9},
+	{Phrase: "a b", Distance: 8, Half: true, Allow: []string{"a  b"}},
+	{Phrase: "abc abc", Distance: 1, Cap: 12},
 	{Pattern: `(?i)\bcab ?.{0,2}([^c]{1,3})(?:c|$)`, Group: 1, View: Normalised},
 }
 

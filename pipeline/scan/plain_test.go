@@ -294,11 +294,22 @@ func (p *plainState) scan(end bool) int64 {
 		}
 		s := p.next[i]
 		for s < v.len() {
-			if !r.first[v.b[s-v.off]] || !p.behind(r, v, s) {
+			if r.Distance > 0 {
+				if !r.tokenStart(v, s) {
+					s++
+					continue
+				}
+			} else if !r.first[v.b[s-v.off]] || !p.behind(r, v, s) {
 				s++
 				continue
 			}
-			to, live := p.longest(r, v, s, end)
+			var to int64
+			var live bool
+			if r.Distance > 0 {
+				to, live = p.near(r, v, s, end)
+			} else {
+				to, live = p.longest(r, v, s, end)
+			}
 			if live {
 				hold = min(hold, v.at[s-v.off])
 				break
@@ -426,17 +437,12 @@ func (r *plainRule) accept(w []byte) bool {
 	if r.Validator.Name != "" && !r.Validator.ok(w) {
 		return false
 	}
-	if r.allow != nil {
-		if r.Fold {
-			return !r.allow[string(lowerASCII(w))]
+	for a := range r.allow {
+		if string(w) == a || r.Fold && strings.EqualFold(string(w), a) {
+			return false
 		}
-		return !r.allow[string(w)]
 	}
 	return true
-}
-
-func lowerASCII(w []byte) []byte {
-	return []byte(strings.ToLower(string(w)))
 }
 
 // ends reports the first of each run of ends of a rule that is not held for.
@@ -511,4 +517,70 @@ func (p *plainState) behind2(r *plainRule, v *plainView, s int64) bool {
 	p.gen++
 	_ = gen
 	return ok
+}
+
+// tokenStart tells whether a word of the text begins at s.
+func (r *plainRule) tokenStart(v *plainView, s int64) bool {
+	return tokenByte(v.byteAt(s)) && (s == 0 || !tokenByte(v.byteAt(s-1)))
+}
+
+// near compares the words of the text from s on with the words of a fuzzy term, one full edit matrix each. to is
+// the end of the match, 0 without one; live says that it may still become one.
+func (p *plainState) near(r *plainRule, v *plainView, s int64, end bool) (to int64, live bool) {
+	from := v.at[s-v.off]
+	room := int64(r.cap) - (p.fed - int64(p.viewCarry(r)) - from) // bytes that may still follow
+	words := strings.FieldsFunc(strings.Join(r.phrase, " "), func(c rune) bool { return !tokenByte(int(c)) })
+	i := s
+	for k, word := range words {
+		if k > 0 {
+			gap := i
+			for i < v.len() && !tokenByte(v.byteAt(i)) {
+				i++
+			}
+			if i-gap > maxGap {
+				return 0, false
+			}
+			if i == v.len() {
+				return 0, !end && room > 0
+			}
+		}
+		w := []rune(word)
+		reach := min(r.Distance, len(w)-1)
+		if r.Half {
+			reach = min(r.Distance, (len(w)-1)/2)
+		}
+		// The last row of the matrix is the distance of the text's word to each beginning of w.
+		row := make([]int, len(w)+1)
+		for j := range row {
+			row[j] = j
+		}
+		for i < v.len() && tokenByte(v.byteAt(i)) {
+			b := v.b[i-v.off:]
+			c, size := utf8.DecodeRune(b)
+			if c == utf8.RuneError && !end && !utf8.FullRune(b) {
+				i = v.len()
+				break
+			}
+			i += int64(size)
+			next := []int{row[0] + 1}
+			for j, q := range w {
+				d := row[j]
+				if c != q && !(r.Fold && strings.EqualFold(string(c), string(q))) {
+					d++
+				}
+				next = append(next, min(d, row[j+1]+1, next[j]+1))
+			}
+			row = next
+		}
+		if i == v.len() && !end {
+			return 0, slices.Min(row) <= reach && room >= 0
+		}
+		if row[len(w)] > reach {
+			return 0, false
+		}
+	}
+	if v.to[i-1-v.off]-from > int64(r.cap) || !r.accept(v.b[s-v.off:i-v.off]) {
+		return 0, false
+	}
+	return i, false
 }

@@ -47,8 +47,10 @@ type Rule struct {
 	Phrase string
 	// Distance, for a Phrase: each word may differ by up to this many edits (Levenshtein, in runes; 0 to
 	// MaxDistance, but less than the word is long) from the word of the text in its place. 0 is an exact phrase.
-	// A word of the text is then a run of letters, digits, underscores and characters beyond ASCII.
+	// A word of the text is then a run of letters, digits, underscores and characters beyond ASCII; between two
+	// words stand 1 to 16 other characters.
 	Distance  int
+	Half      bool `json:",omitempty"` // Distance: fewer edits than half of the letters of the word, in each word
 	Fold      bool // ignore case (Unicode simple folding, as (?i))
 	View      View
 	Group     int       // capture group that is the word; 0 = the whole match

@@ -1,0 +1,6 @@
+//go:build race
+
+package scan
+
+// raceOn: under the race detector pools drop what is put into them.
+const raceOn = true
