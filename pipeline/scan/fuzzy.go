@@ -108,33 +108,37 @@ func fuzzyWords(phrase []string) (words []string) {
 	return words
 }
 
-// FuzzyFault says why a phrase cannot be a fuzzy term, "" if it can.
-func FuzzyFault(phrase string) string {
-	words := fuzzyWords(phraseWords(phrase))
-	if len(words) == 0 {
-		return "has no word to compare"
+// Reach gives the least and the greatest distance at which the words of a phrase are compared if it is a fuzzy
+// term. fault says why it cannot be one.
+func (r *Rule) Reach() (least, most int, fault string) {
+	p := r.Phrase
+	if r.View == Normalised {
+		p = normaliseString(p)
 	}
-	if len(words) > maxFuzzyWords {
-		return "has more than 24 words"
+	words := fuzzyWords(phraseWords(p))
+	switch {
+	case len(words) == 0:
+		return 0, 0, "has no word to compare"
+	case len(words) > maxFuzzyWords:
+		return 0, 0, "has more than 24 words"
 	}
+	least = MaxDistance
+	t := fuzzyTerm{dist: uint8(r.Distance), half: r.Half}
 	for _, w := range words {
-		if utf8.RuneCountInString(w) > maxFuzzyWord {
-			return "has a word of more than 48 characters"
+		n := utf8.RuneCountInString(w)
+		if n > maxFuzzyWord {
+			return 0, 0, "has a word of more than 48 characters"
 		}
+		least, most = min(least, t.reach(n)), max(most, t.reach(n))
 	}
-	return ""
+	return least, most, ""
 }
 
 func (b *builder) addFuzzy(i int, c *compiled, r *rule, rr *RuleReport) error {
+	if _, _, fault := c.Reach(); fault != "" {
+		return c.fail(c.Phrase, fault, "use a phrase without a distance")
+	}
 	words := fuzzyWords(c.phrase)
-	for _, w := range words {
-		if utf8.RuneCountInString(w) > maxFuzzyWord {
-			return c.fail(w, "is a word of more than 48 characters in a fuzzy term", "use a phrase without a distance")
-		}
-	}
-	if len(words) == 0 || len(words) > maxFuzzyWords {
-		return c.fail(c.Phrase, "has no word, or more than 24, to compare", "use a phrase without a distance")
-	}
 	t := fuzzyTerm{rule: uint16(i), dist: uint8(c.Distance), half: c.Half, words: words}
 	c.max = maxGap * (len(words) - 1)
 	for k, w := range words {

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/pipeline/rulebook"
@@ -333,7 +332,7 @@ func (w *words) find(r scan.Rule, entity, path string) {
 // terms declares own terms. The same term twice counts once.
 func (w *words) terms(entity, field string, list []string) {
 	seen := map[string]bool{}
-	lowered := 0
+	lowered, exact := 0, 0
 	for i, t := range list {
 		path := fmt.Sprintf("%s/%d", field, i)
 		key := strings.ToLower(strings.Join(strings.Fields(t), " "))
@@ -345,25 +344,34 @@ func (w *words) terms(entity, field string, list []string) {
 			continue
 		}
 		seen[key] = true
-		d := w.reach(t)
-		if d < w.distance {
+		r := scan.Rule{ID: path, Phrase: t, Fold: true, View: scan.Normalised}
+		switch least, fault := w.blur(&r); {
+		case fault != "":
+			exact++
+		case least < w.distance:
 			lowered++
 		}
-		w.find(scan.Rule{ID: path, Phrase: t, Distance: d, Fold: true, View: scan.Normalised}, entity, path)
+		w.find(r, entity, path)
 	}
 	if lowered > 0 {
-		w.d.Fault(pipeline.FaultPartly, field, fmt.Sprintf("%d terms have words too short for max_distance %d; they are matched with a smaller one", lowered, w.distance), "")
+		w.d.Fault(pipeline.FaultPartly, field, fmt.Sprintf("%d terms have words too short for max_distance %d; these words are matched with a smaller one", lowered, w.distance), "")
+	}
+	if exact > 0 {
+		w.d.Fault(pipeline.FaultPartly, field, fmt.Sprintf("%d terms are matched as they are written: they have no letters or digits, more than 24 words, or a word of more than 48 characters", exact), "")
 	}
 }
 
-// reach is the distance at which a term is matched: the wanted one, but less than half of the letters of its
-// shortest word, or short words would match nearly every other.
-func (w *words) reach(term string) int {
-	d := w.distance
-	for _, f := range strings.Fields(term) {
-		d = min(d, (utf8.RuneCountInString(f)-1)/2)
+// blur makes the phrase of a rule a fuzzy term if that is wanted: each word may differ by the distance, but by
+// less than half of its letters, or short words would match nearly every other. least is what its shortest word
+// may differ by; fault says why the phrase stays as it is.
+func (w *words) blur(r *scan.Rule) (least int, fault string) {
+	if w.distance == 0 {
+		return 0, ""
 	}
-	return d
+	r.Distance, r.Half = w.distance, true
+	least, r.Distance, fault = r.Reach()
+	r.Half = r.Distance > 0
+	return least, fault
 }
 
 // patterns declares own patterns.
@@ -381,7 +389,7 @@ func (w *words) entries(es []rulebook.Entry) {
 	for i := range es {
 		for _, r := range es[i].Rules(0, false) {
 			if r.Phrase != "" {
-				r.Distance = w.reach(r.Phrase)
+				w.blur(&r)
 			}
 			w.find(r, es[i].Entity, "")
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/keeptrusts/kt/pipeline/kind/lexical"
 	"github.com/keeptrusts/kt/pipeline/kindtest"
 	"github.com/keeptrusts/kt/pipeline/rulebook"
+	"github.com/keeptrusts/kt/pipeline/scan"
 )
 
 func TestConformance(t *testing.T) {
@@ -98,12 +99,39 @@ func TestFuzzyDistanceIsBoundedByTheWord(t *testing.T) {
 	p.BlockedEntities, p.FuzzyMatching, p.MaxDistance = []string{"Abc", "Abcdefghij Klmno", "Xy"}, true, 8
 	d := &pipeline.Declaration{Has: func(string) bool { return false }}
 	k.Declare(p, d)
-	for i, want := range []int{1, 2, 0} {
-		if got := d.Rules[i].Rule.Distance; got != want {
-			t.Errorf("%s: distance %d, want %d", d.Rules[i].Rule.Phrase, got, want)
+	for i, want := range [][2]int{{1, 1}, {2, 4}, {0, 0}} {
+		r := &d.Rules[i].Rule
+		least, most, fault := r.Reach()
+		if fault != "" || least != want[0] || most != want[1] || r.Distance != most || r.Half != (most > 0) {
+			t.Errorf("%s: distances %d to %d (%s), want %d to %d: %+v", r.Phrase, least, most, fault, want[0], want[1], r)
 		}
 	}
 	if len(d.Faults) != 1 || !strings.Contains(d.Faults[0].Message, "3 terms") {
 		t.Errorf("faults %+v, want one note on three terms", d.Faults)
+	}
+}
+
+// What cannot be a fuzzy term is matched as it is written, and lint says so.
+func TestTermsThatCannotBeFuzzyStayExact(t *testing.T) {
+	k := lexical.EntityListFilter()
+	p := k.Params().(*lexical.EntityListParams)
+	p.BlockedEntities = []string{"***", strings.Repeat("ab ", 25), strings.Repeat("x", 49), "Acme"}
+	p.FuzzyMatching = true
+	d := &pipeline.Declaration{Has: func(string) bool { return false }}
+	k.Declare(p, d)
+	for i, want := range []int{0, 0, 0, 1} {
+		if got := d.Rules[i].Rule.Distance; got != want {
+			t.Errorf("%s: distance %d, want %d", d.Rules[i].Rule.Phrase, got, want)
+		}
+	}
+	if len(d.Faults) != 1 || !strings.Contains(d.Faults[0].Message, "3 terms are matched as they are written") {
+		t.Errorf("faults %+v, want one note on three terms", d.Faults)
+	}
+	var rules []scan.Rule
+	for i := range d.Rules {
+		rules = append(rules, d.Rules[i].Rule)
+	}
+	if _, _, err := scan.Build(rules, scan.Options{}); err != nil {
+		t.Error(err)
 	}
 }
