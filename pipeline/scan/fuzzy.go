@@ -175,8 +175,7 @@ type token struct {
 	next       int        // after a gap: where the next word begins
 	ahead      bool       // the token behind it is read
 	eq, hashed bool       // near has its letters; its hashes
-	did        [16]uint32 // the last words that it was found near to: several entries of the index may lead to one
-	ndid       int
+	looked     [64]uint32 // words that it was compared with in this place, plus one: several entries lead to one
 }
 
 // gapKind says what stands after a word.
@@ -315,11 +314,26 @@ func (f *feed) fuzzySet(set *fuzzySet, w *fuzzyWork, i, hold int) (to, least int
 			if w.found {
 				w.add = true
 				f.fuzzyWord(set, w, 0, 0)
+				if f.plenty() {
+					return k.end, min(hold, v.rawAt(k.end))
+				}
 			}
 		}
 		i = k.end
 	}
 	return i, hold
+}
+
+// plenty tells that more matches wait than can be given out at once: the next call goes on.
+func (f *feed) plenty() bool {
+	if f.w == nil || f.w.nd < maxDone/2 {
+		return false
+	}
+	n := 0
+	for i := range f.w.done[:f.w.nd] {
+		n += int(f.s.mask >> f.t.rules[f.w.done[i].Rule].policy & 1)
+	}
+	return n > 2*MatchCap
 }
 
 // fuzzyWord looks for the words of the terms behind node that token depth is near to, and follows them. live
@@ -341,7 +355,7 @@ func (f *feed) fuzzyWord(set *fuzzySet, w *fuzzyWork, depth int, node uint32) (l
 		}
 		return false
 	}
-	k.ndid = 0
+	clear(k.looked[:])
 	for x := range set.deleted {
 		d := &set.deleted[x]
 		if d.lens>>uint(k.n)&1 == 0 {
@@ -363,9 +377,9 @@ func (f *feed) fuzzyWord(set *fuzzySet, w *fuzzyWork, depth int, node uint32) (l
 	}
 	if lo, hi := max(k.n-set.most, 0), min(k.n+set.most, maxFuzzyWord); len(set.far) > 0 && lo <= hi {
 		sig := k.signature()
-		at := set.farFirst[lo]
-		for i, q := range set.farSig[at:set.farFirst[hi+1]] {
-			if !farther(sig, q, set.most) && f.fuzzyOne(set, w, depth, node, set.far[int(at)+i]) {
+		far := set.far[set.farFirst[lo]:set.farFirst[hi+1]]
+		for i := range far {
+			if q := &far[i]; !farther(sig, q.sig, int(q.reach)) && f.fuzzyOne(set, w, depth, node, q.word) {
 				return true
 			}
 		}
@@ -376,13 +390,12 @@ func (f *feed) fuzzyWord(set *fuzzySet, w *fuzzyWork, depth int, node uint32) (l
 // fuzzyOne follows the terms behind node that go on with a word, if the token at depth is near to it.
 func (f *feed) fuzzyOne(set *fuzzySet, w *fuzzyWork, depth int, node, id uint32) (live bool) {
 	k := &w.tok[depth]
-	c := set.kid(node, id)
-	if c == 0 || !set.near(&w.near, k, id) || slices.Contains(k.did[:min(k.ndid, len(k.did))], id) {
+	if k.looked[id%64] == id+1 {
 		return false
 	}
-	k.did[k.ndid%len(k.did)] = id
-	k.ndid++
-	return f.fuzzyNode(set, w, depth, c)
+	k.looked[id%64] = id + 1
+	c := set.kid(node, id)
+	return c != 0 && set.near(&w.near, k, id) && f.fuzzyNode(set, w, depth, c)
 }
 
 // fuzzyNode follows a term or several up to node, whose word the token at depth is near to.

@@ -37,8 +37,7 @@ type fuzzyIndex struct {
 	starts []uint32 // by word: child of the root, 0 = none
 
 	deleted  []deletions
-	far      []uint32 // words with more than maxNear edits, by length
-	farSig   []uint64
+	far      []farWord                // words with more than maxNear edits, by length
 	farFirst [maxFuzzyWord + 2]uint32 // by length: the first in far
 
 	letters  []letterNode // the trie of the first words; nodes[0] is the root
@@ -51,6 +50,12 @@ type fuzzyNode struct {
 	first, kids uint32
 	lo, hi      uint32 // rules behind the node; those that end at it come first
 	own         uint32
+}
+
+type farWord struct {
+	sig   uint64
+	word  uint32
+	reach uint8
 }
 
 // deletions is what is left of words when up to dist of their first cut runes are deleted.
@@ -272,8 +277,7 @@ func (x *fuzzyIndex) index(indexed []bool) {
 		x.farFirst[n] = uint32(len(x.far))
 		for id, in := range indexed {
 			if in && x.reach[id] > maxNear && len(x.word(uint32(id))) == n {
-				x.far = append(x.far, uint32(id))
-				x.farSig = append(x.farSig, x.sig[id])
+				x.far = append(x.far, farWord{x.sig[id], uint32(id), x.reach[id]})
 			}
 		}
 	}
@@ -281,7 +285,7 @@ func (x *fuzzyIndex) index(indexed []bool) {
 }
 
 func (x *fuzzyIndex) bytes() int {
-	n := 4*(len(x.runes)+len(x.at)+len(x.starts)+len(x.far)) + len(x.reach) + 8*(len(x.sig)+len(x.farSig)) + 24*len(x.nodes) + 2*len(x.rules)
+	n := 4*(len(x.runes)+len(x.at)+len(x.starts)) + 16*len(x.far) + len(x.reach) + 8*len(x.sig) + 24*len(x.nodes) + 2*len(x.rules)
 	for i := range x.deleted {
 		d := &x.deleted[i]
 		n += 8*len(d.bits) + 4*(len(d.bucket)+len(d.entries))
