@@ -391,7 +391,7 @@ func (e *evaluation) unsafe() error {
 const maxEntities = 5000
 
 // entities checks entity-list-filter with the first listed names: each as it is in a sentence, and with one
-// letter changed under fuzzy_matching; the benign rows of the injection sets are the false alarms.
+// letter changed, also under fuzzy_matching; the benign rows of the injection sets are the false alarms.
 func (e *evaluation) entities() error {
 	sets := e.sets("entities")
 	if len(sets) == 0 {
@@ -427,36 +427,46 @@ func (e *evaluation) entities() error {
 			exact = append(exact, row{ID: fmt.Sprint(i), Label: 1, Text: "Please wire the amount to " + list[i] + " before noon."})
 			typo = append(typo, row{ID: fmt.Sprint(i), Label: 1, Text: "Please wire the amount to " + misspell(list[i]) + " before noon."})
 		}
-		yaml := fmt.Sprintf(header, "entity-list-filter") + "policy:\n  entity-list-filter:\n"
-		names := "    blocked_entities:\n"
-		for _, n := range list {
-			q, err := json.Marshal(n)
-			if err != nil {
-				return err
+		build := func(list []string, fuzzy bool) (*chainDetector, error) {
+			var b strings.Builder
+			fmt.Fprintf(&b, header+"policy:\n  entity-list-filter:\n    fuzzy_matching: %t\n    blocked_entities:\n", "entity-list-filter", fuzzy)
+			for _, n := range list {
+				q, err := json.Marshal(n)
+				if err != nil {
+					return nil, err
+				}
+				fmt.Fprintf(&b, "      - %s\n", q)
 			}
-			names += "      - " + string(q) + "\n"
+			return fromYAML(b.String())
 		}
-		d, err := fromYAML(yaml + names)
+		d, err := build(list, false)
 		if err != nil {
-			fmt.Fprintf(e.out, "%-34s %s\n", set+" exact", firstLine(err))
-			continue
+			return err
 		}
 		e.line(set+" exact", e.rows(set, d, append(exact, benign...)))
 		e.line(set+" one letter wrong", e.rows(set, d, typo))
-		d, err = fromYAML(yaml + "    fuzzy_matching: true\n" + names)
-		if err != nil {
-			fmt.Fprintf(e.out, "%-34s %s\n", set+" fuzzy 1", firstLine(err))
-			continue
+		if d, err = build(list, true); err != nil {
+			return err
 		}
-		e.line(set+" one letter wrong, fuzzy 1", e.rows(set, d, append(typo, benign...)))
+		e.line(set+" exact, fuzzy 1", e.rows(set, d, exact))
+		e.line(set+" one wrong, fuzzy 1", e.rows(set, d, append(typo, benign...)))
+		// What a single short word costs: near one of four letters are many words of the language.
+		var long []string
+		for _, n := range list {
+			if len(n) > shortName || strings.ContainsAny(n, " -") {
+				long = append(long, n)
+			}
+		}
+		if d, err = build(long, true); err != nil {
+			return err
+		}
+		e.line(set+" same, no short names", e.rows(set, d, append(typo, benign...)))
 	}
 	return nil
 }
 
-func firstLine(err error) string {
-	s, _, _ := strings.Cut(err.Error(), "\n")
-	return s
-}
+// shortName is how many letters a name of one word has that is left out of the last line of the entities.
+const shortName = 5
 
 // misspell changes one letter in the middle of the longest word.
 func misspell(s string) string {

@@ -44,3 +44,34 @@ func TestByteOffsetCountsCodePoints(t *testing.T) {
 		}
 	}
 }
+
+// Names are found as they are, and with a letter wrong under fuzzy_matching only.
+func TestFiguresOfASmallList(t *testing.T) {
+	dir := t.TempDir()
+	for name, set := range map[string]string{
+		"entities.small": `{"id":"a","text":"Zorblax-Trading, Ltd","label":1}
+{"id":"b","text":"Qwertz","label":1}
+{"id":"c","text":"Wond","label":1}
+`,
+		"injection.small": `{"id":"d","text":"the old road and the new bond","label":0}
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name+".jsonl"), []byte(set), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out bytes.Buffer
+	e := &evaluation{dir: dir, out: &out}
+	if err := e.entities(); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(strings.Fields(out.String()), " ")
+	for _, want := range []string{
+		"small exact 4 3 1.000 0.000", "small one letter wrong 3 3 0.000", "small exact, fuzzy 1 3 3 1.000",
+		"small one wrong, fuzzy 1 4 3 1.000 1.000", "small same, no short names 4 3 0.667 0.000",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the report lacks %q:\n%s", want, out.String())
+		}
+	}
+}
