@@ -281,3 +281,45 @@ func TestDamagedFuzzyTablesAreRefusedOrHarmless(t *testing.T) {
 		}
 	}
 }
+
+// Words that many rules match do not overflow, in one call or in pieces.
+func TestManyFuzzyMatchesComeInTurn(t *testing.T) {
+	var rules []Rule
+	for i := range 12 {
+		rules = append(rules, Rule{ID: fmt.Sprint(i), Policy: uint8(i % 2), Phrase: "zorblax" + string(rune('a'+i)), Distance: 1, Fold: true})
+	}
+	tb, _, err := Build(rules, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const words = 500
+	text := strings.Repeat("Zorblax ", words)
+	for _, mask := range []uint64{3, 1} {
+		var first []Match
+		for _, piece := range []int{len(text), 700, 20, 1} {
+			var s State
+			s.Reset(mask)
+			var cuts []int
+			for i := piece; i < len(text); i += piece {
+				cuts = append(cuts, i)
+			}
+			ev := drive(t, func(w []byte, n int, end bool, out *Matches) (int, int) { return tb.Feed(&s, w, n, end, out) }, text, cuts, 0)
+			var got []Match
+			for _, e := range ev {
+				got = append(got, e.m...)
+			}
+			want := words * len(rules)
+			if mask == 1 {
+				want /= 2
+			}
+			if len(got) != want {
+				t.Fatalf("mask %d, pieces of %d bytes: %d matches, want %d", mask, piece, len(got), want)
+			}
+			if first == nil {
+				first = got
+			} else if !slices.Equal(got, first) {
+				t.Fatalf("mask %d, pieces of %d bytes: other matches than in one call", mask, piece)
+			}
+		}
+	}
+}
