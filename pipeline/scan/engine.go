@@ -1269,9 +1269,6 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 	if len(t.bundle) > 0 {
 		hold = f.bundles(hold)
 	}
-	for i := range t.fuzzy {
-		hold = f.fuzzy(&t.fuzzy[i], hold)
-	}
 	if !f.end {
 		if w := f.w; w != nil {
 			for i := range w.th[:w.nth] {
@@ -1286,6 +1283,9 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 			}
 		}
 		hold = min(hold, f.lost)
+	}
+	for i := range t.fuzzy {
+		hold = f.fuzzy(&t.fuzzy[i], hold)
 	}
 	s.n, s.rescan = 0, 0
 	w := f.w
