@@ -409,7 +409,8 @@ func (e *evaluation) entities() error {
 			}
 		}
 	}
-	e.head("entity-list-filter: 200 names in a sentence against every 8th benign text of the injection sets")
+	e.head("entity-list-filter: 200 names in a sentence against every 8th benign text of the injection sets\n" +
+		"typo: one letter wrong; fuzzy 1: fuzzy_matching, max_distance 1; >5: a list without names of one word of up to 5 letters")
 	for _, set := range sets {
 		rs, err := e.read(set)
 		if err != nil {
@@ -444,12 +445,12 @@ func (e *evaluation) entities() error {
 			return err
 		}
 		e.line(set+" exact", e.rows(set, d, append(exact, benign...)))
-		e.line(set+" one letter wrong", e.rows(set, d, typo))
+		e.line(set+" typo", e.rows(set, d, typo))
 		if d, err = build(list, true); err != nil {
 			return err
 		}
 		e.line(set+" exact, fuzzy 1", e.rows(set, d, exact))
-		e.line(set+" one wrong, fuzzy 1", e.rows(set, d, append(typo, benign...)))
+		e.line(set+" typo, fuzzy 1", e.rows(set, d, append(typo, benign...)))
 		// What a single short word costs: near one of four letters are many words of the language.
 		var long []string
 		for _, n := range list {
@@ -460,7 +461,7 @@ func (e *evaluation) entities() error {
 		if d, err = build(long, true); err != nil {
 			return err
 		}
-		e.line(set+" same, no short names", e.rows(set, d, append(typo, benign...)))
+		e.line(set+" typo, fuzzy, >5", e.rows(set, d, append(typo, benign...)))
 	}
 	return nil
 }
