@@ -10,9 +10,10 @@ import (
 
 const (
 	maxSlots   = 21 // halves
-	tailLen    = 12
+	tailLen    = 11
 	blockBytes = 256 // new bytes between two settlements
 	blockMixed = 160 // the same where the text is not pure ASCII
+	plainRun   = 24  // bytes of ASCII that are worth a piece of their own
 	maxThreads = 48
 	maxGuards  = 64
 	maxDone    = 640
@@ -30,9 +31,9 @@ type State struct {
 	st     [maxGroups]uint32 // state of each table group
 	tail   [2][tailLen]byte  // of each view: the bytes in front of the held text, at the end of the array
 	ntail  [2]uint8
-	held   uint16 // bytes that the last call kept
-	rescan uint16 // if not 0: what is under way in the last so many bytes must be found again
-	n      uint8  // halves of slots in use
+	held   uint16   // bytes that the last call kept
+	rescan uint16   // if not 0: what is under way in the last so many bytes must be found again
+	n      [3]uint8 // slots in use: of 2, of 3 and of 4 halves, in this order
 	flags  uint8
 	live   [2]mark // of each view
 	slots  [maxSlots]uint16
@@ -60,10 +61,9 @@ const (
 
 // A slot is a thread, a match that waits for its turn, or a guard: rule, state, start and end, in offsets from
 // the end of what was fed. The top two bits of an offset say which byte of a rune's expansion is meant. A thread
-// in a look-behind has only its rule, with inBehind set, and its state.
+// in a look-behind has only its rule and its state; one in which no word has ended has no end; a guard, a mark
+// and a match of a rule that is not held for have an end only.
 type slot struct{ rule, q, s, e uint16 }
-
-const inBehind = 1 << 15
 
 // Values of slot.q that are not states of a thread.
 const (
@@ -217,6 +217,9 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 		if k > blockBytes {
 			k = blockBytes
 		}
+		if t.norms {
+			k = pieceOf(win[keep+n : keep+n+k])
+		}
 		if out.n > MatchCap/2 && rest > 0 {
 			out.full = true // leave room for what the next block finds
 			break
@@ -242,6 +245,38 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 	return fed, front + keep
 }
 
+// pieceOf gives how much of p is scanned at once: what is pure ASCII, or what is not with the few bytes of ASCII
+// in between, since the normalised view of it takes work.
+func pieceOf(p []byte) int {
+	n := asciiPrefix(p)
+	if n == len(p) || n >= plainRun {
+		return n
+	}
+	for n < len(p) && n < blockMixed {
+		for n < len(p) && p[n] >= utf8.RuneSelf {
+			n++
+		}
+		run := asciiPrefix(p[n:min(len(p), n+plainRun)])
+		if run == plainRun {
+			break
+		}
+		n += run
+	}
+	return min(n, blockMixed)
+}
+
+// asciiPrefix is the number of bytes in front of the first that is above 127.
+func asciiPrefix(p []byte) int {
+	n := 0
+	for len(p)-n >= 8 && isASCII(p[n:n+8]) {
+		n += 8
+	}
+	for n < len(p) && p[n] < utf8.RuneSelf {
+		n++
+	}
+	return n
+}
+
 // block scans b, of which b[:n] was fed before, and gives how many of the others it took and how many bytes at
 // the front of b are free.
 func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took, free int) {
@@ -250,11 +285,6 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took,
 	f.old, f.traceOf = n, nil
 	f.again, f.lostBehind, f.w, f.niv, f.told, f.bound, f.openQ = false, false, nil, [2]uint8{}, [maxGroups]int32{}, [2]int32{}, [2]uint16{}
 	ascii := !t.norms || isASCII(b)
-	if !ascii && len(b)-n > blockMixed {
-		b = b[:n+blockMixed]
-		f.end, end = false, false
-		ascii = isASCII(b)
-	}
 	for k := range f.v {
 		v := &f.v[k]
 		v.b, v.tail, v.bot = b, s.tail[k][tailLen-s.ntail[k]:], s.ntail[k] < tailLen
@@ -266,7 +296,7 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took,
 		nb = normPool.Get().(*norm)
 		nn, carry = f.normalise(nb, n-int(s.flags/stateCarry&3), end)
 	}
-	if s.n > 0 || s.rescan > 0 {
+	if s.n != [3]uint8{} || s.rescan > 0 {
 		f.load(n)
 	}
 	if s.rescan > 0 {
@@ -1166,46 +1196,57 @@ func (f *feed) stepOne(g, i, n int, st []uint32) {
 // load unpacks the slots; the view is read up to n raw bytes.
 func (f *feed) load(n int) {
 	w := f.work()
-	for h := f.s.slots[:f.s.n]; len(h) > 0; {
-		if h[0]&inBehind != 0 {
-			th := thread{rule: h[0] &^ inBehind, q: h[1], s: -1, best: -1, x: unknown}
+	h := f.s.slots[:]
+	for k, count := range f.s.n {
+		for ; count > 0; count-- {
+			sl := slot{h[0], h[1], h[2], noOffset}
+			if k == 2 {
+				sl.e = h[3]
+			}
+			h = h[2+k:]
+			if k > 0 {
+				f.loadOne(sl, n)
+				continue
+			}
+			th := thread{rule: sl.rule, q: sl.q, s: -1, best: -1, x: unknown}
 			th.pos = f.position(f.t.rules[th.rule].view, n)
-			w.th[w.nth] = th
-			w.nth++
-			h = h[2:]
-			continue
-		}
-		sl := slot{h[0], h[1], h[2], h[3]}
-		h = h[4:]
-		ru := &f.t.rules[sl.rule]
-		v := &f.v[ru.view]
-		switch sl.q {
-		case slotDone:
-			m := Match{Start: f.s.at - int64(sl.s&offsetBits), End: f.s.at - int64(sl.e&offsetBits), Rule: uint32(sl.rule)}
-			if ru.flags&flagHold == 0 {
-				m.Start = max(0, m.End-int64(ru.cap))
-			}
-			w.done[w.nd] = doneMatch{m, unknown}
-			w.nd++
-		case slotMark:
-			f.given = f.s.at - int64(sl.e&offsetBits)
-		case slotGuard:
-			w.gd[w.ngd] = guard{rule: sl.rule, e: v.index(n-int(sl.e&offsetBits), int(sl.e>>14))}
-			w.ngd++
-		default:
-			th := thread{rule: sl.rule, q: sl.q, best: -1, x: unknown}
-			th.s = v.index(n-int(sl.s&offsetBits), int(sl.s>>14))
-			th.seen = sl.e != noOffset
-			if th.seen && sl.e != noMatch {
-				th.best = v.index(n-int(sl.e&offsetBits), int(sl.e>>14))
-			}
-			th.pos = f.position(ru.view, n)
-			th.last = th.pos
 			w.th[w.nth] = th
 			w.nth++
 		}
 	}
-	f.s.n = 0
+	f.s.n = [3]uint8{}
+}
+
+func (f *feed) loadOne(sl slot, n int) {
+	w := f.w
+	ru := &f.t.rules[sl.rule]
+	v := &f.v[ru.view]
+	switch sl.q {
+	case slotDone:
+		m := Match{Start: f.s.at - int64(sl.s&offsetBits), End: f.s.at - int64(sl.e&offsetBits), Rule: uint32(sl.rule)}
+		if ru.flags&flagHold == 0 {
+			m.End = f.s.at - int64(sl.s&offsetBits)
+			m.Start = max(0, m.End-int64(ru.cap))
+		}
+		w.done[w.nd] = doneMatch{m, unknown}
+		w.nd++
+	case slotMark:
+		f.given = f.s.at - int64(sl.s&offsetBits)
+	case slotGuard:
+		w.gd[w.ngd] = guard{rule: sl.rule, e: v.index(n-int(sl.s&offsetBits), int(sl.s>>14))}
+		w.ngd++
+	default:
+		th := thread{rule: sl.rule, q: sl.q, best: -1, x: unknown}
+		th.s = v.index(n-int(sl.s&offsetBits), int(sl.s>>14))
+		th.seen = sl.e != noOffset
+		if th.seen && sl.e != noMatch {
+			th.best = v.index(n-int(sl.e&offsetBits), int(sl.e>>14))
+		}
+		th.pos = f.position(ru.view, n)
+		th.last = th.pos
+		w.th[w.nth] = th
+		w.nth++
+	}
 }
 
 // position is the index up to which a view was read when n raw bytes were fed.
@@ -1287,7 +1328,7 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 	for i := range t.fuzzy {
 		hold = f.fuzzy(&t.fuzzy[i], hold)
 	}
-	s.n, s.rescan = 0, 0
+	s.n, s.rescan = [3]uint8{}, 0
 	w := f.w
 	if w == nil {
 		return hold
@@ -1446,14 +1487,14 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 		return ru.flags&flagHold != 0 && (ru.flags&flagBehind == 0 && level > 0 || level > 1 && x >= 0)
 	}
 	size := func(level int) int {
-		k := 4 * (w.ngd + boolInt(mark))
+		k := 3 * (w.ngd + boolInt(mark))
 		for i := range w.th[:w.nth] {
 			if th := &w.th[i]; !again(level, th.rule, th.x) {
-				k += 2 + 2*boolInt(th.s >= 0)
+				k += 2 + boolInt(th.s >= 0) + boolInt(th.seen)
 			}
 		}
 		for _, m := range done {
-			k += 4 * boolInt(!again(level, uint16(m.Rule), m.x))
+			k += boolInt(!again(level, uint16(m.Rule), m.x)) * (3 + boolInt(f.t.rules[m.Rule].flags&flagHold != 0))
 		}
 		return k
 	}
@@ -1467,15 +1508,19 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 	}
 	mark = mark || level > 0 && f.given >= 0 // what is found again may have been given out
 	from := min(n, f.lost)
-	put := func(h ...uint16) {
-		if int(s.n)+len(h) > maxSlots {
+	var sl [maxSlots/2 + 1]slot
+	var kind [len(sl)]uint8 // what stands in the slot
+	ns, used := 0, 0
+	put := func(k int, x slot) {
+		if used+2+k > maxSlots {
 			s.flags |= stateOver
 			return
 		}
-		s.n += uint8(copy(s.slots[s.n:], h))
+		sl[ns], kind[ns] = x, uint8(k)
+		ns, used = ns+1, used+2+k
 	}
 	if mark {
-		put(0, slotMark, 0, uint16(min(end-f.given, maxDist)))
+		put(1, slot{q: slotMark, s: uint16(min(end-f.given, maxDist))})
 	}
 	for i := range w.th[:w.nth] {
 		th := &w.th[i]
@@ -1488,18 +1533,18 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 			from = min(from, v.rawAt(start))
 			continue
 		}
-		if th.s < 0 {
-			put(th.rule|inBehind, th.q)
-			continue
+		switch {
+		case th.s < 0:
+			put(0, slot{rule: th.rule, q: th.q})
+		case !th.seen:
+			put(1, slot{rule: th.rule, q: th.q, s: f.offset(v, th.s, n)})
+		default:
+			e := uint16(noMatch)
+			if th.best >= 0 {
+				e = f.offset(v, th.best, n)
+			}
+			put(2, slot{th.rule, th.q, f.offset(v, th.s, n), e})
 		}
-		e := uint16(noOffset)
-		if th.seen {
-			e = noMatch
-		}
-		if th.best >= 0 {
-			e = f.offset(v, th.best, n)
-		}
-		put(th.rule, th.q, f.offset(v, th.s, n), e)
 	}
 	for _, m := range done {
 		ru := &f.t.rules[m.Rule]
@@ -1516,14 +1561,23 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 			}
 			continue
 		}
-		start := uint16(0)
-		if ru.flags&flagHold != 0 {
-			start = over(end - m.Start)
+		if ru.flags&flagHold == 0 {
+			put(1, slot{rule: uint16(m.Rule), q: slotDone, s: over(end - m.End)})
+		} else {
+			put(2, slot{uint16(m.Rule), slotDone, over(end - m.Start), over(end - m.End)})
 		}
-		put(uint16(m.Rule), slotDone, start, over(end-m.End))
 	}
 	for _, g := range guards {
-		put(g.rule, slotGuard, 0, f.offset(&f.v[f.t.rules[g.rule].view], g.e, n))
+		put(1, slot{rule: g.rule, q: slotGuard, s: f.offset(&f.v[f.t.rules[g.rule].view], g.e, n)})
+	}
+	used = 0
+	for k := range s.n {
+		for i, x := range sl[:ns] {
+			if kind[i] == uint8(k) {
+				used += copy(s.slots[used:], []uint16{x.rule, x.q, x.s, x.e}[:2+k])
+				s.n[k]++
+			}
+		}
 	}
 	if from < n {
 		s.rescan = over(int64(n - from))

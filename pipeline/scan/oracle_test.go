@@ -174,7 +174,12 @@ func diff(t *testing.T, seed uint64) bool {
 	s.Reset(^uint64(0))
 	var p plainChan
 	p.Reset(^uint64(0))
-	got := drive(t, func(w []byte, n int, end bool, out *Matches) (int, int) { return tb.Feed(&s, w, n, end, out) }, text, cuts, r.IntN(3))
+	crowded := false // more was under way than a State has room for: then the text is held from where it began
+	got := drive(t, func(w []byte, n int, end bool, out *Matches) (int, int) {
+		fed, keep := tb.Feed(&s, w, n, end, out)
+		crowded = crowded || s.flags&stateAll != 0
+		return fed, keep
+	}, text, cuts, r.IntN(3))
 	want := drive(t, func(w []byte, n int, end bool, out *Matches) (int, int) { return pt.Feed(&p, w, n, end, out) }, text, cuts, 0)
 	if got == nil {
 		return false
@@ -194,6 +199,9 @@ func diff(t *testing.T, seed uint64) bool {
 		t.Fatalf("%s\n got  %v\n want %v", describe(), gm, wm)
 	}
 	for i := range got {
+		if got[i].hold < want[i].hold && crowded {
+			continue
+		}
 		if got[i].hold < want[i].hold && slices.ContainsFunc(gm, func(m Match) bool {
 			return tb.rules[m.Rule].anchor >= 0 && tb.rules[m.Rule].group < 0 && m.Start <= got[i].hold && got[i].hold < m.End
 		}) {

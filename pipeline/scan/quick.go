@@ -8,7 +8,7 @@ type quick struct {
 	before int // the byte in front of b, -1 = none
 	starts [16]int32
 	n      int // of starts
-	wait   [maxSlots / 4]waiting
+	wait   [maxSlots / 3]waiting
 	nw     int // of wait
 }
 
@@ -51,7 +51,7 @@ func (t *Tables) quick(s *State, b []byte, n int) (free int, ok bool) {
 	if s.ntail[0] > 0 {
 		q.before = int(s.tail[0][tailLen-1])
 	}
-	if s.n > 0 && !t.resume(s, &q, n) {
+	if s.n != [3]uint8{} && !t.resume(s, &q, n) {
 		return 0, false
 	}
 	for i := n; i < len(b); {
@@ -145,10 +145,10 @@ func (t *Tables) quick(s *State, b []byte, n int) (free int, ok bool) {
 			live[u.view] = mark{uint16(now - best), state}
 		}
 	}
-	s.n = 0
-	for _, w := range q.wait[:q.nw] {
+	s.n = [3]uint8{0, uint8(q.nw), 0}
+	for i, w := range q.wait[:q.nw] {
 		free = min(free, int(w.x))
-		s.n += uint8(copy(s.slots[s.n:], []uint16{w.rule, w.state, uint16(now - int(w.x)), noOffset}))
+		s.slots[3*i], s.slots[3*i+1], s.slots[3*i+2] = w.rule, w.state, uint16(now-int(w.x))
 	}
 	s.st, s.live = st, live
 	s.at += int64(now - n)
@@ -315,8 +315,11 @@ func (t *Tables) differs(q *quick, rule uint16, x int) bool {
 
 // resume goes on with the threads of the last piece; n bytes were read.
 func (t *Tables) resume(s *State, q *quick, n int) bool {
-	for h := s.slots[:s.n]; len(h) > 0; h = h[4:] {
-		if h[0]&inBehind != 0 || h[1] == slotDone || h[1] == slotGuard || h[1] == slotMark || h[3] != noOffset || h[2] > maxDist {
+	if s.n[0] > 0 || s.n[2] > 0 {
+		return false
+	}
+	for h := s.slots[:3*s.n[1]]; len(h) > 0; h = h[3:] {
+		if h[1] == slotDone || h[1] == slotGuard || h[1] == slotMark || h[2] > maxDist {
 			return false
 		}
 		x, r := n-int(h[2]), &t.rules[h[0]]
