@@ -83,8 +83,44 @@ type lit struct {
 	rule    uint16
 	syms    uint8 // runes, a run of gap characters counting as one
 	trigger bool
-	now     bool // its end does not depend on what follows
-	head    bool // the beginning of a phrase
+	now     bool    // its end does not depend on what follows
+	head    bool    // the beginning of a phrase
+	after   byteSet // of a trigger: bytes that may follow it
+}
+
+// byteSet is a set of bytes.
+type byteSet [4]uint64
+
+func (s *byteSet) has(c byte) bool { return s[c>>6]>>(c&63)&1 == 1 }
+func (s *byteSet) add(c byte)      { s[c>>6] |= 1 << (c & 63) }
+
+// after gives the bytes that may follow a text of the given symbols, each a choice of runes.
+func (a *anchored) after(syms []string) (set byteSet) {
+	states := map[uint16]bool{anchorBegin: true}
+	for c := range a.ncls {
+		states[a.next[anchorFront*a.ncls+c]] = true
+	}
+	for _, sym := range syms {
+		to := map[uint16]bool{}
+		for s := range states {
+			for _, r := range sym {
+				q := s
+				for _, c := range []byte(string(r)) {
+					q = a.next[uint32(q)*a.ncls+uint32(a.cls[c])]
+				}
+				to[q] = true
+			}
+		}
+		states = to
+	}
+	for c := range 256 {
+		for s := range states {
+			if a.next[uint32(s)*a.ncls+uint32(a.cls[c])] != anchorDead {
+				set.add(byte(c))
+			}
+		}
+	}
+	return set
 }
 
 // anchored is the exact automaton of one rule.
@@ -345,7 +381,13 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 					}
 				}
 			}
-			b.tr(c.View).add(s.syms, startsWithBoundary(head) && isWord(int(s.syms[0][0])), 0, i, true, !long)
+			tr := b.tr(c.View)
+			tr.add(s.syms, startsWithBoundary(head) && isWord(int(s.syms[0][0])), 0, i, true, !long)
+			a := r.anchor
+			if long {
+				a = r.behind
+			}
+			tr.lits[len(tr.lits)-1].after = b.t.anch[a].after(s.syms)
 		}
 		return nil
 	}
@@ -967,7 +1009,7 @@ func (t *Tables) finish() {
 }
 
 func (t *Tables) bytes() int {
-	n := 2*len(t.lists) + len(t.pack)*8 + 8*len(t.lits)
+	n := 2*len(t.lists) + len(t.pack)*8 + 40*len(t.lits)
 	for i := range t.groups {
 		g := &t.groups[i]
 		n += 4*(len(g.next)+len(g.acc)+len(g.rnext)) + len(g.live) + 512

@@ -725,6 +725,9 @@ func (f *feed) literal(view View, l *lit, e, now int) {
 		}
 		return
 	}
+	if l.trigger && now < len(v.b) && !l.after.has(v.b[now]) {
+		return
+	}
 	x, ok := v.back(e, int(l.syms))
 	if !ok || x < f.floor && (f.again || r.flags&flagBehind == 0) {
 		return

@@ -207,6 +207,9 @@ func (t *Tables) passes(q *quick, g *group, st uint32, i int) bool {
 	}
 	for _, k := range t.listAt(g.acc[g.number(st)]) {
 		l := &t.lits[k]
+		if l.trigger && i < len(q.b) && !l.after.has(q.b[i]) {
+			continue
+		}
 		e := i - 1
 		if l.now {
 			e = i
@@ -331,9 +334,14 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 		case r.flags&(flagBehind|flagBundle) != 0:
 			return false
 		default:
-			state, ok := t.anch[r.anchor].run(h[1], q.b[n:])
-			if !ok || state == anchorDead || len(q.b)-x >= int(r.near) || !q.later(h[0], state, x) {
-				return false // another start may count then
+			a := &t.anch[r.anchor]
+			state, ok := a.run(h[1], q.b[n:])
+			for ok && state == anchorDead && x < n-1 { // then another start may count
+				x++
+				state, ok = a.run(a.at(q.b, x, q.before), q.b[x:])
+			}
+			if !ok || state != anchorDead && (len(q.b)-x >= int(r.near) || !q.later(h[0], state, x)) {
+				return false
 			}
 		}
 	}
