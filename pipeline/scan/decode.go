@@ -1,6 +1,9 @@
 package scan
 
-import "unicode/utf8"
+import (
+	"bytes"
+	"unicode/utf8"
+)
 
 // Limits of a Decoder.
 const (
@@ -31,6 +34,7 @@ type Decoder struct {
 	level [maxDepth]struct {
 		text       []byte
 		pos        int
+		sign       int // of the next % or & at or behind pos, if it is not in front of it
 		start, end int // span in the outer text of what this level was decoded from
 		form       string
 	}
@@ -42,7 +46,7 @@ type Decoder struct {
 
 // Reset starts a text. p: must stay unchanged until the last call of Next.
 func (d *Decoder) Reset(p []byte) {
-	d.level[0].text, d.level[0].pos = p, 0
+	d.level[0].text, d.level[0].pos, d.level[0].sign = p, 0, -1
 	d.depth, d.left = 1, MaxDecoded
 	d.rot = d.Rot13
 }
@@ -52,7 +56,10 @@ func (d *Decoder) Reset(p []byte) {
 func (d *Decoder) Next() (t Token, ok bool) {
 	for d.depth > 0 {
 		l := &d.level[d.depth-1]
-		if l.pos >= len(l.text) {
+		if l.sign < l.pos {
+			l.sign = nextSign(l.text, l.pos)
+		}
+		if l.pos = nextRun(l.text, l.pos, l.sign); l.pos >= len(l.text) {
 			d.depth--
 			continue
 		}
@@ -70,7 +77,7 @@ func (d *Decoder) Next() (t Token, ok bool) {
 		d.left -= len(out)
 		if d.depth < maxDepth {
 			next := &d.level[d.depth]
-			next.text, next.pos, next.start, next.end, next.form = out, 0, start, end, form
+			next.text, next.pos, next.sign, next.start, next.end, next.form = out, 0, -1, start, end, form
 			d.depth++
 		}
 		return t, true
@@ -94,6 +101,34 @@ func (d *Decoder) Next() (t Token, ok bool) {
 		}
 	}
 	return Token{}, false
+}
+
+// nextSign is where the next % or & stands at or behind i, len(p) without one.
+func nextSign(p []byte, i int) int {
+	n := len(p)
+	for _, c := range []byte{'%', '&'} {
+		if k := bytes.IndexByte(p[i:n], c); k >= 0 {
+			n = i + k
+		}
+	}
+	return n
+}
+
+// nextRun is the least of sign and where the next run of base64 characters begins that is as long as a token; a
+// run may begin at i. It looks at one character in sixteen, and goes back from those that may be part of a run.
+func nextRun(p []byte, i, sign int) int {
+	const least = min(minBase64, minHex)
+	for i+least <= sign {
+		k := i + least - 1
+		for k >= i && base64Values[p[k]] >= 0 {
+			k--
+		}
+		if k < i {
+			return i
+		}
+		i = k + 1
+	}
+	return sign
 }
 
 // token reads what begins at i: a token that was decoded into the buffer of the level, or something to step over.
@@ -229,7 +264,17 @@ func entity(p []byte) (r rune, n int) {
 }
 
 // base64Value is the value of c in the standard and the URL alphabet, -1 if it is in neither.
-func base64Value(c byte) int {
+// base64Values are the values of the characters of both alphabets, -1 for others.
+var base64Values = func() (v [256]int8) {
+	for c := range v {
+		v[c] = int8(base64Number(byte(c)))
+	}
+	return v
+}()
+
+func base64Value(c byte) int { return int(base64Values[c]) }
+
+func base64Number(c byte) int {
 	switch {
 	case c >= 'A' && c <= 'Z':
 		return int(c - 'A')

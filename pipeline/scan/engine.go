@@ -13,6 +13,7 @@ const (
 	tailLen    = 11
 	blockBytes = 256 // new bytes between two settlements
 	blockMixed = 160 // the same where the text is not pure ASCII
+	lastPiece  = 16  // new bytes that are left for the end of the text
 	plainRun   = 24  // bytes of ASCII that are worth a piece of their own
 	maxThreads = 48
 	maxGuards  = 64
@@ -216,6 +217,9 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 		k := rest
 		if k > blockBytes {
 			k = blockBytes
+		}
+		if end && k == rest && k > 2*lastPiece {
+			k -= lastPiece // the end takes bookkeeping
 		}
 		if t.norms {
 			k = pieceOf(win[keep+n : keep+n+k])
