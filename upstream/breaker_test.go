@@ -1,7 +1,12 @@
 package upstream
 
 import (
+	"bufio"
+	"bytes"
+	"io"
+	"net/http"
 	"net/netip"
+	"reflect"
 	"testing"
 	"time"
 
@@ -124,69 +129,96 @@ func TestCostSaturates(t *testing.T) {
 	}
 }
 
-// wireAnswer runs what a connection sends through the gate, cut at the given
-// places, and gives the bytes that pass and whether it is bad.
-func wireAnswer(sent []byte, cuts []byte) (out []byte, bad bool) {
-	c := &wireConn{maxHead: 4096, st: wireHead, length: -1}
+// wireAnswer takes apart what a connection sends, cut at the given places. It
+// gives the body, and whether the connection is bad: past use for this answer
+// or, with extra bytes, for another one.
+func wireAnswer(sent []byte, cuts []byte) (body []byte, bad bool) {
+	c := new(wire)
+	c.begin(4096)
 	for len(sent) > 0 {
 		n := len(sent)
 		if len(cuts) > 0 {
 			n = min(n, int(cuts[0])+1)
 			cuts = cuts[1:]
 		}
-		good, err := c.scan(sent[:n])
-		out = append(out, sent[:good]...)
-		if err != nil {
-			return out, true
+		part := bytes.Clone(sent[:n])
+		k, err := c.decode(part)
+		body = append(body, part[:k]...)
+		if err != nil || c.extra {
+			return body, true
 		}
 		sent = sent[n:]
 	}
-	return out, false
+	return body, false
 }
 
 var wireCases = []struct {
-	sent  string
-	bad   bool
-	whole bool // all bytes pass
+	sent string
+	bad  bool
+	body string
 }{
-	{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", false, true},
-	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhi\r\n0\r\nT: v\r\n\r\n", false, true},
-	{"HTTP/1.1 200\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n\r\n", false, true},
-	{"HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 204 No\r\n\r\n", false, true},
-	{"HTTP/1.0 200 OK\r\n\r\nuntil the end", false, true},
-	{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\n", true, false},
-	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nx", true, false},
-	{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi", true, false},
-	{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", true, false},
-	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", true, false},
-	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n", true, false},
-	{"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true, false},
-	{"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nhi", true, false},
-	{"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n", true, false},
-	{"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n", true, false},
-	{"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi", true, false},
-	{"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n", true, false},
-	{"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", true, false},
-	{"HTTP/1.1 200 OK\r\n: b\r\n\r\n", true, false},
-	{"HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n", true, false},
-	{"HTTP/1.1 200 OK\r\nA: b\x00c\r\n\r\n", true, false},
-	{"HTTP/2.0 200 OK\r\n\r\n", true, false},
-	{"HTTP/1.1 099 x\r\n\r\n", true, false},
-	{"HTTP/1.1 101 Switching\r\n\r\n", true, false},
-	{"HTTP/1.1 2x0 x\r\n\r\n", true, false},
-	{"<html>", false, true}, // the line has no end yet: net/http waits, and times out
-	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n+2\r\nhi\r\n", true, false},
-	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x2\r\nhi\r\n", true, false},
-	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhii\r\n", true, false},
-	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", true, false},
+	{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", false, "hi"},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhi\r\n0\r\nT: v\r\n\r\n", false, "hi"},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0003\r\n ho\r\na\r\n0123456789\r\n0\r\n\r\n", false, "hi ho0123456789"},
+	{"HTTP/1.1 200\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n\r\n", false, ""},
+	{"HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 204 No\r\n\r\n", false, ""},
+	{"HTTP/1.0 200 OK\r\n\r\nuntil the end", false, "until the end"},
+	{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\n", true, "hi"},
+	{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nx", true, ""},
+	{"HTTP/1.1 204 No\r\n\r\nx", true, ""},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nx", true, ""},
+	{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi", true, ""},
+	{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n", true, ""},
+	{"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nhi", true, ""},
+	{"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nhi", true, ""},
+	{"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n", true, ""},
+	{"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi", true, ""},
+	{"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nA: b\r\n folded: x\r\n\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\n: b\r\n\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nA: b\x00c\r\n\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nA: b\x1bc\r\n\r\n", true, ""},
+	{"HTTP/2.0 200 OK\r\n\r\n", true, ""},
+	{"HTTP/1.1 099 x\r\n\r\n", true, ""},
+	{"HTTP/1.1 101 Switching\r\n\r\n", true, ""},
+	{"HTTP/1.1 103 Early\r\nContent-Length: 2\r\n\r\nhi", true, ""},
+	{"HTTP/1.1 2x0 x\r\n\r\n", true, ""},
+	{"<html>", true, ""},
+	{"HTTP/1.1 200", false, ""}, // the line has no end yet: the time limit of the header decides
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n+2\r\nhi\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x2\r\nhi\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhii\r\n", true, "hi"},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\nhi\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", true, ""},
 }
 
 func TestWireAcceptsOnlyStrictAnswers(t *testing.T) {
 	for _, c := range wireCases {
-		out, bad := wireAnswer([]byte(c.sent), nil)
-		if bad != c.bad || (string(out) == c.sent) != c.whole {
-			t.Errorf("%q: bad %v, passed %q", c.sent, bad, out)
+		body, bad := wireAnswer([]byte(c.sent), nil)
+		if bad != c.bad || string(body) != c.body {
+			t.Errorf("%q: bad %v, body %q", c.sent, bad, body)
 		}
+	}
+}
+
+// TestWireKeepsWhatIsRead: the fields that kt reads, those of the final answer only.
+func TestWireKeepsWhatIsRead(t *testing.T) {
+	c := new(wire)
+	c.begin(4096)
+	head := "HTTP/1.1 103 Early\r\nX-Request-Id: early\r\n\r\nHTTP/1.1 429 Slow\r\nCONTENT-TYPE: application/json \r\nx-request-id:a\r\n" +
+		"X-RateLimit-Reset-Tokens: 6m0s\r\nretry-after: 1\r\nSet-Cookie: x=y\r\nRetry-After: 2\r\nConnection: keep-alive, Close\r\nContent-Length: 0\r\n\r\n"
+	if n, err := c.decode([]byte(head)); n != 0 || err != nil || !c.ended() {
+		t.Fatal(n, err, c.st)
+	}
+	want := http.Header{"Content-Type": {"application/json"}, "X-Request-Id": {"a"}, "X-Ratelimit-Reset-Tokens": {"6m0s"}, "Retry-After": {"1", "2"}}
+	if !reflect.DeepEqual(c.header, want) || c.status != 429 || c.reusable() {
+		t.Errorf("status %d, header %v, reusable %v", c.status, c.header, c.reusable())
 	}
 }
 
@@ -203,22 +235,57 @@ func FuzzWireDoesNotDependOnTheCut(f *testing.F) {
 		if bad != cutBad {
 			t.Fatalf("%q cut at %v: bad %v, in one piece %v", sent, cuts, cutBad, bad)
 		}
-		if !bad && string(whole) != string(cut) {
-			t.Fatalf("%q cut at %v: passed %q, in one piece %q", sent, cuts, cut, whole)
+		if string(whole) != string(cut) {
+			t.Fatalf("%q cut at %v: body %q, in one piece %q", sent, cuts, cut, whole)
 		}
-		if len(cut) > len(sent) || string(sent[:len(cut)]) != string(cut) || len(whole) > len(sent) || string(sent[:len(whole)]) != string(whole) {
-			t.Fatal("bytes were changed")
+	})
+}
+
+// FuzzWireReadsWhatNetHTTPReads: an answer that kt accepts whole is one that
+// net/http accepts too, with the same status and body.
+func FuzzWireReadsWhatNetHTTPReads(f *testing.F) {
+	for _, c := range wireCases {
+		f.Add([]byte(c.sent))
+	}
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		c := new(wire)
+		c.begin(4096)
+		p := bytes.Clone(sent)
+		n, err := c.decode(p)
+		if err != nil || c.extra || c.st != wireIdle && c.st != wireClose {
+			return
+		}
+		br := bufio.NewReader(bytes.NewReader(sent))
+		var resp *http.Response
+		for resp == nil || resp.StatusCode < 200 {
+			if resp, err = http.ReadResponse(br, &http.Request{Method: http.MethodPost}); err != nil {
+				t.Fatalf("%q: net/http: %v", sent, err)
+			}
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != c.status || string(body) != string(p[:n]) {
+			t.Fatalf("%q: status %d, body %q; net/http: %d, %q, %v", sent, c.status, p[:n], resp.StatusCode, body, err)
 		}
 	})
 }
 
 func TestWireAllocatesNothingPerRead(t *testing.T) {
-	sent := []byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n")
-	c := &wireConn{maxHead: 4096}
+	head := []byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+	sent := []byte("5\r\nhello\r\n5\r\nworld\r\n")
+	c := new(wire)
+	c.begin(4096)
+	if _, err := c.decode(head); err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, len(sent))
 	if n := testing.AllocsPerRun(1000, func() {
-		c.st, c.lines, c.chunked, c.length = wireHead, 0, false, -1
-		if good, err := c.scan(sent); good != len(sent) || err != nil || c.st != wireIdle {
-			t.Fatal(good, err)
+		for cut := range sent {
+			copy(p, sent)
+			a, err := c.decode(p[:cut])
+			b, err2 := c.decode(p[cut:])
+			if a+b != 10 || err != nil || err2 != nil || c.st != wireChunkSize {
+				t.Fatal(a, b, err, err2)
+			}
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations", n)

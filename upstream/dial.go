@@ -27,46 +27,45 @@ type dialer struct {
 	private bool // AllowPrivate
 	plain   bool // UnsafeAllowHTTP
 	timeout time.Duration
-	maxHead int
 }
 
-// dialPlain connects for http.
-func (d *dialer) dialPlain(ctx context.Context, network, addr string) (net.Conn, error) {
+// link connects, and shakes hands for https, all within the connect limit and
+// before end (zero: no such limit).
+func (d *dialer) link(ctx context.Context, end time.Time) (*link, error) {
 	if !d.h.beginDial() {
 		return nil, &Failure{Class: Refused, Err: errors.New("connect: the transport is closed")}
 	}
 	defer d.h.endDial()
-	ctx, stop := d.bound(ctx)
-	defer stop()
+	if d.timeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, d.timeout, errTimeout[TimeoutConnect])
+		defer stop()
+	}
+	if !end.IsZero() {
+		var stop context.CancelFunc
+		ctx, stop = context.WithDeadlineCause(ctx, end, errTimeout[TimeoutTotal])
+		defer stop()
+	}
 	if ctx.Err() != nil {
 		return nil, d.ended(ctx)
 	}
-	conn, err := d.connect(ctx, network, addr)
+	port := d.base.Port()
+	if port == "" {
+		port = "80"
+		if d.base.Scheme == "https" {
+			port = "443"
+		}
+	}
+	conn, err := d.connect(ctx, "tcp", net.JoinHostPort(d.base.Hostname(), port))
 	if err != nil {
 		return nil, err
 	}
-	return &wireConn{Conn: conn, maxHead: d.maxHead}, nil
-}
-
-// dialTLS connects and shakes hands for https, all within the connect limit.
-func (d *dialer) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
-	if !d.h.beginDial() {
-		return nil, &Failure{Class: Refused, Err: errors.New("connect: the transport is closed")}
+	if d.base.Scheme == "https" {
+		if conn, err = d.shake(ctx, conn, d.base.Hostname()); err != nil {
+			return nil, err
+		}
 	}
-	defer d.h.endDial()
-	ctx, stop := d.bound(ctx)
-	defer stop()
-	if ctx.Err() != nil {
-		return nil, d.ended(ctx)
-	}
-	conn, err := d.connect(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	if conn, err = d.shake(ctx, conn, d.base.Hostname()); err != nil {
-		return nil, err
-	}
-	return &wireConn{Conn: conn, maxHead: d.maxHead}, nil
+	return newLink(conn), nil
 }
 
 func (d *dialer) shake(ctx context.Context, conn net.Conn, name string) (net.Conn, error) {
@@ -87,30 +86,6 @@ func (d *dialer) shake(ctx context.Context, conn net.Conn, name string) (net.Con
 		return nil, &Failure{Class: TLS, Err: errors.New("shake hands: failed")}
 	}
 	return c, nil
-}
-
-// bound gives a context that ends with the connect limit, and with the request
-// that asked for the connection: net/http alone lets a dial run on after that.
-func (d *dialer) bound(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stopParent := func() bool { return true }
-	a, _ := ctx.Value(attemptKey{}).(*attempt)
-	if a != nil {
-		stopParent = context.AfterFunc(a.ctx, func() { cancel(context.Cause(a.ctx)) })
-		a.dialing(true)
-	}
-	stop := func() {
-		stopParent()
-		cancel(nil)
-		if a != nil {
-			a.dialing(false)
-		}
-	}
-	if d.timeout <= 0 {
-		return ctx, stop
-	}
-	timer := time.AfterFunc(d.timeout, func() { cancel(errTimeout[TimeoutConnect]) })
-	return ctx, func() { timer.Stop(); stop() }
 }
 
 func (d *dialer) ended(ctx context.Context) error {

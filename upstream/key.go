@@ -73,6 +73,8 @@ func parseBase(raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("parse base_url: host is missing")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, fmt.Errorf("parse base_url: query and fragment are not accepted")
+	case strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' }):
+		return nil, fmt.Errorf("parse base_url: host %q is not accepted; write it in its ASCII form (xn--...)", u.Hostname())
 	case strings.ContainsAny(u.Hostname(), "%\\ \t\r\n"):
 		return nil, fmt.Errorf("parse base_url: host %q is not accepted", u.Hostname())
 	}

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -19,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/keeptrusts/kt/internal/buf"
 	"github.com/keeptrusts/kt/upstream/provider"
 )
 
@@ -50,26 +50,22 @@ type TransportOptions struct {
 	UserAgent string
 }
 
-// HTTP is the Transport over net/http: HTTP/1.1, no redirects, no proxy of the
+// HTTP is the Transport over sockets: HTTP/1.1, no redirects, no proxy of the
 // environment, TLS 1.2 and later, connected addresses checked. Each target has
-// a connection pool of its own, so that neither a connection nor what was
-// permitted for it ever serves another target.
+// a list of idle connections of its own, so that neither a connection nor what
+// was permitted for it ever serves another target.
+//
+// A request runs in the goroutine of its caller: what net/http would hand to two
+// goroutines of a connection costs more than all else on the way of a small
+// request (docs/ARCHITECTURE.md).
 type HTTP struct {
 	opt    TransportOptions
 	mu     sync.Mutex
 	pool   map[*Target]*route
-	dials  int // that run: net/http leaves them running when their request ends
-	idle   *sync.Cond
+	dials  int // that run
+	none   *sync.Cond
 	closed bool
-	agent  []string // User-Agent
 }
-
-// Header values that never change; net/http does not write to them.
-var (
-	identity     = []string{"identity"}
-	acceptJSON   = []string{"application/json"}
-	acceptStream = []string{"text/event-stream"}
-)
 
 // beginDial counts a dial; false: the transport is closed.
 func (h *HTTP) beginDial() bool {
@@ -85,55 +81,65 @@ func (h *HTTP) beginDial() bool {
 func (h *HTTP) endDial() {
 	h.mu.Lock()
 	if h.dials--; h.dials == 0 {
-		h.idle.Broadcast()
+		h.none.Broadcast()
 	}
 	h.mu.Unlock()
 }
 
 // route is what one target needs per request, worked out once.
 type route struct {
-	base      *url.URL
-	row       *provider.Row
-	rt        *http.Transport
-	timeouts  Timeouts
-	limits    Limits
-	err       error // the target can never be asked
-	authName  string
-	authValue []string
+	base     *url.URL
+	row      *provider.Row
+	dial     *dialer
+	idle     list
+	timeouts Timeouts
+	limits   Limits
+	err      error  // the target can never be asked
+	fields   []byte // header lines of each request
+	own      map[string]bool
 
-	mu   sync.Mutex
-	urls map[string]*url.URL // by path and model; net/http does not change them
+	mu    sync.Mutex
+	heads map[headKey][]byte
 }
 
-// maxURLs bounds what a route remembers, as clients choose models.
-const maxURLs = 64
+// headKey is what the beginning of a request depends on.
+type headKey struct{ method, path, model string }
 
-// url gives the URL of one request.
-func (r *route) url(t *Target, path, model string) (*url.URL, error) {
-	key := path + "\x00" + model
+// maxHeads bounds what a route remembers, as clients choose models.
+const maxHeads = 64
+
+// head gives the beginning of a request: its first line and the header lines
+// that are the same for all.
+func (r *route) head(t *Target, k headKey) ([]byte, error) {
 	r.mu.Lock()
-	u := r.urls[key]
+	h := r.heads[k]
 	r.mu.Unlock()
-	if u != nil {
-		return u, nil
+	if h != nil {
+		return h, nil
 	}
-	u, err := t.endpoint(r.base, path, model)
+	u, err := t.endpoint(r.base, k.path, k.model)
 	if err != nil {
 		return nil, err
 	}
 	if origin(u) != origin(r.base) {
 		return nil, errors.New("build request: the path changes the host")
 	}
-	r.mu.Lock()
-	if len(r.urls) >= maxURLs {
-		clear(r.urls)
+	uri := u.RequestURI()
+	if !isToken(k.method) || !isValue(u.Host) || strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r > '~' }) || !strings.HasPrefix(uri, "/") {
+		return nil, errors.New("build request: the path holds a character that a request line must not hold")
 	}
-	r.urls[key] = u
+	h = fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\n", k.method, uri, strings.TrimSuffix(u.Host, ":"))
+	h = append(h, r.fields...)
+	r.mu.Lock()
+	if len(r.heads) >= maxHeads {
+		clear(r.heads)
+	}
+	r.heads[k] = h
 	r.mu.Unlock()
-	return u, nil
+	return h, nil
 }
 
-// NewTransport gives the net/http transport.
+// NewTransport gives the transport over sockets.
 func NewTransport(opt TransportOptions) *HTTP {
 	if opt.MaxIdlePerTarget == 0 {
 		opt.MaxIdlePerTarget = 64
@@ -144,8 +150,8 @@ func NewTransport(opt TransportOptions) *HTTP {
 	if opt.UserAgent == "" {
 		opt.UserAgent = "kt"
 	}
-	h := &HTTP{opt: opt, pool: make(map[*Target]*route), agent: []string{opt.UserAgent}}
-	h.idle = sync.NewCond(&h.mu)
+	h := &HTTP{opt: opt, pool: make(map[*Target]*route)}
+	h.none = sync.NewCond(&h.mu)
 	return h
 }
 
@@ -156,12 +162,10 @@ func (h *HTTP) Close() {
 	defer h.mu.Unlock()
 	h.closed = true
 	for h.dials > 0 {
-		h.idle.Wait()
+		h.none.Wait()
 	}
 	for _, r := range h.pool {
-		if r.rt != nil {
-			r.rt.CloseIdleConnections()
-		}
+		r.idle.close()
 	}
 	clear(h.pool)
 }
@@ -178,17 +182,38 @@ func (h *HTTP) route(t *Target) *route {
 }
 
 func (h *HTTP) newRoute(t *Target) *route {
-	r := &route{row: t.row(), timeouts: t.Timeouts.withDefaults(), limits: t.Limits.withDefaults(), urls: make(map[string]*url.URL)}
+	r := &route{
+		row: t.row(), timeouts: t.Timeouts.withDefaults(), limits: t.Limits.withDefaults(),
+		idle:  list{max: h.opt.MaxIdlePerTarget, keep: h.opt.IdleTimeout, closed: h.closed},
+		heads: make(map[headKey][]byte), own: make(map[string]bool),
+	}
 	if r.base, r.err = t.base(); r.err != nil {
 		return r
 	}
-	var value string
-	if value, r.err = t.Key.valueFor(r.base); r.err != nil {
+	var key string
+	if key, r.err = t.Key.valueFor(r.base); r.err != nil {
 		return r
 	}
-	if value != "" {
-		name, prefix := r.row.Auth()
-		r.authName, r.authValue = textproto.CanonicalMIMEHeaderKey(name), []string{prefix + value}
+	authName, prefix := "", ""
+	if key != "" {
+		authName, prefix = r.row.Auth()
+		authName = textproto.CanonicalMIMEHeaderKey(authName)
+	}
+	r.field("User-Agent", h.opt.UserAgent)
+	r.field("Accept-Encoding", "identity")
+	for name, values := range t.Header {
+		if name = textproto.CanonicalMIMEHeaderKey(name); barred[name] || name == "User-Agent" || name == authName {
+			continue
+		}
+		for _, v := range values {
+			r.field(name, v)
+		}
+	}
+	if authName != "" {
+		r.field(authName, prefix+key)
+	}
+	if r.err != nil {
+		return r
 	}
 	var proxy *url.URL
 	if t.Proxy != "" {
@@ -200,26 +225,35 @@ func (h *HTTP) newRoute(t *Target) *route {
 			return r
 		}
 	}
-	d := &dialer{h: h, opt: &h.opt, base: r.base, proxy: proxy, private: t.AllowPrivate, plain: t.UnsafeAllowHTTP, timeout: r.timeouts.Connect, maxHead: r.limits.MaxHeader}
-	r.rt = &http.Transport{
-		DialContext:            d.dialPlain,
-		DialTLSContext:         d.dialTLS,
-		DisableCompression:     true,
-		MaxIdleConns:           h.opt.MaxIdlePerTarget,
-		MaxIdleConnsPerHost:    h.opt.MaxIdlePerTarget,
-		IdleConnTimeout:        h.opt.IdleTimeout,
-		MaxResponseHeaderBytes: int64(r.limits.MaxHeader),
-		WriteBufferSize:        4 << 10,
-		ReadBufferSize:         4 << 10,
-		Protocols:              onlyHTTP1(),
-	}
+	r.dial = &dialer{h: h, opt: &h.opt, base: r.base, proxy: proxy, private: t.AllowPrivate, plain: t.UnsafeAllowHTTP, timeout: r.timeouts.Connect}
 	return r
 }
 
-func onlyHTTP1() *http.Protocols {
-	p := new(http.Protocols)
-	p.SetHTTP1(true)
-	return p
+// field adds a header line to those of each request.
+func (r *route) field(name, value string) {
+	if !isToken(name) || !isValue(value) {
+		r.err = fmt.Errorf("set header %q: its name or value holds a character that a header must not hold", name)
+		return
+	}
+	r.own[name] = true
+	r.fields = appendField(r.fields, name, value)
+}
+
+func appendField(b []byte, name, value string) []byte {
+	b = append(b, name...)
+	b = append(b, ':', ' ')
+	b = append(b, value...)
+	return append(b, '\r', '\n')
+}
+
+// isValue tells that a header may have the value.
+func isValue(v string) bool {
+	for i := range len(v) {
+		if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // sentUp are the client's headers that go on. No credential, no cookie, no
@@ -234,119 +268,109 @@ var barred = map[string]bool{
 	"Metadata-Flavor": true, "X-Aws-Ec2-Metadata-Token": true, "Keep-Alive": true, "Proxy-Connection": true,
 }
 
-// oneWrite is the size in bytes of a body that is copied, so that it leaves with
-// its head: with a usual head it fits into the write buffer.
-const oneWrite = 3 << 10
-
 // Do implements Transport.
 func (h *HTTP) Do(ctx context.Context, t *Target, q Request) (*Response, error) {
 	r := h.route(t)
 	if r.err != nil {
 		return nil, &Failure{Class: Config, Err: r.err}
 	}
-	u, err := r.url(t, q.Path, q.Model)
-	if err != nil {
-		return nil, &Failure{Class: Config, Err: err}
-	}
 	method := q.Method
 	if method == "" {
 		method = http.MethodPost
 	}
-	a := &attempt{limits: &r.limits, timeouts: &r.timeouts, stream: q.Stream}
-	a.ctx, a.cancel = context.WithCancelCause(ctx)
-	a.body.p = q.Body
-	a.timer = time.AfterFunc(time.Hour, a.expire)
-	a.timer.Stop()
-	if d := r.timeouts.Total; d > 0 {
-		a.total = time.AfterFunc(d, func() { a.cancel(errTimeout[TimeoutTotal]) })
-	}
-	req := (&http.Request{
-		Method: method, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: make(http.Header, 12), ContentLength: int64(len(q.Body)),
-	}).WithContext(context.WithValue(a.ctx, attemptKey{}, a))
-	if len(q.Body) > 0 {
-		req.GetBody = func() (io.ReadCloser, error) { return &reader{b: &a.body}, nil }
-		if len(q.Body) <= oneWrite {
-			// net/http sends the head on its own before a body of a type that it does
-			// not know; head and a small body of a known type leave in one write.
-			own := bytes.Clone(q.Body)
-			req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(own)), nil }
-		}
-		req.Body, _ = req.GetBody()
-		req.Header["Content-Type"] = acceptJSON
-	}
-	for _, name := range sentUp {
-		if v := q.Header[name]; len(v) == 1 {
-			req.Header[name] = v
-		}
-	}
-	for name, v := range t.Header {
-		if name = textproto.CanonicalMIMEHeaderKey(name); !barred[name] {
-			req.Header[name] = v
-		}
-	}
-	if r.authName != "" {
-		req.Header[r.authName] = r.authValue
-	}
-	req.Header["Accept-Encoding"] = identity
-	req.Header["User-Agent"] = h.agent
-	if q.Stream {
-		req.Header["Accept"] = acceptStream
-	} else {
-		req.Header["Accept"] = acceptJSON
-	}
-	if _, ok := req.Header["Idempotency-Key"]; !ok {
-		// net/http then asks again when a kept connection was closed by the
-		// target before any byte of an answer; the nil header is not sent.
-		req.Header["Idempotency-Key"] = nil
-	}
-	a.first = r.timeouts.FirstByte
-	if !q.Stream {
-		a.first = r.timeouts.WholeAnswer
-	}
-	if a.first > 0 {
-		a.arm(a.first, TimeoutFirstByte)
-	}
-	resp, err := r.rt.RoundTrip(req)
+	fixed, err := r.head(t, headKey{method, q.Path, q.Model})
 	if err != nil {
-		f := a.failure(err)
-		a.finish()
-		return nil, f
+		return nil, &Failure{Class: Config, Err: err}
 	}
-	a.headDone()
-	a.src = resp.Body
-	a.left = r.limits.MaxBody
-	if q.Stream && resp.StatusCode == http.StatusOK {
+	head := buf.Get(len(fixed) + 512)
+	defer buf.Put(head)
+	head.B = r.request(head.B, fixed, &q)
+
+	now := time.Now()
+	a := &attempt{ctx: ctx, idle: &r.idle, limits: &r.limits, timeouts: &r.timeouts, left: r.limits.MaxBody}
+	if d := r.timeouts.Total; d > 0 {
+		a.end = now.Add(d)
+	}
+	first := r.timeouts.FirstByte
+	if !q.Stream {
+		first = r.timeouts.WholeAnswer
+	}
+	for {
+		if a.l = r.idle.take(a.limit(now, first, TimeoutFirstByte)); a.l == nil {
+			if a.l, err = r.dial.link(ctx, a.end); err != nil {
+				return nil, a.failure(ctx, err)
+			}
+			// The limit of the header runs from the connection on.
+			if err := a.l.nc.SetDeadline(a.limit(time.Now(), first, TimeoutFirstByte)); err != nil {
+				a.l.cut()
+				return nil, a.failure(ctx, err)
+			}
+		}
+		a.stop = context.AfterFunc(ctx, a.l.cut)
+		fresh, err := a.exchange(head.B, q.Body)
+		if err == nil {
+			break
+		}
+		a.stop()
+		a.l.cut()
+		a.sent()
+		if f := a.failure(ctx, err); !fresh || !a.l.used || !stale(err) || f.Class == Cancelled {
+			return nil, f
+		}
+	}
+	w := &a.l.wire
+	if q.Stream && w.status == http.StatusOK {
 		a.left = r.limits.MaxStream
 	}
-	if f := checkHead(resp, a.left); f != nil {
+	if f := w.checkHead(a.left); f != nil {
 		_ = a.Close()
 		return nil, f
 	}
-	a.length = resp.ContentLength
-	return &Response{Status: resp.StatusCode, Header: resp.Header, Body: a}, nil
+	return &Response{Status: w.status, Header: w.header, Body: a}, nil
+}
+
+// request appends the whole head of a request.
+func (r *route) request(b, fixed []byte, q *Request) []byte {
+	b = append(b, fixed...)
+	if q.Stream {
+		b = append(b, "Accept: text/event-stream\r\n"...)
+	} else {
+		b = append(b, "Accept: application/json\r\n"...)
+	}
+	if len(q.Body) > 0 {
+		b = append(b, "Content-Type: application/json\r\n"...)
+	}
+	if len(q.Body) > 0 || q.Method != http.MethodGet {
+		b = append(b, "Content-Length: "...)
+		b = strconv.AppendInt(b, int64(len(q.Body)), 10)
+		b = append(b, '\r', '\n')
+	}
+	for _, name := range sentUp {
+		if v := q.Header[name]; len(v) == 1 && !r.own[name] && isValue(v[0]) {
+			b = appendField(b, name, v[0])
+		}
+	}
+	return append(b, '\r', '\n')
 }
 
 // checkHead refuses answers whose body cannot be used.
-func checkHead(resp *http.Response, limit int64) *Failure {
-	f := &Failure{Status: resp.StatusCode}
+func (c *wire) checkHead(limit int64) *Failure {
+	f := &Failure{Status: c.status}
 	switch {
-	case resp.StatusCode < 200:
-		f.Class, f.Err = BadResponse, errors.New("read answer: status 101 was not asked for")
-	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+	case c.status >= 300 && c.status < 400:
 		f.Class, f.Err = Redirect, errors.New("read answer: redirects are not followed")
-	case encoded(resp):
+	case encoded(c.header):
 		f.Class, f.Err = Encoded, errors.New("read answer: it has a content encoding that was not asked for")
-	case resp.ContentLength > limit:
-		f.Class, f.Err = TooLarge, fmt.Errorf("read answer: %d bytes are more than the limit of %d", resp.ContentLength, limit)
+	case c.length > limit:
+		f.Class, f.Err = TooLarge, fmt.Errorf("read answer: %d bytes are more than the limit of %d", c.length, limit)
 	default:
 		return nil
 	}
 	return f
 }
 
-func encoded(resp *http.Response) bool {
-	for _, v := range resp.Header["Content-Encoding"] {
+func encoded(h http.Header) bool {
+	for _, v := range h["Content-Encoding"] {
 		if v = strings.ToLower(strings.TrimSpace(v)); v != "" && v != "identity" {
 			return true
 		}
@@ -375,114 +399,36 @@ func RetryAfter(h http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-type attemptKey struct{}
-
 // attempt is one request and then its body.
 type attempt struct {
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
+	ctx      context.Context // of the request: says why the connection was cut
+	stop     func() bool     // ends the watch of ctx
+	idle     *list
+	l        *link
 	timeouts *Timeouts
 	limits   *Limits
-	stream   bool
-	body     pinned
+	end      time.Time  // of the whole attempt; zero: none
+	renew    time.Time  // when the deadline of the next read must be set anew
+	class    ErrorClass // that the deadline stands for
+	wrote    chan error // of the goroutine that writes a large body
 
-	first time.Duration // limit for the header
-
-	mu    sync.Mutex
-	head  bool       // the header is there
-	class ErrorClass // that the armed timer stands for; OK when disarmed
-	timer *time.Timer
-	total *time.Timer
-
-	src    io.ReadCloser
-	length int64
-	left   int64 // bytes that may still come
-	err    error // what Read goes on to give
+	ahead  *buf.Buffer // holds rest
+	rest   []byte      // body bytes that came with the head
+	bad    error       // what came behind them is not valid
+	left   int64       // bytes that may still come
+	err    error       // what Read goes on to give
 	closed atomic.Bool
 	whole  atomic.Bool // read to its end
 }
 
-// errTimeout are the causes with which an attempt's context ends.
+// errTimeout are the causes with which a dial ends.
 var errTimeout = map[ErrorClass]error{
-	TimeoutConnect:      &Failure{Class: TimeoutConnect},
-	TimeoutFirstByte:    &Failure{Class: TimeoutFirstByte},
-	TimeoutBetweenBytes: &Failure{Class: TimeoutBetweenBytes},
-	TimeoutTotal:        &Failure{Class: TimeoutTotal},
+	TimeoutConnect: &Failure{Class: TimeoutConnect},
+	TimeoutTotal:   &Failure{Class: TimeoutTotal},
 }
 
-func (a *attempt) arm(d time.Duration, c ErrorClass) {
-	a.mu.Lock()
-	a.class = c
-	a.timer.Reset(d)
-	a.mu.Unlock()
-}
-
-func (a *attempt) disarm() {
-	a.mu.Lock()
-	a.class = OK
-	a.timer.Stop()
-	a.mu.Unlock()
-}
-
-func (a *attempt) headDone() {
-	a.mu.Lock()
-	a.head = true
-	a.mu.Unlock()
-	a.disarm()
-}
-
-// dialing stops the header's limit while a connection is made, which has a
-// limit of its own, and starts it anew afterwards.
-func (a *attempt) dialing(on bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	switch {
-	case a.head || a.first <= 0:
-	case on:
-		a.class = OK
-		a.timer.Stop()
-	default:
-		a.class = TimeoutFirstByte
-		a.timer.Reset(a.first)
-	}
-}
-
-func (a *attempt) expire() {
-	a.mu.Lock()
-	c := a.class
-	a.mu.Unlock()
-	if c != OK {
-		a.cancel(errTimeout[c])
-	}
-}
-
-// finish gives back what the attempt holds. The request body is not read after it.
-func (a *attempt) finish() {
-	a.headDone()
-	if a.total != nil {
-		a.total.Stop()
-	}
-	a.body.release()
-	a.cancel(context.Canceled)
-}
-
-// failure says what err means.
-func (a *attempt) failure(err error) *Failure {
-	var f *Failure
-	if cause := context.Cause(a.ctx); cause != nil {
-		if errors.As(cause, &f) {
-			return &Failure{Class: f.Class}
-		}
-		return &Failure{Class: Cancelled, Err: context.Canceled}
-	}
-	if errors.As(err, &f) {
-		return f
-	}
-	return classify(err)
-}
-
-// classify maps an error of the network and of net/http. The texts of net/http
-// may hold what the target sent, so they do not go on.
+// classify maps an error of the network. Its text may name addresses, so it does
+// not go on.
 func classify(err error) *Failure {
 	var (
 		certErr *tls.CertificateVerificationError
@@ -500,14 +446,12 @@ func classify(err error) *Failure {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return &Failure{Class: Refused, Err: errors.New("connect: refused")}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
-		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), "server closed idle connection"):
+		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
 		return &Failure{Class: Reset, Err: errors.New("read answer: connection closed before it was complete")}
 	case errors.As(err, &opErr) && opErr.Op == "dial":
 		return &Failure{Class: Refused, Err: errors.New("connect: failed")}
 	case errors.As(err, &opErr):
 		return &Failure{Class: Reset, Err: errors.New("read answer: connection failed")}
-	case strings.Contains(err.Error(), "exceeded") && strings.Contains(err.Error(), "bytes"):
-		return &Failure{Class: TooLarge, Err: errors.New("read answer: header is larger than the limit")}
 	}
 	return &Failure{Class: BadResponse, Err: errors.New("read answer: not valid HTTP/1.1")}
 }
@@ -530,87 +474,6 @@ func certReason(err error) string {
 }
 
 var errReadAfterClose = errors.New("read answer: body is closed")
-
-// Read reads the body; the silence limit runs while it waits.
-func (a *attempt) Read(p []byte) (int, error) {
-	if a.err != nil {
-		return 0, a.err
-	}
-	if a.closed.Load() {
-		return 0, errReadAfterClose
-	}
-	if d := a.timeouts.BetweenBytes; d > 0 {
-		a.arm(d, TimeoutBetweenBytes)
-	}
-	n, err := a.src.Read(p)
-	a.disarm()
-	if a.left -= int64(n); a.left < 0 {
-		a.err = &Failure{Class: TooLarge, Err: errors.New("read answer: body is larger than the limit")}
-		a.cancel(a.err)
-		return 0, a.err
-	}
-	switch {
-	case err == nil:
-	case err == io.EOF: //nolint:errorlint // net/http gives it bare at the end of a complete body
-		a.err = io.EOF
-		a.whole.Store(true)
-	default:
-		a.err = a.failure(err)
-		a.cancel(a.err)
-	}
-	if a.err != nil && n > 0 {
-		return n, nil
-	}
-	return n, a.err
-}
-
-// Close ends the attempt. Unless the body was read to its end, the connection is
-// dropped. It may be called while Read waits.
-func (a *attempt) Close() error {
-	if a.closed.Swap(true) {
-		return nil
-	}
-	if !a.whole.Load() {
-		a.cancel(context.Canceled)
-	}
-	_ = a.src.Close()
-	a.finish()
-	return nil
-}
-
-// pinned is a request body that stops giving out the caller's bytes once released.
-type pinned struct {
-	mu sync.Mutex
-	p  []byte
-	rl bool
-}
-
-func (b *pinned) release() {
-	b.mu.Lock()
-	b.p, b.rl = nil, true
-	b.mu.Unlock()
-}
-
-type reader struct {
-	b   *pinned
-	off int
-}
-
-func (r *reader) Read(p []byte) (int, error) {
-	r.b.mu.Lock()
-	defer r.b.mu.Unlock()
-	if r.b.rl {
-		return 0, net.ErrClosed
-	}
-	if r.off >= len(r.b.p) {
-		return 0, io.EOF
-	}
-	n := copy(p, r.b.p[r.off:])
-	r.off += n
-	return n, nil
-}
-
-func (r *reader) Close() error { return nil }
 
 func (t Timeouts) withDefaults() Timeouts {
 	set := func(d *time.Duration, def time.Duration) {

@@ -3,9 +3,9 @@
 // endpoint of one provider. Nothing of an answer is interpreted beyond what
 // tells a valid one from a failure; policies see the same bytes afterwards.
 //
-// Cost per call besides net/http: one goroutine per attempt when probing is on
-// (none otherwise), one timer per attempt, one parse of the events up to the
-// first one with content.
+// Cost per call: one write and as few reads as the answer has pieces, in the
+// caller's goroutine; one goroutine per attempt when probing is on or the request
+// is large; no timer; one parse of the events up to the first one with content.
 package upstream
 
 import (
@@ -50,7 +50,7 @@ type Timeouts struct {
 	Connect      time.Duration // name, TCP, proxy and TLS; 3 s
 	FirstByte    time.Duration // from there to the whole response header of a stream; 30 s
 	WholeAnswer  time.Duration // the same for a call without stream, whose header comes when the answer is ready; 5 min
-	BetweenBytes time.Duration // longest silence inside the body; 60 s
+	BetweenBytes time.Duration // longest silence inside the body, up to a 32nd or a second more; 60 s
 	Total        time.Duration // the whole attempt; 10 min
 }
 
@@ -85,7 +85,7 @@ type Request struct {
 // before its end, and every anomaly, drops the connection.
 type Response struct {
 	Status int
-	Header http.Header // as received, within Limits.MaxHeader
+	Header http.Header // the fields that kt reads: type, encoding, retry-after, request id, rate limits
 	Body   io.ReadCloser
 }
 

@@ -2,43 +2,44 @@ package upstream
 
 import (
 	"bytes"
-	"crypto/tls"
 	"errors"
-	"net"
-	"sync"
+	"net/http"
+	"net/textproto"
 )
 
-// wireConn checks the framing of every answer on a connection before net/http
-// sees it, and ends the connection at the first thing that is not strict
-// HTTP/1.1 (RFC 9112): two lengths, a length beside a transfer encoding, bare
-// line feeds, folded lines, bytes that nobody asked for. Bytes behind the end
-// of an answer never leave it: net/http alone could take them for the answer to
-// the connection's next request, and would print them to the log.
+// wire follows one answer of a connection and takes it apart: the head into
+// status and header, the body out of its chunks. It accepts strict HTTP/1.1 only
+// (RFC 9112) and ends the connection at the first thing that is not: two
+// lengths, a length beside a transfer encoding, bare line feeds, folded lines,
+// bytes that nobody asked for. A byte behind the end of an answer never leaves it.
 //
-// Cost: one look at each byte of heads and chunk sizes, none at body bytes.
-type wireConn struct {
-	net.Conn
+// Cost: one look at each byte of heads and chunk sizes, none at body bytes. It
+// holds no buffer: the body is moved within the caller's, and only a line that
+// is not whole yet is kept.
+type wire struct {
 	maxHead int
 
-	mu   sync.Mutex // net/http reads and writes from two goroutines
-	st   wireState
-	left int64  // body or chunk bytes to come
-	line []byte // current line, without CR LF
-	head int    // bytes of head, chunk sizes and trailers so far
-	bad  error
+	st    wireState
+	left  int64  // body or chunk bytes to come
+	line  []byte // beginning of a line whose end is yet to come
+	space [64]byte
+	head  int  // bytes of head, chunk sizes and trailers so far
+	extra bool // bytes came behind the end
 
 	status   int
 	http10   bool
+	closes   bool  // the connection ends with the answer
 	length   int64 // -1: none
 	chunked  bool
 	lines    int
 	interims int
+	header   http.Header // the fields that kt reads
 }
 
 type wireState uint8
 
 const (
-	wireIdle      wireState = iota // nothing was asked
+	wireIdle      wireState = iota // the answer has ended
 	wireHead                       // status line and header
 	wireLength                     // body of known length
 	wireChunkSize                  // size line
@@ -63,69 +64,30 @@ func tooLargeWire(what string) error {
 	return &Failure{Class: TooLarge, Err: errors.New("read answer: " + what)}
 }
 
-// Write notes that an answer is awaited.
-func (c *wireConn) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	if c.bad != nil {
-		c.mu.Unlock()
-		return 0, c.bad
-	}
-	if c.st == wireIdle {
-		c.st, c.head, c.lines, c.interims = wireHead, 0, 0, 0
-		c.length, c.chunked, c.line = -1, false, c.line[:0]
-	}
-	c.mu.Unlock()
-	return c.Conn.Write(p)
+// begin awaits an answer.
+func (c *wire) begin(maxHead int) {
+	c.maxHead, c.st, c.left, c.line, c.head, c.extra = maxHead, wireHead, 0, c.space[:0], 0, false
+	c.status, c.http10, c.closes, c.length, c.chunked, c.lines, c.interims, c.header = 0, false, false, -1, false, 0, 0, nil
 }
 
-// Close closes at once when an answer is still awaited: TLS's goodbye could wait
-// seconds for a peer that does not read.
-func (c *wireConn) Close() error {
-	c.mu.Lock()
-	busy := c.st != wireIdle || c.bad != nil
-	c.mu.Unlock()
-	if t, ok := c.Conn.(*tls.Conn); ok && busy {
-		return t.NetConn().Close()
-	}
-	return c.Conn.Close()
-}
-
-// Read gives the bytes up to the end of the answer.
-func (c *wireConn) Read(p []byte) (int, error) {
-	c.mu.Lock()
-	bad := c.bad
-	c.mu.Unlock()
-	if bad != nil {
-		return 0, bad
-	}
-	n, err := c.Conn.Read(p)
-	if n == 0 {
-		return n, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	good, bad := c.scan(p[:n])
-	if bad != nil {
-		c.bad = bad
-		if good == 0 {
-			return 0, bad
-		}
-		return good, nil
-	}
-	return n, err
-}
-
-// scan follows the answer through p. It gives how many bytes belong to it; with
-// an error, the rest does not. Bytes of a bad head never pass.
-func (c *wireConn) scan(p []byte) (good int, bad error) {
+// decode follows the answer through p and moves the bytes of the body to its
+// front: they are p[:n]. Body bytes in front of what is not valid count.
+//
+// Allocates: never, but for a head.
+func (c *wire) decode(p []byte) (n int, err error) {
 	for i := 0; i < len(p); {
 		switch c.st {
 		case wireIdle:
-			return i, badWire("bytes that belong to no request")
+			c.extra = true
+			return n, nil
 		case wireClose:
-			return len(p), nil
+			return n + copy(p[n:], p[i:]), nil
 		case wireLength, wireChunk:
 			k := int(min(c.left, int64(len(p)-i)))
+			if n != i {
+				copy(p[n:], p[i:i+k])
+			}
+			n += k
 			i += k
 			if c.left -= int64(k); c.left > 0 {
 				continue
@@ -141,35 +103,50 @@ func (c *wireConn) scan(p []byte) (good int, bad error) {
 			if j >= 0 {
 				part = p[i : i+j]
 			}
-			if c.head += len(part) + 1; c.head > c.maxHead+maxSizeLine && c.st == wireHead {
-				return 0, tooLargeWire("header is larger than the limit")
+			if c.head += len(part) + 1; c.head > c.maxHead && c.st == wireHead {
+				return n, tooLargeWire("header is larger than the limit")
 			}
 			limit := maxWireLine
 			if c.st == wireChunkSize || c.st == wireChunkEnd {
 				limit = maxSizeLine
 			}
 			if len(c.line)+len(part) > limit {
-				return 0, tooLargeWire("a line is longer than the limit")
+				return n, tooLargeWire("a line is longer than the limit")
 			}
-			c.line = append(c.line, part...)
 			if j < 0 {
-				return len(p), nil
+				c.line = append(c.line, part...)
+				if k := min(len(c.line), len(version)); c.st == wireHead && c.lines == 0 && string(c.line[:k]) != version[:k] {
+					return n, badWire("status line is not HTTP/1.1") // what is no HTTP may never bring a line's end
+				}
+				return n, nil
 			}
 			i += j + 1
-			if n := len(c.line); n == 0 || c.line[n-1] != '\r' {
-				return 0, badWire("a line ends without CR")
+			line := part
+			if len(c.line) > 0 {
+				c.line = append(c.line, part...)
+				line = c.line
 			}
-			if err := c.endLine(c.line[:len(c.line)-1]); err != nil {
-				return 0, err
+			if k := len(line); k == 0 || line[k-1] != '\r' {
+				return n, badWire("a line ends without CR")
+			}
+			if err := c.endLine(line[:len(line)-1]); err != nil {
+				return n, err
 			}
 			c.line = c.line[:0]
 		}
 	}
-	return len(p), nil
+	return n, nil
 }
 
+// ended tells that the answer came to its end; the end of the connection is
+// the end of a body without a length.
+func (c *wire) ended() bool { return c.st == wireIdle }
+
+// reusable tells that the connection may serve another request.
+func (c *wire) reusable() bool { return c.st == wireIdle && !c.closes && !c.extra }
+
 // endLine takes one whole line of a head, a chunk size or a trailer.
-func (c *wireConn) endLine(line []byte) error {
+func (c *wire) endLine(line []byte) error {
 	if bytes.ContainsAny(line, "\r\x00") {
 		return badWire("a control character in a header line")
 	}
@@ -207,12 +184,16 @@ func (c *wireConn) endLine(line []byte) error {
 	return nil
 }
 
-func (c *wireConn) statusLine(line []byte) error {
+// version begins every answer.
+const version = "HTTP/1."
+
+func (c *wire) statusLine(line []byte) error {
 	// HTTP-version SP 3DIGIT SP [ reason ]; the second space is often missing.
-	if len(line) < 12 || string(line[:7]) != "HTTP/1." || line[7] != '0' && line[7] != '1' || line[8] != ' ' || len(line) > 12 && line[12] != ' ' {
+	if len(line) < 12 || string(line[:len(version)]) != version || line[7] != '0' && line[7] != '1' || line[8] != ' ' || len(line) > 12 && line[12] != ' ' {
 		return badWire("status line is not HTTP/1.1")
 	}
 	c.http10 = line[7] == '0'
+	c.closes = c.http10
 	c.status = 0
 	for _, d := range line[9:12] {
 		if d < '0' || d > '9' {
@@ -226,15 +207,18 @@ func (c *wireConn) statusLine(line []byte) error {
 	return nil
 }
 
-func (c *wireConn) headerLine(line []byte) error {
+func (c *wire) headerLine(line []byte) error {
 	colon := bytes.IndexByte(line, ':')
 	if colon <= 0 {
 		return badWire("a header line has no name")
 	}
 	name, value := line[:colon], bytes.Trim(line[colon+1:], " \t")
-	for _, b := range name {
-		if !isToken(b) {
-			return badWire("a header name is not valid")
+	if !isToken(name) {
+		return badWire("a header name is not valid")
+	}
+	for _, b := range value {
+		if b < ' ' && b != '\t' || b == 0x7f {
+			return badWire("a control character in a header line")
 		}
 	}
 	switch {
@@ -258,11 +242,66 @@ func (c *wireConn) headerLine(line []byte) error {
 			return badWire("transfer encoding is not just chunked")
 		}
 		c.chunked = true
+	case equalFold(name, "connection"):
+		for option := range bytes.SplitSeq(value, comma) {
+			c.closes = c.closes || equalFold(bytes.Trim(option, " \t"), "close")
+		}
+	case c.status >= 200:
+		c.keep(name, value)
 	}
 	return nil
 }
 
-func (c *wireConn) endHead() error {
+var comma = []byte(",")
+
+// read are the fields of an answer that kt reads, as net/http spells them, by
+// their names in lower case. All others are checked and dropped.
+var read = map[string]string{
+	"content-type": "Content-Type", "content-encoding": "Content-Encoding", "retry-after": "Retry-After", "retry-after-ms": "Retry-After-Ms",
+	"x-request-id": "X-Request-Id",
+}
+
+const rateLimit = "x-ratelimit-"
+
+// keep notes a field that kt reads.
+func (c *wire) keep(name, value []byte) {
+	var lower [64]byte
+	if len(name) > len(lower) {
+		return
+	}
+	for i, b := range name {
+		if b >= 'A' && b <= 'Z' {
+			b += 'a' - 'A'
+		}
+		lower[i] = b
+	}
+	key := read[string(lower[:len(name)])]
+	if key == "" {
+		if !bytes.HasPrefix(lower[:len(name)], []byte(rateLimit)) {
+			return
+		}
+		key = textproto.CanonicalMIMEHeaderKey(string(name))
+	}
+	if c.header == nil {
+		c.header = make(http.Header, 4)
+	}
+	c.header[key] = append(c.header[key], word(value))
+}
+
+// word is string(b), without an allocation for the usual words.
+func word(b []byte) string {
+	switch string(b) {
+	case "application/json":
+		return "application/json"
+	case "text/event-stream":
+		return "text/event-stream"
+	case "text/event-stream; charset=utf-8":
+		return "text/event-stream; charset=utf-8"
+	}
+	return string(b)
+}
+
+func (c *wire) endHead() error {
 	if c.chunked && c.length >= 0 {
 		return badWire("content length beside transfer encoding")
 	}
@@ -285,7 +324,7 @@ func (c *wireConn) endHead() error {
 	case c.length > 0:
 		c.st, c.left = wireLength, c.length
 	default:
-		c.st = wireClose
+		c.st, c.closes = wireClose, true
 	}
 	return nil
 }
@@ -313,13 +352,23 @@ func chunkSize(line []byte) (int64, bool) {
 	return n, digits > 0
 }
 
-func isToken(b byte) bool {
-	switch {
-	case b >= '0' && b <= '9', b|0x20 >= 'a' && b|0x20 <= 'z':
-		return true
+// isToken tells that s is a method or the name of a header field (RFC 9110
+// section 5.6.2).
+func isToken[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if !tokens[s[i]] {
+			return false
+		}
 	}
-	return bytes.IndexByte([]byte("!#$%&'*+-.^_`|~"), b) >= 0
+	return len(s) > 0
 }
+
+var tokens = func() (t [256]bool) {
+	for _, c := range "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" {
+		t[c] = true
+	}
+	return t
+}()
 
 // equalFold compares with a lower-case ASCII name.
 func equalFold(b []byte, name string) bool {

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package upstream
+
+// quiet cannot be told here: a connection that the target closed shows when it is used.
+func (l *link) quiet() bool { return true }
