@@ -56,7 +56,8 @@ type Log struct {
 	writing bool
 	spare   []byte
 	f       *os.File
-	day     string
+	from    time.Time  // of the file: midnight, UTC
+	until   time.Time  // the next one
 	old     []*os.File // to be synced and closed by the owner
 	torn    bool       // the file may end within a line
 	dirty   bool
@@ -205,8 +206,7 @@ func (l *Log) write(line []byte) error {
 
 // put writes to the file of today. Only one goroutine is in it at a time.
 func (l *Log) put(p []byte) (n int, torn bool, err error) {
-	now := l.o.Now()
-	if day := now.UTC().Format(dayFormat); l.f == nil || day != l.day {
+	if now := l.o.Now(); l.f == nil || now.Before(l.from) || !now.Before(l.until) {
 		if err := l.rotate(now); err != nil {
 			l.o.Failed(err)
 			return 0, false, fmt.Errorf("write audit record: %w", err)
@@ -244,7 +244,9 @@ func (l *Log) rotate(now time.Time) error {
 	if l.f != nil {
 		l.old = append(l.old, l.f)
 	}
-	l.f, l.day, l.torn = f, day, torn
+	l.f, l.torn = f, torn
+	l.from = now.UTC().Truncate(24 * time.Hour)
+	l.until = l.from.Add(24 * time.Hour)
 	l.mu.Unlock()
 	return nil
 }

@@ -89,7 +89,7 @@ func appendRecord(b []byte, id string, r *Record) []byte {
 	b = append(b, `","event_type":"`...)
 	b = append(b, r.Type.String()...)
 	b = append(b, `","timestamp":"`...)
-	b = r.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	b = appendTime(b, r.Time)
 	b = append(b, '"')
 	b = text(b, "request_id", r.RequestID)
 	b = text(b, "gateway_id", r.GatewayID)
@@ -311,8 +311,38 @@ func number(b []byte, name string, v int64) []byte {
 	return strconv.AppendInt(key(b, name), v, 10)
 }
 
+// millis writes milliseconds to the microsecond, without zeros at the end.
 func millis(b []byte, name string, d time.Duration) []byte {
-	return strconv.AppendFloat(key(b, name), float64(d.Microseconds())/1000, 'f', -1, 64)
+	b = key(b, name)
+	us := d.Microseconds()
+	if us < 0 {
+		b, us = append(b, '-'), -us
+	}
+	b = strconv.AppendInt(b, us/1000, 10)
+	if us %= 1000; us != 0 {
+		b = append(b, '.', byte('0'+us/100), byte('0'+us/10%10), byte('0'+us%10))
+		for b[len(b)-1] == '0' {
+			b = b[:len(b)-1]
+		}
+	}
+	return b
+}
+
+// appendTime writes t as 2006-01-02T15:04:05.000000Z, in a third of the time
+// that time.Time.AppendFormat takes.
+func appendTime(b []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return t.AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	}
+	hour, minute, second := t.Clock()
+	us := t.Nanosecond() / 1000
+	return append(b,
+		byte('0'+year/1000), byte('0'+year/100%10), byte('0'+year/10%10), byte('0'+year%10), '-',
+		byte('0'+month/10), byte('0'+month%10), '-', byte('0'+day/10), byte('0'+day%10), 'T',
+		byte('0'+hour/10), byte('0'+hour%10), ':', byte('0'+minute/10), byte('0'+minute%10), ':', byte('0'+second/10), byte('0'+second%10), '.',
+		byte('0'+us/100000), byte('0'+us/10000%10), byte('0'+us/1000%10), byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10), 'Z')
 }
 
 // quote writes a JSON string in one line whatever s holds: control characters,
@@ -331,7 +361,12 @@ func quote(b []byte, s string) []byte {
 		}
 	}
 	b = append(b, '"')
-	for i := 0; i < len(s); {
+	plain := 0
+	for plain < len(s) && s[plain] >= 0x20 && s[plain] < 0x7f && s[plain] != '"' && s[plain] != '\\' {
+		plain++
+	}
+	b = append(b, s[:plain]...)
+	for i := plain; i < len(s); {
 		c := s[i]
 		if c < utf8.RuneSelf {
 			switch {
