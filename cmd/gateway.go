@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -160,8 +159,8 @@ func (a *app) runGateway(ctx context.Context, s *settings) error {
 	if s.failMode != "block" && s.failMode != "allow" {
 		return fail(ExitUsage, fmt.Errorf("--fail-mode must be block or allow; got %q", s.failMode))
 	}
-	limitMemory(a.env.Getenv("GOMEMLIMIT"))
-	log := slog.New(slog.NewJSONHandler(a.env.Stderr, &slog.HandlerOptions{Level: s.LogLevel}))
+	defer tuneMemory(a.env.Getenv)()
+	log := slog.New(gateway.NewLogHandler(a.env.Stderr, s.LogLevel))
 	gateway.QuietHertz(log)
 	l, err := a.load(s.files, false)
 	if err != nil {
@@ -321,22 +320,4 @@ func maskedConfig(c *config.Config) []byte {
 		return []byte("{}") // values come from checked YAML: this cannot fail
 	}
 	return b
-}
-
-// limitMemory sets the runtime's soft limit to nine tenths of the cgroup's
-// limit, unless the user set GOMEMLIMIT.
-func limitMemory(set string) {
-	if set != "" {
-		return
-	}
-	for _, f := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
-		raw, err := os.ReadFile(f)
-		if err != nil {
-			continue
-		}
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(raw)), 10, 64); err == nil && n > 0 && n < 1<<50 {
-			debug.SetMemoryLimit(n / 10 * 9)
-		}
-		return
-	}
 }

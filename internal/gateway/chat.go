@@ -367,9 +367,18 @@ func (q *call) log() {
 			level = q.g.levels[d.Policy]
 		}
 	}
-	if q.g.log.Enabled(q.ctx, level) {
-		q.g.log.LogAttrs(q.ctx, level, "request", requestAttrs(&q.rec)...)
+	if !q.g.log.Enabled(q.ctx, level) {
+		return
 	}
+	if h, ok := q.g.log.Handler().(*LogHandler); ok {
+		b := buf.Get(1024)
+		defer buf.Put(b)
+		if b.B, ok = appendAccess(b.B, q.rec.Time, level, &q.rec); ok {
+			_, _ = h.w.Write(b.B) // slog drops a line that cannot be written, too
+			return
+		}
+	}
+	q.g.log.LogAttrs(q.ctx, level, "request", requestAttrs(&q.rec)...)
 }
 
 // refuse answers with an error that is not about a policy.
