@@ -12,6 +12,7 @@ type Stream struct {
 	choices []choiceState
 	calls   []callState
 	repeats []repeat
+	shape   shape
 }
 
 type choiceState struct {
@@ -34,6 +35,7 @@ func (st *Stream) Reset() {
 	*st = Stream{
 		ID: st.ID[:0], Model: st.Model[:0], Created: st.Created[:0],
 		choices: st.choices[:0], calls: st.calls[:0], repeats: st.repeats[:0],
+		shape: shape{data: st.shape.data[:0], pieces: st.shape.pieces[:0]},
 	}
 }
 

@@ -133,6 +133,17 @@ func (w *Walker) Walk(t *Table, src []byte, opt Options) ([]Leaf, error) {
 	return w.leaves, nil
 }
 
+// Text reads the content of a string from p, which is behind its opening quote,
+// as a walk with SplitSurrogates does: it gives the offset of the closing quote
+// and the leaf's flags, or -1 where the walk would fail.
+// Allocates: never. src: valid during the call only.
+func (w *Walker) Text(src []byte, p int) (end int, flags uint8) {
+	w.src, w.opt.SplitSurrogates = src, true
+	end, flags = w.str(p)
+	w.src = nil
+	return end, flags
+}
+
 // Shrink lets go of memory that only an unusually large document needed. Call it
 // before the walker waits in a pool.
 func (w *Walker) Shrink() {

@@ -26,6 +26,9 @@ func (c *Chat) ParseEvent(s *dialect.Scratch, st *dialect.Stream, name, data []b
 		return nil
 	}
 	failed := string(name) == "error"
+	if !failed && st.Same(&s.Walker, data, out) {
+		return nil
+	}
 	err := c.answer(s, st, c.chunk, data, failed, out)
 	if failed {
 		// Whatever an error event holds, it ends the stream; what could not be
@@ -37,8 +40,10 @@ func (c *Chat) ParseEvent(s *dialect.Scratch, st *dialect.Stream, name, data []b
 	}
 	if out.HasError || err != nil {
 		st.Done = true
+		return err
 	}
-	return err
+	st.Learn(data, out)
+	return nil
 }
 
 // answer reads a chunk or a whole answer along t. st is nil for the latter;

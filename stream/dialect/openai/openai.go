@@ -325,7 +325,7 @@ func appendPiece(to []dialect.Piece, p dialect.Piece, n *jsonwalk.Node, raw []by
 	case n.Text != jsonwalk.Opaque:
 		return append(to, p)
 	}
-	if !base64Only(raw[payload:]) {
+	if !dialect.Base64Only(raw[payload:]) {
 		return append(to, p)
 	}
 	if payload > 0 {
@@ -354,21 +354,6 @@ func dataPayload(raw []byte) int {
 		return -1
 	}
 	return comma + 1
-}
-
-// base64Only tells whether raw holds nothing but base64, plain or URL-safe;
-// an escaped slash is one.
-func base64Only(raw []byte) bool {
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9', c == '+', c == '/', c == '-', c == '_', c == '=':
-		case c == '\\' && i+1 < len(raw) && raw[i+1] == '/':
-			i++
-		default:
-			return false
-		}
-	}
-	return true
 }
 
 func roleOf(raw []byte) dialect.Role {

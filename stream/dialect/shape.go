@@ -1,0 +1,136 @@
+package dialect
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/keeptrusts/kt/stream/jsonwalk"
+)
+
+// shape is the last event that was parsed, when the next one is likely to
+// differ from it in nothing but the text that it brings. Where that holds, all
+// that parsing would tell is known, but for that text: the strings in question
+// are read strictly, all other bytes are compared. Anything else is parsed.
+type shape struct {
+	known  bool
+	data   []byte
+	pieces []Piece
+	rest   Chunk // without its slices
+}
+
+// Limits of a shape: what is larger is parsed each time.
+const (
+	maxShape       = 1 << 10 // bytes
+	maxShapePieces = 16
+)
+
+// varies tells whether a piece may differ from event to event: the next piece of
+// a text, or a payload that is recorded and not scanned. Both are whole strings.
+func varies(p *Piece) bool {
+	return p.Flags&^Escaped == 0 || p.Flags&^Repeat == Whole|Opaque
+}
+
+// Learn keeps the shape of an event that was parsed without an error.
+// Allocates: never, once st has grown. data: valid during the call only.
+func (st *Stream) Learn(data []byte, c *Chunk) {
+	s := &st.shape
+	s.known = false
+	if len(data) > maxShape || len(c.Pieces) > maxShapePieces || len(c.Finishes)+len(c.Logprobs) > 0 || c.HasError || c.HasUsage || c.Terminal || c.Named {
+		return
+	}
+	any := false
+	for i := range c.Pieces {
+		p := &c.Pieces[i]
+		switch {
+		case varies(p):
+			// Not a part of a string, and not empty: HasText would be another.
+			if p.Start >= p.End || data[p.Start-1] != '"' || data[p.End] != '"' {
+				return
+			}
+			any = true
+			if p.Flags&Opaque != 0 && slices.ContainsFunc(c.Pieces, func(x Piece) bool { return x.Key == p.Key && !varies(&x) }) {
+				return // which of the two is a repeat depends on the other
+			}
+		case !p.Has(Repeat): // it may be new next time: only then is it known as a repeat
+			return
+		}
+	}
+	if !any {
+		return
+	}
+	s.data = append(s.data[:0], data...)
+	s.pieces = append(s.pieces[:0], c.Pieces...)
+	s.rest = *c
+	s.rest.Pieces, s.rest.Finishes, s.rest.Logprobs = nil, nil, nil
+	s.known = true
+}
+
+// Same fills out as parsing data would, when it has the shape of the last event.
+// false: it must be parsed, and out holds nothing of use.
+// Allocates: never, once out has grown. data: valid during the call only.
+func (st *Stream) Same(w *jsonwalk.Walker, data []byte, out *Chunk) bool {
+	s := &st.shape
+	if !s.known {
+		return false
+	}
+	pieces := append(out.Pieces[:0], s.pieces...)
+	at, was := 0, 0 // in data and in the shape: what is before is alike
+	for i := range pieces {
+		p := &pieces[i]
+		if !varies(p) {
+			p.Start += int32(at - was)
+			p.End += int32(at - was)
+			continue
+		}
+		fixed := s.data[was:p.Start]
+		if !bytes.HasPrefix(data[at:], fixed) {
+			return false
+		}
+		at += len(fixed)
+		was = int(p.End)
+		end, flags := w.Text(data, at)
+		if end <= at || flags&^jsonwalk.Escaped != 0 { // not valid, empty, or half a surrogate pair
+			return false
+		}
+		p.Start, p.End = int32(at), int32(end)
+		if p.Flags&Opaque != 0 {
+			if !Base64Only(data[at:end]) {
+				return false
+			}
+		} else if p.Flags &^= Escaped; flags != 0 {
+			p.Flags |= Escaped
+		}
+		at = end
+	}
+	if !bytes.Equal(data[at:], s.data[was:]) {
+		return false
+	}
+	for i := range pieces {
+		p := &pieces[i]
+		if p.Flags&Opaque == 0 {
+			continue
+		}
+		if p.Flags &^= Repeat; st.Repeated(p.Key, data[p.Start:p.End]) {
+			p.Flags |= Repeat
+		}
+	}
+	rest := s.rest
+	rest.Pieces, rest.Finishes, rest.Logprobs = pieces, out.Finishes[:0], out.Logprobs[:0]
+	*out = rest
+	return true
+}
+
+// Base64Only tells whether raw holds nothing but base64, plain or URL-safe;
+// an escaped slash is one.
+func Base64Only(raw []byte) bool {
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9', c == '+', c == '/', c == '-', c == '_', c == '=':
+		case c == '\\' && i+1 < len(raw) && raw[i+1] == '/':
+			i++
+		default:
+			return false
+		}
+	}
+	return true
+}
