@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keeptrusts/kt/internal/buf"
@@ -48,20 +49,27 @@ type Relay struct {
 }
 
 // pulse is the one timer of a relay: it keeps the client's connection alive and
-// bounds the silence of upstream.
+// bounds the silence of upstream. Its times are since began: that reads one
+// clock instead of two.
 type pulse struct {
+	r     *Relay
+	began time.Time
+	// read is when the last bytes came from upstream, or were asked for, times
+	// two; plus one while that is waited for: only then does silence count. Or silent.
+	read atomic.Int64
+	gone atomic.Bool // err is set
+
 	mu        lock
 	timer     *time.Timer
-	r         *Relay
-	read      time.Time // last bytes from upstream, or when they were asked for
-	wrote     time.Time // last bytes to the client
-	reading   bool      // waiting for upstream: only then does its silence count
+	wrote     time.Duration // last bytes to the client
 	committed bool
 	stopped   bool
-	silent    bool
 	err       error // of a write
 	idle      sync.WaitGroup
 }
+
+// silent is pulse.read once upstream was given up.
+const silent = -1
 
 // lock is a mutex that testing/synctest counts as blocked while it waits: the
 // timer's goroutine may wait for a write to a slow client.
@@ -80,8 +88,7 @@ var keepAlive = sse.AppendComment(nil, []byte("keep-alive"))
 // One goroutine (the caller's) and one timer; no read from upstream happens
 // while a write to the client blocks, so that a slow client slows upstream down.
 func (r *Relay) Run(ctx context.Context) error {
-	p := &pulse{r: r, mu: make(lock, 1), read: time.Now()}
-	p.wrote = p.read
+	p := &pulse{r: r, mu: make(lock, 1), began: time.Now()}
 	p.start()
 	var once sync.Once
 	closeBody := func() { once.Do(func() { r.Body.Close() }) }
@@ -98,16 +105,15 @@ func (r *Relay) loop(ctx context.Context, p *pulse) error {
 	b := buf.Get(orDefault(r.ReadSize, DefaultReadSize))
 	defer buf.Put(b)
 	space := b.B[:cap(b.B)]
-	began := p.read
-	now := began // the clock is read twice for each upstream read, and once more for each write
+	now := time.Duration(0) // the clock is read twice for each upstream read, and once more for each write
 	for {
 		asked := now
 		p.ask(asked)
 		n, err := r.Body.Read(space)
-		came, silent, gone := p.got()
+		came, givenUp, gone := p.got()
 		rep := w.Report()
-		rep.Waited += came.Sub(asked)
-		w.now, w.fresh = came.Sub(began), 0
+		rep.Waited += came - asked
+		w.now, w.fresh = came, 0
 		if ctx.Err() != nil || gone {
 			w.over(EndClientGone, ErrClientGone)
 			return ErrClientGone
@@ -117,16 +123,16 @@ func (r *Relay) loop(ctx context.Context, p *pulse) error {
 		}
 		switch {
 		case err == nil || w.Done():
-		case silent:
+		case givenUp:
 			_ = w.Finish(EndTimeout, ErrSilent)
 		case errors.Is(err, io.EOF):
 			_ = w.Finish(EndNone, nil)
 		default:
 			_ = w.Finish(EndUpstreamError, fmt.Errorf("read answer: %w", err))
 		}
-		now = time.Now()
-		rep.Worked += now.Sub(came)
-		rep.Delays.Add(now.Sub(came), w.fresh)
+		now = time.Since(p.began)
+		rep.Worked += now - came
+		rep.Delays.Add(now-came, w.fresh)
 		if w.Done() && w.Committed() && r.BeforeEnd != nil {
 			r.BeforeEnd(w.Report())
 		}
@@ -136,7 +142,7 @@ func (r *Relay) loop(ctx context.Context, p *pulse) error {
 				w.over(EndClientGone, ErrClientGone)
 				return fmt.Errorf("%w: %w", ErrClientGone, err)
 			}
-			rep.Wrote += wrote.Sub(now)
+			rep.Wrote += wrote - now
 			now = wrote
 			w.Sent()
 		}
@@ -154,15 +160,15 @@ func orDefault[T int | time.Duration](v, def T) T {
 }
 
 // next is how long nothing has to be done; 0 when there is nothing to wait for.
-func (p *pulse) next(now time.Time) time.Duration {
+func (p *pulse) next(now time.Duration) time.Duration {
 	d := time.Duration(0)
 	if k := orDefault(p.r.KeepAlive, DefaultKeepAlive); k > 0 && p.committed {
-		d = max(k-now.Sub(p.wrote), time.Millisecond)
+		d = max(k-(now-p.wrote), time.Millisecond)
 	} else if k > 0 {
 		d = k // a commit may come meanwhile
 	}
 	if k := orDefault(p.r.BetweenBytes, DefaultBetweenBytes); k > 0 {
-		if left := max(k-now.Sub(p.read), time.Millisecond); d == 0 || left < d {
+		if left := max(k-(now-time.Duration(p.read.Load()>>1)), time.Millisecond); d == 0 || left < d {
 			d = left
 		}
 	}
@@ -172,7 +178,7 @@ func (p *pulse) next(now time.Time) time.Duration {
 func (p *pulse) start() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if d := p.next(p.read); d > 0 {
+	if d := p.next(0); d > 0 {
 		p.idle.Add(1)
 		p.timer = time.AfterFunc(d, p.fire)
 	}
@@ -186,18 +192,21 @@ func (p *pulse) fire() {
 	if p.stopped {
 		return
 	}
-	now := time.Now()
-	if k := orDefault(p.r.BetweenBytes, DefaultBetweenBytes); k > 0 && now.Sub(p.read) >= k {
-		if p.reading {
-			p.silent = true
+	now, read := time.Since(p.began), p.read.Load()
+	reading := read&1 != 0
+	if k := orDefault(p.r.BetweenBytes, DefaultBetweenBytes); k > 0 && now-time.Duration(read>>1) >= k {
+		if reading && p.read.CompareAndSwap(read, silent) {
 			p.r.Body.Close() // ends the read
 			return
 		}
-		p.read = now // the client is slow, not upstream
+		if !reading {
+			p.read.CompareAndSwap(read, int64(now)<<1) // the client is slow, not upstream
+		}
 	}
-	if k := orDefault(p.r.KeepAlive, DefaultKeepAlive); k > 0 && p.committed && p.reading && p.err == nil && now.Sub(p.wrote) >= k {
+	if k := orDefault(p.r.KeepAlive, DefaultKeepAlive); k > 0 && p.committed && reading && p.err == nil && now-p.wrote >= k {
 		p.wrote = now
 		if p.err = p.r.Client.Write(keepAlive); p.err != nil {
+			p.gone.Store(true)
 			p.r.Body.Close() // the client is gone: end the read
 			return
 		}
@@ -207,30 +216,23 @@ func (p *pulse) fire() {
 }
 
 // ask notes that a read of upstream begins.
-func (p *pulse) ask(now time.Time) {
-	p.mu.Lock()
-	p.reading, p.read = true, now
-	p.mu.Unlock()
-}
+func (p *pulse) ask(now time.Duration) { p.read.Store(int64(now)<<1 | 1) }
 
 // got notes that a read ended, and tells when, and whether upstream was given up
 // or the client is gone.
-func (p *pulse) got() (now time.Time, silent, gone bool) {
-	now = time.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.reading, p.read = false, now
-	return now, p.silent, p.err != nil
+func (p *pulse) got() (now time.Duration, givenUp, gone bool) {
+	now = time.Since(p.began)
+	return now, p.read.Swap(int64(now)<<1) == silent, p.gone.Load()
 }
 
 // write gives out to the client, and when that was done.
-func (p *pulse) write(out []byte) (done time.Time, err error) {
+func (p *pulse) write(out []byte) (done time.Duration, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err == nil {
 		p.committed = true
 		p.err = p.r.Client.Write(out)
-		p.wrote = time.Now()
+		p.wrote = time.Since(p.began)
 	}
 	return p.wrote, p.err
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -318,10 +319,12 @@ func (a *attempt) Read(p []byte) (int, error) {
 		case n > 0:
 			return a.count(n)
 		}
-		d := a.timeouts.BetweenBytes
-		if now := time.Now(); !now.Before(a.renew) {
-			a.renew = now.Add(slack(d))
-			_ = a.l.nc.SetReadDeadline(a.limit(now, d+slack(d), TimeoutBetweenBytes)) // an error shows at the read
+		if since := time.Since(a.began); since >= a.renew {
+			d := a.timeouts.BetweenBytes
+			if a.renew = since + slack(d); d <= 0 {
+				a.renew = math.MaxInt64 // once: nothing but the attempt's own end
+			}
+			_ = a.l.nc.SetReadDeadline(a.limit(a.began.Add(since), d+slack(d), TimeoutBetweenBytes)) // an error shows at the read
 		}
 		k, err := a.l.nc.Read(p)
 		if k > 0 {

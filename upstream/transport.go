@@ -287,7 +287,7 @@ func (h *HTTP) Do(ctx context.Context, t *Target, q Request) (*Response, error) 
 	head.B = r.request(head.B, fixed, &q)
 
 	now := time.Now()
-	a := &attempt{ctx: ctx, idle: &r.idle, limits: &r.limits, timeouts: &r.timeouts, left: r.limits.MaxBody}
+	a := &attempt{ctx: ctx, began: now, idle: &r.idle, limits: &r.limits, timeouts: &r.timeouts, left: r.limits.MaxBody}
 	if d := r.timeouts.Total; d > 0 {
 		a.end = now.Add(d)
 	}
@@ -407,10 +407,11 @@ type attempt struct {
 	l        *link
 	timeouts *Timeouts
 	limits   *Limits
-	end      time.Time  // of the whole attempt; zero: none
-	renew    time.Time  // when the deadline of the next read must be set anew
-	class    ErrorClass // that the deadline stands for
-	wrote    chan error // of the goroutine that writes a large body
+	end      time.Time // of the whole attempt; zero: none
+	began    time.Time
+	renew    time.Duration // since began: when the deadline of the next read must be set anew
+	class    ErrorClass    // that the deadline stands for
+	wrote    chan error    // of the goroutine that writes a large body
 
 	ahead  *buf.Buffer // holds rest
 	rest   []byte      // body bytes that came with the head

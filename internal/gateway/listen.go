@@ -14,7 +14,9 @@ const (
 	headTime  = 5 * time.Second  // from a request's first byte awaited to its whole head
 	bodyTime  = 30 * time.Second // from there to its whole body, for bodies of up to maxBodyBytes
 	idleTime  = 60 * time.Second // between two requests of a connection
-	writeTime = 30 * time.Second // one write to a client that does not read
+	writeTime = 30 * time.Second // one write to a client that does not read; up to writeSlack more
+	// writeSlack is how long a write's deadline serves the writes that follow it.
+	writeSlack = time.Second
 
 	defaultMaxConns = 10_000
 	acceptPauseMin  = 5 * time.Millisecond
@@ -57,7 +59,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err == nil {
-			k := &conn{Conn: c, l: l}
+			k := &conn{Conn: c, l: l, opened: time.Now()}
 			k.idle.Store(true)
 			_ = c.SetReadDeadline(time.Now().Add(l.head)) // an error shows at the first read
 			l.mu.Lock()
@@ -140,6 +142,9 @@ type conn struct {
 	handled  atomic.Bool // a handler has the request: what is written is its answer
 	tail     [3]byte     // last bytes read, for a head's end that was cut in two
 	once     sync.Once
+
+	opened time.Time
+	until  time.Duration // since opened: until then the deadline for writes need not be set
 }
 
 var headEnd = []byte("\r\n\r\n")
@@ -199,11 +204,14 @@ func (c *conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
 // SetWriteDeadline does nothing: every write has its own limit.
 func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
-// Write sends p. What Hertz says of its own accord, before any handler, is an
+// Write sends p; writes come one at a time. What Hertz says of its own accord, before any handler, is an
 // error answer in one piece: the documented one takes its place.
 func (c *conn) Write(p []byte) (int, error) {
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
-		return 0, err
+	if now := time.Since(c.opened); now >= c.until {
+		c.until = now + writeSlack
+		if err := c.Conn.SetWriteDeadline(c.opened.Add(c.until + writeTime)); err != nil {
+			return 0, err
+		}
 	}
 	if !c.handled.Load() && c.l.refused != nil && len(p) > 12 && bytes.HasPrefix(p, errorLine) {
 		if _, err := c.Conn.Write(c.l.refused(int(p[9]-'0')*100 + int(p[10]-'0')*10 + int(p[11]-'0'))); err != nil {
