@@ -209,8 +209,12 @@ type callState struct {
 	attempts []Attempt
 	rejected []Rejected
 	live     []*try
-	results  chan *try // nil: attempts run in the caller's goroutine
-	wg       sync.WaitGroup
+	room     struct { // of attempts and live, for the usual call
+		attempts [1]Attempt
+		live     [1]*try
+	}
+	results chan *try // nil: attempts run in the caller's goroutine
+	wg      sync.WaitGroup
 
 	fallbacks  int
 	probes     int
@@ -233,6 +237,7 @@ func (cs *callState) dialect() dialect.Dialect {
 func (p *Pool) Do(ctx context.Context, c Call) (*Answer, error) {
 	now := time.Now()
 	cs := &callState{p: p, c: c, began: now}
+	cs.attempts, cs.live = cs.room.attempts[:0], cs.room.live[:0]
 	var found bool
 	cs.order, cs.rejected, cs.how, found = p.plan(&cs.c, now)
 	if !found {
@@ -490,7 +495,10 @@ func (cs *callState) launch(ctx context.Context, s *state, pm permit, lastTry, p
 			h(s.index)
 		}
 	}
-	y.ctx, y.cancel = context.WithCancel(ctx)
+	y.ctx, y.cancel = ctx, func() {}
+	if cs.results != nil {
+		y.ctx, y.cancel = context.WithCancel(ctx)
+	}
 	cs.live = append(cs.live, y)
 	if cs.results != nil {
 		cs.wg.Go(func() {
@@ -756,7 +764,10 @@ func (a *Answer) take(y *try) {
 	a.Attempts, a.Rejected, a.Routed = cs.attempts, cs.rejected, cs.how
 	a.Header = allowed(y.header)
 	a.Stream = y.fail == nil && cs.c.Stream
-	a.Whole = nil
+	a.Whole, a.Parsed = nil, nil
+	if y.parsed != nil {
+		a.Parsed = &y.parsed.chunk
+	}
 	if !a.Stream {
 		if y.read == nil {
 			y.read = buf.Get(0)
@@ -854,11 +865,12 @@ const drainTime = 20 * time.Millisecond
 
 // drain reads what is behind the end marker: nothing, from a good target.
 func (b *body) drain() {
-	t := time.AfterFunc(drainTime, b.y.cancel)
+	src := b.y.src
+	t := time.AfterFunc(drainTime, func() { _ = src.Close() })
 	defer t.Stop()
 	var rest [64]byte
 	for range 4 {
-		if _, err := b.y.src.Read(rest[:]); err != nil {
+		if _, err := src.Read(rest[:]); err != nil {
 			b.ended = err
 			return
 		}
@@ -943,9 +955,12 @@ func (b *body) Close() error {
 
 // allowed gives the headers of an answer that may go to the client.
 func allowed(h http.Header) http.Header {
-	out := make(http.Header)
+	var out http.Header
 	for name, v := range h {
 		if (name == "X-Request-Id" || name == "Retry-After" || strings.HasPrefix(name, "X-Ratelimit-")) && len(v) == 1 && len(v[0]) <= 256 && printable(v[0]) {
+			if out == nil {
+				out = make(http.Header, 2)
+			}
 			out[name] = v
 		}
 	}

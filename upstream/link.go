@@ -24,10 +24,15 @@ type link struct {
 	wire  wire            // the answer that it brings
 	used  bool            // it served a request before
 	since time.Time       // in the list since
+
+	end   func()             // cut, as a value
+	look  func(uintptr) bool // peek, as a value
+	still bool               // what it found
 }
 
 func newLink(nc net.Conn) *link {
 	l := &link{nc: nc}
+	l.end, l.look = l.cut, l.peek
 	if s, ok := bare(nc).(syscall.Conn); ok {
 		l.raw, _ = s.SyscallConn() // its error: it cannot be looked at
 	}

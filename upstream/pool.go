@@ -199,10 +199,11 @@ type Answer struct {
 	Status   int
 	Header   http.Header // x-request-id and rate-limit headers only
 	Target   *Target
-	Index    int    // position of Target in New's list
-	Model    string // that was sent
-	Stream   bool   // Body is an event stream
-	Whole    []byte // the body when Stream is false; valid until Close
+	Index    int            // position of Target in New's list
+	Model    string         // that was sent
+	Stream   bool           // Body is an event stream
+	Whole    []byte         // the body when Stream is false; valid until Close
+	Parsed   *dialect.Chunk // what the call's dialect read in Whole, when it was read; valid until Close
 	Attempts []Attempt
 	Rejected []Rejected
 	Routed   Strategy // strategy that chose the order

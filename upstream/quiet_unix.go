@@ -10,12 +10,14 @@ func (l *link) quiet() bool {
 	if l.raw == nil {
 		return true
 	}
-	quiet := false
-	err := l.raw.Read(func(fd uintptr) bool {
-		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		quiet = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK //nolint:errorlint // a bare errno
-		return true
-	})
-	return err == nil && quiet
+	l.still = false
+	return l.raw.Read(l.look) == nil && l.still
+}
+
+// peek looks at the socket and never waits.
+func (l *link) peek(fd uintptr) bool {
+	var b [1]byte
+	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	l.still = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK //nolint:errorlint // a bare errno
+	return true
 }

@@ -306,7 +306,7 @@ func (h *HTTP) Do(ctx context.Context, t *Target, q Request) (*Response, error) 
 				return nil, a.failure(ctx, err)
 			}
 		}
-		a.stop = context.AfterFunc(ctx, a.l.cut)
+		a.stop = context.AfterFunc(ctx, a.l.end)
 		fresh, err := a.exchange(head.B, q.Body)
 		if err == nil {
 			break

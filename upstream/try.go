@@ -40,6 +40,7 @@ type try struct {
 	header http.Header
 	src    io.ReadCloser // rest of a stream's body
 	read   *buf.Buffer   // the stream's bytes so far, or the whole body
+	parsed *scratch      // holds what was read in a whole body; nil: nothing
 	gave   time.Time     // when the first content was there
 }
 
@@ -73,10 +74,14 @@ func (y *try) run() {
 	}
 }
 
-// drop frees the bytes read.
+// drop frees the bytes read, and what was read in them.
 func (y *try) drop() {
 	buf.Put(y.read)
 	y.read = nil
+	if y.parsed != nil {
+		y.cs.p.putScratch(y.parsed)
+		y.parsed = nil
+	}
 }
 
 func (y *try) send() *Failure {
@@ -157,14 +162,18 @@ func (y *try) whole(onlyError bool) *Failure {
 	if f := y.readAll(y.s.Limits.withDefaults().MaxBody); f != nil {
 		return f
 	}
-	sc := y.cs.p.getScratch()
-	defer y.cs.p.putScratch(sc)
 	if y.cs.c.Opaque {
 		if onlyError {
 			return &Failure{Class: BadContentType, Status: y.status, Err: errors.New("read answer: JSON instead of an event stream")}
 		}
 		return nil
 	}
+	sc := y.cs.p.getScratch()
+	defer func() {
+		if y.parsed != sc {
+			y.cs.p.putScratch(sc)
+		}
+	}()
 	err := y.cs.dialect().ParseResponse(&sc.parser, y.read.B, &sc.chunk)
 	switch {
 	case err != nil:
@@ -176,6 +185,7 @@ func (y *try) whole(onlyError bool) *Failure {
 	case sc.chunk.Choices == 0 && !sc.chunk.HasText && len(sc.chunk.Finishes) == 0:
 		return &Failure{Class: BadEvent, Status: y.status, Err: errors.New("read answer: it has no choice")}
 	}
+	y.parsed = sc // drop puts it back
 	return nil
 }
 

@@ -105,8 +105,8 @@ func (g *Gateway) unknown(_ context.Context, c *app.RequestContext) {
 // fromLoopback tells whether the client is on this machine and meant it: a
 // foreign name in Host is how a web page reaches a local server (rebinding).
 func fromLoopback(c *app.RequestContext) bool {
-	addr, err := netip.ParseAddrPort(c.RemoteAddr().String())
-	if err != nil || !addr.Addr().Unmap().IsLoopback() {
+	addr, ok := c.RemoteAddr().(*net.TCPAddr)
+	if !ok || !addr.AddrPort().Addr().Unmap().IsLoopback() {
 		return false
 	}
 	return loopbackHost(string(c.Host()))

@@ -31,6 +31,7 @@ type call struct {
 	w   *writer // outlives the call: Hertz asks it once more after the handler
 
 	began    time.Time
+	now      time.Time // the latest that was read
 	id       string
 	body     []byte
 	facts    pipeline.Facts
@@ -43,6 +44,8 @@ type call struct {
 	found    pipeline.Findings
 	rec      audit.Record
 	times    times
+	up       http.Header // for the targets
+	ids      [1]string   // its X-Request-Id
 
 	sent        stream.Result // the request as it goes on
 	spliced     []*buf.Buffer // copies with another model
@@ -67,21 +70,22 @@ func (q *call) reset() {
 	q.c, q.ctx, q.body, q.facts, q.w = nil, nil, nil, pipeline.Facts{}, nil
 	q.spliced, q.splicedFor = q.spliced[:0], q.splicedFor[:0]
 	q.times = times{}
+	clear(q.up) // no attempt runs any more: closing an answer waits for them
+	q.ids[0] = ""
 	q.id, q.promptBytes, q.target, q.ended, q.decided, q.streamed = "", 0, -1, false, false, false
 }
 
-// requestID is the client's when it is of a plain form, else a new one. It
-// stays the same for one request.
+// requestID is the client's when it is of a plain form, else a new one. It goes
+// into the answer's header, and stays the same for one request.
 func requestID(c *app.RequestContext) string {
-	const key = "kt.id"
-	if v, ok := c.Get(key); ok {
-		return v.(string)
+	if id := c.Response.Header.Peek("x-request-id"); len(id) > 0 {
+		return string(id)
 	}
 	id := string(c.GetHeader("X-Request-Id"))
 	if !plainID(id) {
 		id = newRequestID()
 	}
-	c.Set(key, id)
+	c.Response.Header.Set("x-request-id", id)
 	return id
 }
 
@@ -128,6 +132,7 @@ func (g *Gateway) chat(ctx context.Context, c *app.RequestContext) {
 	q := g.calls.Get().(*call)
 	q.reset()
 	q.c, q.ctx, q.w, q.began, q.id = c, ctx, &writer{}, g.o.Now(), requestID(c)
+	q.now = q.began
 	defer func() {
 		p := recover()
 		g.inflight.Add(-1)
@@ -140,7 +145,6 @@ func (g *Gateway) chat(ctx context.Context, c *app.RequestContext) {
 		q.reset()
 		g.calls.Put(q)
 	}()
-	c.Response.Header.Set("x-request-id", q.id)
 	c.Response.Header.Set("x-keeptrusts-policy-digest", g.static.digest)
 	c.Response.Header.Set("x-keeptrusts-policy-mode", g.static.mode)
 	q.begin()
@@ -189,7 +193,7 @@ func isUTF8(params string) bool {
 // read parses the body strictly. false: the client was told what is wrong.
 func (q *call) read() bool {
 	c := q.c
-	if t := string(c.GetHeader("Content-Type")); t != "" {
+	if t := string(c.GetHeader("Content-Type")); t != "" && t != "application/json" {
 		media, params, _ := strings.Cut(t, ";")
 		if !strings.EqualFold(strings.TrimSpace(media), "application/json") || !isUTF8(params) {
 			q.refuse(415, &dialect.Error{Type: "validation_error", Code: "unsupported_media_type", Message: "The body must be application/json in UTF-8."})
@@ -241,7 +245,8 @@ func (q *call) scanRequest() bool {
 	q.rec.Chain, q.rec.Mask = g.info, q.exchange.Mask
 	began := g.o.Now()
 	q.sent = q.scanner.ScanRequest(q.body, &q.req, &q.exchange, g.o.FailOpen, "")
-	q.times.scan[0], q.times.looked[0] = g.o.Now().Sub(began), true
+	q.now = g.o.Now()
+	q.times.scan[0], q.times.looked[0] = q.now.Sub(began), true
 	q.scanned(&q.sent.Report)
 	for i := range q.req.Pieces {
 		if p := &q.req.Pieces[i]; !p.Has(dialect.Opaque) {
@@ -282,10 +287,11 @@ func (q *call) decide(blocked bool) bool {
 	if req := &g.info.Require; req.AuditRetentionDays > 0 && !req.AuditAll && !blocked && r.Verdict == pipeline.VerdictAllow {
 		return true // only requests that were acted on are kept; the terminal record decides
 	}
-	r.Type, r.Time = audit.Decision, g.o.Now()
+	r.Type, r.Time = audit.Decision, q.now
 	r.Latency = r.Time.Sub(q.began)
 	err := g.o.Audit.Write(r)
-	q.times.audit += g.o.Now().Sub(r.Time)
+	q.now = g.o.Now()
+	q.times.audit += q.now.Sub(r.Time)
 	if err != nil {
 		g.m.auditLost.Inc()
 		g.log.Error("an audit record could not be written", "error", err.Error(), "request_id", q.id)
@@ -411,6 +417,7 @@ func (q *call) answer(outcome string, status int, body []byte) {
 	q.c.SetStatusCode(status)
 	q.c.Response.Header.Set("Content-Type", "application/json")
 	q.w.begin(q.c)
+	q.w.first = nil // it is known here
 	q.rec.BytesOut = int64(len(body))
 	q.rec.FirstByte = q.g.o.Now().Sub(q.began)
 	q.finish(outcome, status)
@@ -421,17 +428,20 @@ func (q *call) answer(outcome string, status int, body []byte) {
 // them, so only values that are no text go on: a W3C trace context, and short
 // tokens.
 func (q *call) upHeader() http.Header {
-	h := make(http.Header, 4)
-	for _, name := range []string{"Openai-Beta", "Idempotency-Key"} {
-		if v := q.c.Request.Header.Peek(name); token.Match(v) {
-			h[name] = []string{string(v)}
+	if q.up == nil {
+		q.up = make(http.Header, 4)
+	}
+	for _, name := range [...]string{"Openai-Beta", "Idempotency-Key"} {
+		if v := q.c.Request.Header.Peek(name); len(v) > 0 && token.Match(v) {
+			q.up[name] = []string{string(v)}
 		}
 	}
-	if v := q.c.Request.Header.Peek("Traceparent"); traceparent.Match(v) {
-		h["Traceparent"] = []string{string(v)}
+	if v := q.c.Request.Header.Peek("Traceparent"); len(v) > 0 && traceparent.Match(v) {
+		q.up["Traceparent"] = []string{string(v)}
 	}
-	h["X-Request-Id"] = []string{q.id}
-	return h
+	q.ids[0] = q.id
+	q.up["X-Request-Id"] = q.ids[:]
+	return q.up
 }
 
 // The forms of headers that go on.
@@ -449,7 +459,7 @@ func (q *call) ask() {
 	if q.g.o.StickyBy == "conversation" {
 		u.Sticky = q.facts.Conversation
 	}
-	asked := q.g.o.Now()
+	asked := q.now
 	a, err := q.g.o.Router.Do(q.ctx, u)
 	q.waited(asked)
 	if err != nil {
@@ -481,7 +491,8 @@ func (q *call) ask() {
 
 // waited adds the time of a call to the targets.
 func (q *call) waited(since time.Time) {
-	d := q.g.o.Now().Sub(since)
+	q.now = q.g.o.Now()
+	d := q.now.Sub(since)
 	q.times.target += d
 	q.times.first += d
 }
@@ -600,8 +611,10 @@ func (q *call) usage(u *dialect.Usage, a *upstream.Answer) {
 // whole brings an answer that is no stream, or the target's refusal. true: the
 // answer is not valid and another target may be asked.
 func (q *call) whole(a *upstream.Answer) bool {
-	g := q.g
-	if err := g.dialect.ParseResponse(&q.scratch, a.Whole, &q.chunk); err != nil {
+	g, chunk := q.g, a.Parsed
+	if chunk != nil {
+		// The target's answer was read by the same dialect already.
+	} else if chunk = &q.chunk; g.dialect.ParseResponse(&q.scratch, a.Whole, chunk) != nil {
 		if a.Status != 200 { // not in the API's form: nobody could scan it, so it does not go on
 			e := dialect.Error{Type: "invalid_request_error", Code: "upstream_refused", RequestID: q.id, Message: "The model provider refused the request."}
 			q.answerError("upstream_refused", a.Status, &e)
@@ -610,7 +623,7 @@ func (q *call) whole(a *upstream.Answer) bool {
 		return true
 	}
 	began := g.o.Now()
-	r := q.scanner.ScanResponse(a.Whole, &q.chunk, &q.exchange, g.o.FailOpen, q.promptBytes)
+	r := q.scanner.ScanResponse(a.Whole, chunk, &q.exchange, g.o.FailOpen, q.promptBytes)
 	q.times.scan[1], q.times.looked[1] = q.times.scan[1]+g.o.Now().Sub(began), true
 	defer r.Close()
 	q.scanned(&r.Report)
