@@ -27,6 +27,10 @@ test: ## run all tests
 build: ## build bin/kt
 	@$(GO) build -trimpath -o $(BIN) ./cmd/kt
 
+.PHONY: pgo
+pgo: build ## record a CPU profile of the gateway under load: cmd/kt/default.pgo, which the next build uses
+	$(GO) run ./bench/lean pgo -kt $(BIN) -out cmd/kt/default.pgo
+
 .PHONY: gen
 gen: ## regenerate all generated files
 	$(GO) generate ./...

@@ -8,6 +8,8 @@
 //	lean memory [-kt bin/kt] [-streams 5000]
 //	lean start  [-kt bin/kt]
 //	lean ttft   [-kt bin/kt]
+//	lean pgo    [-kt bin/kt] [-out cmd/kt/default.pgo]   (a CPU profile of the gateway for the compiler)
+//	lean profiled FILE ARGS...                           (kt with a CPU profile; started by pgo)
 //	lean relay-hertz|relay-net LISTEN UPSTREAM     (the floors; started by the above)
 //
 // Everything stays on loopback and ends by itself.
@@ -45,13 +47,15 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("want one of run, memory, start, ttft")
+		return errors.New("want one of run, memory, start, ttft, pgo")
 	}
 	switch args[0] {
 	case "relay-hertz":
 		return relayHertz(args[1], args[2])
 	case "relay-net":
 		return relayNet(args[1], args[2])
+	case "profiled":
+		return profiled(args[1], args[2:])
 	}
 	fs := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	kt := fs.String("kt", "bin/kt", "gateway binary")
@@ -60,6 +64,7 @@ func run(args []string) error {
 	workload := fs.String("workload", "", "only the workloads whose name begins with this")
 	streams := fs.Int("streams", 5000, "slow streams at once")
 	out := fs.String("json", "", "also write the figures to this file")
+	pgo := fs.String("out", "cmd/kt/default.pgo", "where pgo writes the profile")
 	if err := fs.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -82,8 +87,10 @@ func run(args []string) error {
 		res, err = b.start(*rounds)
 	case "ttft":
 		res, err = b.ttft(*rounds)
+	case "pgo":
+		return b.pgo(*rounds, *pgo)
 	default:
-		err = fmt.Errorf("unknown command %q: want one of run, memory, start, ttft", args[0])
+		err = fmt.Errorf("unknown command %q: want one of run, memory, start, ttft, pgo", args[0])
 	}
 	if err != nil || *out == "" {
 		return err
@@ -142,6 +149,7 @@ type contender struct {
 type bencher struct {
 	kt, only, dir string
 	workload      string
+	profile       string // not empty: gateways run with a CPU profile, in this file
 	provider      *http.Server
 	upstream      string
 	live          []*contender
@@ -220,7 +228,11 @@ func (b *bencher) launch(name string) (*contender, time.Duration, error) {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			return nil, 0, err
 		}
-		c.cmd = exec.Command(b.kt, "gateway", "run", "--listen", addr, "--policy-config", file, "--upstream", b.upstream, "--max-concurrency", "20000")
+		args := []string{"gateway", "run", "--listen", addr, "--policy-config", file, "--upstream", b.upstream, "--max-concurrency", "20000"}
+		c.cmd = exec.Command(b.kt, args...)
+		if b.profile != "" {
+			c.cmd = exec.Command(self, append([]string{"profiled", b.profile}, args...)...)
+		}
 		c.cmd.Dir = dir
 	}
 	c.cmd.Env = append(os.Environ(), "OPENAI_API_KEY=sk-bench-not-a-key", "KEEPTRUSTS_DATA_DIR="+filepath.Join(b.dir, "data-"+strings.ReplaceAll(name, "+", "-")))
