@@ -83,11 +83,33 @@ func (s *list) take(deadline time.Time) *link {
 		s.links[n-1] = nil
 		s.links = s.links[:n-1]
 		s.mu.Unlock()
-		if l.nc.SetDeadline(deadline) == nil && l.quiet() { // an expired deadline would hide what there is to read
+		if l.ready(deadline) {
 			return l
 		}
-		l.close()
+		l.cut()
 	}
+}
+
+// ready tells that an idle connection is open and that nothing was sent on it:
+// what comes unasked belongs to no request. deadline is set on it.
+func (l *link) ready(deadline time.Time) bool {
+	if l.nc.SetDeadline(deadline) != nil || !l.quiet() { // an expired deadline would hide what there is to read
+		return false
+	}
+	if _, ok := l.nc.(*tls.Conn); !ok {
+		return true
+	}
+	// A record may have come in the same packet as the end of the last answer and
+	// wait within the TLS connection. With an expired deadline Read gives what is
+	// there and does not look at the socket.
+	var b [1]byte
+	if l.nc.SetReadDeadline(time.Unix(1, 0)) != nil {
+		return false
+	}
+	if n, err := l.nc.Read(b[:]); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	return l.nc.SetReadDeadline(deadline) == nil
 }
 
 // put keeps a connection for the next request.
@@ -117,7 +139,7 @@ func (s *list) expire() {
 	s.mu.Lock()
 	kept, now := s.links[:0], time.Now()
 	for _, l := range s.links {
-		if now.Sub(l.since) >= s.keep || l.nc.SetDeadline(time.Time{}) != nil || !l.quiet() {
+		if now.Sub(l.since) >= s.keep || !l.ready(time.Time{}) {
 			dead = append(dead, l)
 			continue
 		}
@@ -226,6 +248,7 @@ func (a *attempt) exchange(head, body []byte) (fresh bool, err error) {
 				return false, err
 			}
 			if w.st != wireHead {
+				w.extra = w.extra || sendErr != nil // never used again
 				if a.bad = err; body == 0 {
 					buf.Put(b)
 					return false, nil

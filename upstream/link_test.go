@@ -187,6 +187,61 @@ func TestUnaskedBytesEndTheConnection(t *testing.T) {
 	}
 }
 
+// held is a connection whose writes leave together, at flush.
+type held struct {
+	net.Conn
+	hold bool
+	b    []byte
+}
+
+func (h *held) Write(p []byte) (int, error) {
+	if !h.hold {
+		return h.Conn.Write(p)
+	}
+	h.b = append(h.b, p...)
+	return len(p), nil
+}
+
+func (h *held) flush() {
+	_, _ = h.Conn.Write(h.b)
+	h.b, h.hold = nil, false
+}
+
+// TestUnaskedRecordsEndTheConnection is the same within TLS: a record that came
+// in the packet of the last one waits where no look at the socket finds it.
+func TestUnaskedRecordsEndTheConnection(t *testing.T) {
+	cert, roots := certFor(t, "localhost", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	for _, poison := range []string{answer("poison"), "H"} {
+		s := serveScript(t, nil, func(n int, c net.Conn, _ *bufio.Reader) {
+			h := &held{Conn: c}
+			secure := tls.Server(h, &tls.Config{Certificates: []tls.Certificate{cert}})
+			br := bufio.NewReader(secure)
+			for i := 0; ; i++ {
+				if _, err := take(br); err != nil {
+					return
+				}
+				h.hold = true
+				_, _ = io.WriteString(secure, answer("asked for"))
+				if n == 1 && i == 0 {
+					_, _ = io.WriteString(secure, poison)
+				}
+				h.flush()
+			}
+		})
+		tr := transportFor(t, upstream.TransportOptions{RootCAs: roots})
+		_, port, _ := net.SplitHostPort(s.ln.Addr().String())
+		tg := target(t, "a", "https://localhost:"+port, "")
+		for range 4 {
+			if got, err := ask(t, tr, tg, chatRequest("{}")); got != "asked for" || err != nil {
+				t.Fatal(got, err)
+			}
+		}
+		if n := s.conns.Load(); n != 2 {
+			t.Errorf("%d connections", n)
+		}
+	}
+}
+
 // TestAnswerBeforeTheWholeRequest: a target may answer while a large request is
 // on its way, and need not read the rest.
 func TestAnswerBeforeTheWholeRequest(t *testing.T) {

@@ -4,8 +4,7 @@ package upstream
 
 import "syscall"
 
-// quiet tells that an idle connection is open and that nothing was sent on it:
-// what comes unasked belongs to no request.
+// quiet tells that the socket is open and that nothing waits in it.
 func (l *link) quiet() bool {
 	if l.raw == nil {
 		return true
