@@ -147,7 +147,7 @@ func (c *wire) reusable() bool { return c.st == wireIdle && !c.closes && !c.extr
 
 // endLine takes one whole line of a head, a chunk size or a trailer.
 func (c *wire) endLine(line []byte) error {
-	if bytes.ContainsAny(line, "\r\x00") {
+	if (c.st == wireHead || c.st == wireTrailer) && bytes.ContainsAny(line, "\r\x00") {
 		return badWire("a control character in a header line")
 	}
 	switch c.st {
@@ -332,7 +332,7 @@ func (c *wire) endHead() error {
 // chunkSize reads a size line (RFC 9112 section 7.1); extensions are skipped.
 func chunkSize(line []byte) (int64, bool) {
 	n, digits := int64(0), 0
-	for _, b := range line {
+	for i, b := range line {
 		var d byte
 		switch {
 		case b >= '0' && b <= '9':
@@ -340,7 +340,7 @@ func chunkSize(line []byte) (int64, bool) {
 		case b|0x20 >= 'a' && b|0x20 <= 'f':
 			d = (b | 0x20) - 'a' + 10
 		case digits > 0 && (b == ';' || b == ' ' || b == '\t'):
-			return n, true
+			return n, !bytes.ContainsAny(line[i:], "\r\x00")
 		default:
 			return 0, false
 		}
