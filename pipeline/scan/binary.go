@@ -9,7 +9,7 @@ import (
 )
 
 // tableMagic starts the binary form; the digits are the version of the format.
-const tableMagic = "ktscan09"
+const tableMagic = "ktscan10"
 
 type writer struct{ b []byte }
 
@@ -109,6 +109,7 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 		w.anchored(&u.joint)
 		w.words(u.acc)
 		w.words(u.alive)
+		w.halves(u.dist)
 	}
 	w.fuzzy(t)
 	return w.b
@@ -229,7 +230,7 @@ func Load(b []byte) (*Tables, error) {
 	}
 	n = r.num(MaxRules)
 	for i := 0; i < n && !r.bad; i++ {
-		t.bundle = append(t.bundle, &bundle{view: View(r.num(1)), rules: r.halves(), joint: r.anchored(), acc: r.words(), alive: r.words()})
+		t.bundle = append(t.bundle, &bundle{view: View(r.num(1)), rules: r.halves(), joint: r.anchored(), acc: r.words(), alive: r.words(), dist: r.halves()})
 	}
 	if !r.bad {
 		r.fuzzy(t)
@@ -336,7 +337,7 @@ func (t *Tables) valid() bool {
 		}
 	}
 	for _, u := range t.bundle {
-		if !u.joint.valid() || len(u.acc) != len(u.joint.info) || len(u.alive) != len(u.acc) {
+		if !u.joint.valid() || len(u.acc) != len(u.joint.info) || len(u.alive) != len(u.acc) || len(u.dist) != len(u.acc) {
 			return false
 		}
 		for s, off := range u.acc {

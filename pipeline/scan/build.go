@@ -901,6 +901,7 @@ func (b *builder) makeBundle(view View, rules []int, memo map[string]uint32) err
 	for _, s := range f.next {
 		u.joint.next = append(u.joint.next, uint16(s))
 	}
+	u.dist = u.joint.distances()
 	b.t.bundle = append(b.t.bundle, u)
 	return nil
 }
@@ -1018,7 +1019,7 @@ func (t *Tables) bytes() int {
 		n += 2*(len(t.anch[i].next)+len(t.anch[i].info)) + 256
 	}
 	for _, u := range t.bundle {
-		n += 2*(len(u.joint.next)+len(u.joint.info)+len(u.first)+len(u.rules)) + 4*(len(u.acc)+len(u.alive)) + len(u.front) + 512
+		n += 2*(len(u.joint.next)+len(u.joint.info)+len(u.first)+len(u.rules)+len(u.dist)) + 4*(len(u.acc)+len(u.alive)) + len(u.front) + 512
 	}
 	for i := range t.fuzzy {
 		n += t.fuzzy[i].bytes()

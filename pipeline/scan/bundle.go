@@ -15,6 +15,7 @@ type bundle struct {
 	alive []uint32 // by state: offset of the list of the rules whose words may still end
 	first []uint16 // by kind of the byte in front and byte: the state after it
 	front []bool   // by state: a rule of a prefix filter is alive
+	dist  []uint16 // by state: bytes to the nearest end of a word, distNone without one
 	near  int      // starts at most this far back are live under every cap
 	far   int      // no word is longer
 	bot   uint8    // kind of the text's beginning
@@ -64,6 +65,30 @@ func (u *bundle) finish(t *Tables) {
 			u.front[q] = u.front[q] || t.rules[u.rules[local]].flags&flagEndFilter == 0
 		}
 	}
+}
+
+// distances gives the bytes to the nearest end of a word from each state, the byte that shows it not counted.
+func (a *anchored) distances() []uint16 {
+	n := uint32(len(a.info))
+	dist := make([]uint16, n)
+	for i := range dist {
+		dist[i] = distNone
+	}
+	for d, again := uint16(0), true; again; d++ { // breadth first, by distance
+		again = false
+		for q := range n {
+			if dist[q] != distNone {
+				continue
+			}
+			for c, to := range a.next[q*a.ncls : (q+1)*a.ncls] {
+				if d == 0 && a.info[to]&infoAccept != 0 || d > 0 && uint32(c) < a.ncls-1 && dist[to] == d-1 {
+					dist[q], again = d, true
+					break
+				}
+			}
+		}
+	}
+	return dist
 }
 
 // liveRules gives, for each state of an anchored automaton, the rules whose words may still end.
@@ -330,13 +355,17 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 func (f *feed) counts(u *bundle, s int, q uint16) bool {
 	f.work()
 	v := &f.v[u.view]
-	for _, local := range f.t.listAt(u.alive[q]) {
+	alive := f.t.listAt(u.alive[q])
+	for _, local := range alive {
 		r := u.rules[local]
 		if f.find(r) != nil {
 			continue // its own start is held already, and no earlier one can win
 		}
 		if g := f.guardOf(r); g != nil && s < g.e {
 			continue
+		}
+		if len(alive) == 1 && v.at == nil { // the joint automaton is the rule's own from here on
+			return len(v.b)-s+int(u.dist[q]) <= int(f.t.rules[r].cap)
 		}
 		if f.readUpTo(v)-v.rawAt(s) > int(f.t.rules[r].reach) {
 			continue
