@@ -42,7 +42,7 @@ func (q *quick) add(x int) bool {
 // what most pieces of a stream are. It does what block does, without its bookkeeping. With ok false it has done
 // nothing.
 func (t *Tables) quick(s *State, b []byte, n int) (free int, ok bool) {
-	if s.rescan > 0 || len(b) > maxDist || s.flags&(stateFront|3*stateCarry|stateEnded) != 0 || len(t.fuzzy) > 0 || t.norms && !isASCII(b) {
+	if s.rescan > 0 || len(b) > maxDist || s.flags&(3*stateCarry|stateEnded) != 0 || len(t.fuzzy) > 0 || t.norms && !isASCII(b) {
 		return 0, false
 	}
 	st := s.st
@@ -53,6 +53,17 @@ func (t *Tables) quick(s *State, b []byte, n int) (free int, ok bool) {
 	}
 	if s.n != [3]uint8{} && !t.resume(s, &q, n) {
 		return 0, false
+	}
+	if s.flags&stateFront != 0 {
+		from := n
+		for _, u := range t.bundle {
+			from = min(from, s.bound(u.view, n, t.marks))
+		}
+		for x := from; x < n; x++ {
+			if t.begins(&q, x) && !q.add(x) {
+				return 0, false
+			}
+		}
 	}
 	for i := n; i < len(b); {
 		k, hit := t.step(0, len(t.groups), st[:len(t.groups)], b[i:])
@@ -101,9 +112,8 @@ func (t *Tables) quick(s *State, b []byte, n int) (free int, ok bool) {
 				}
 			}
 		}
-		bound, known := 0, false
+		bound, known := s.bound(u.view, n, t.marks), false
 		if m := s.live[u.view]; t.marks && int(m.back) <= n {
-			bound = n - int(m.back)
 			// In a long piece the word most likely ends: looking for others is cheaper.
 			if m.q != anchorDead && (now-n <= 8 || n > 32) {
 				a, ended := u.on(m.q, b[n:])
@@ -153,11 +163,19 @@ func (t *Tables) quick(s *State, b []byte, n int) (free int, ok bool) {
 	s.st, s.live = st, live
 	s.at += int64(now - n)
 	s.held = uint16(now - free)
-	s.flags |= front
+	s.flags = s.flags&^stateFront | front
 	if free > 0 {
 		t.moveTails(s, b[:free])
 	}
 	return free, true
+}
+
+// bound is the least start in the n held bytes that needs a look.
+func (s *State) bound(view View, n int, marks bool) int {
+	if m := s.live[view]; marks && int(m.back) <= n {
+		return n - int(m.back)
+	}
+	return 0
 }
 
 // open notes the starts from lo on that a filter has under way at the end of the piece; d is the live number of
