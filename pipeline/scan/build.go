@@ -252,18 +252,21 @@ func (b *builder) classify() (errs []error) {
 			errs = append(errs, err)
 			continue
 		}
-		rr.Span = r.flags&flagHold != 0
-		if rr.Span {
-			rr.LongHold = c.cap
-			if c.max >= 0 {
-				rr.LongHold = min(c.cap, c.max)
-			}
+		if r.flags&flagHold != 0 {
+			rr.setHold(c)
 		}
 		b.t.norms = b.t.norms || c.View == Normalised
 		b.t.rules = append(b.t.rules, r)
 		b.rep.Rules = append(b.rep.Rules, rr)
 	}
 	return errs
+}
+
+func (rr *RuleReport) setHold(c *compiled) {
+	rr.Span, rr.LongHold = true, c.cap
+	if c.max >= 0 {
+		rr.LongHold = min(c.cap, c.max)
+	}
 }
 
 func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) error {
@@ -750,8 +753,32 @@ func (t *Tables) list(memo map[string]uint32, l []uint16) uint32 {
 	return off
 }
 
-// join puts the rules of the table class into groups and makes the groups' automata.
+// join puts the rules into the groups that are stepped side by side and makes the joint automata.
 func (b *builder) join() error {
+	open, err := b.openGroups()
+	if err != nil {
+		return err
+	}
+	used := func() (n int) {
+		for view := range b.trie {
+			n += boolInt(b.trie[view] != nil) + boolInt(len(b.held(View(view))) > 0)
+		}
+		return n + len(open)
+	}
+	// Where there is no place for them, rules that need not be held for are: a filter takes any number.
+	for used() > maxGroups && len(open) > 0 {
+		last := open[len(open)-1]
+		open = open[:len(open)-1]
+		for _, i := range last.rules {
+			b.t.rules[i].flags |= flagHold
+			rr := &b.rep.Rules[i]
+			if err := b.classifyPattern(i, b.comp[i], &b.t.rules[i], rr); err != nil {
+				return err
+			}
+			rr.setHold(b.comp[i])
+		}
+	}
+	spare := maxGroups - used() // for end filters beside those that know the beginnings of words
 	memo := map[string]uint32{}
 	for view := Raw; view <= Normalised; view++ {
 		if tr := b.trie[view]; tr != nil {
@@ -761,17 +788,36 @@ func (b *builder) join() error {
 			}
 			b.t.groups = append(b.t.groups, *g)
 		}
-		if err := b.tableGroups(view, memo); err != nil {
-			return err
+		if view == Raw {
+			for _, o := range open {
+				b.addOpen(o, memo)
+			}
+		}
+		if held := b.held(view); len(held) > 0 {
+			before := len(b.t.groups)
+			if err := b.filters(view, held, min(spare, maxEnds)); err != nil {
+				return err
+			}
+			spare -= max(0, len(b.t.groups)-before-1)
+			if err := b.makeBundle(view, held, memo); err != nil {
+				return err
+			}
 		}
 		if view == Raw {
 			b.t.nraw = len(b.t.groups)
 		}
 	}
-	if len(b.t.groups) > maxGroups {
-		return fmt.Errorf("build tables: %d table groups; at most %d: raise MaxStates, or let the largest patterns begin with 3 literal bytes", len(b.t.groups), maxGroups)
-	}
 	return nil
+}
+
+// held lists the rules of the table class that are held for.
+func (b *builder) held(view View) (rules []int) {
+	for i := range b.comp {
+		if b.rep.Rules[i].Class == ClassTable && b.comp[i].View == view && b.t.rules[i].flags&flagHold != 0 {
+			rules = append(rules, i)
+		}
+	}
+	return rules
 }
 
 // makeGroup makes the automaton of rules that are not held for.
@@ -787,74 +833,57 @@ func (b *builder) makeGroup(rules []int, limit int) (*dfa, error) {
 	return newDet(a, &b.steps).forward(detMode{limit: limit}, b.opt.MaxSteps)
 }
 
-func (b *builder) tableGroups(view View, memo map[string]uint32) error {
-	type item struct{ i, n int }
-	var items []item
-	var held []int
+// openGroup is a group of rules that are not held for.
+type openGroup struct {
+	rules []int
+	fwd   *dfa
+}
+
+// openGroups puts the rules that are not held for, all of the raw view, into as few groups as the largest first
+// in the first with room gives.
+func (b *builder) openGroups() (groups []openGroup, err error) {
+	var items []openGroup
 	for i := range b.comp {
-		switch {
-		case b.rep.Rules[i].Class != ClassTable || b.comp[i].View != view:
-		case b.t.rules[i].flags&flagHold != 0:
-			held = append(held, i)
-		default:
-			items = append(items, item{i: i})
+		if b.rep.Rules[i].Class != ClassTable || b.t.rules[i].flags&flagHold != 0 {
+			continue
 		}
-	}
-	for k := range items {
-		i := items[k].i
 		f, err := b.makeGroup([]int{i}, b.opt.MaxRuleStates)
 		if err != nil {
-			return b.comp[i].fail(b.comp[i].parts.word.String(), err.Error(), "")
+			return nil, b.comp[i].fail(b.comp[i].parts.word.String(), err.Error(), "")
 		}
-		items[k].n = f.n
+		items = append(items, openGroup{[]int{i}, f})
 	}
-	slices.SortStableFunc(items, func(a, b item) int { return cmp.Compare(b.n, a.n) })
-	type part struct {
-		rules []int
-		fwd   *dfa
-	}
-	var groups []part
+	slices.SortStableFunc(items, func(a, b openGroup) int { return cmp.Compare(b.fwd.n, a.fwd.n) })
+next:
 	for _, it := range items {
-		placed := false
 		for k, g := range groups {
-			rules := append(slices.Clone(g.rules), it.i)
+			rules := append(slices.Clone(g.rules), it.rules...)
 			f, err := b.makeGroup(rules, b.opt.MaxStates)
-			if err == errSteps {
-				return err
-			}
 			if err == nil {
-				groups[k], placed = part{rules, f}, true
-				break
+				groups[k] = openGroup{rules, f}
+				continue next
+			}
+			if err != errStates {
+				return nil, err
 			}
 		}
-		if !placed {
-			f, err := b.makeGroup([]int{it.i}, b.opt.MaxRuleStates)
-			if err != nil {
-				return err
-			}
-			groups = append(groups, part{[]int{it.i}, f})
-		}
+		groups = append(groups, it)
 	}
-	for _, g := range groups {
-		clear(g.fwd.dist)
-		clear(g.fwd.attr)
-		g.fwd.minimise(1, &b.steps)
-		out := group{view: view}
-		for _, i := range g.rules {
-			out.rules = append(out.rules, uint16(i))
-			b.t.rules[i].group = int16(len(b.t.groups))
-			b.rep.Rules[i].Group = len(b.t.groups)
-		}
-		b.t.setForward(&out, g.fwd, memo)
-		b.t.groups = append(b.t.groups, out)
+	return groups, nil
+}
+
+func (b *builder) addOpen(o openGroup, memo map[string]uint32) {
+	clear(o.fwd.dist)
+	clear(o.fwd.attr)
+	o.fwd.minimise(1, &b.steps)
+	out := group{view: Raw}
+	for _, i := range o.rules {
+		out.rules = append(out.rules, uint16(i))
+		b.t.rules[i].group = int16(len(b.t.groups))
+		b.rep.Rules[i].Group = len(b.t.groups)
 	}
-	if len(held) == 0 {
-		return nil
-	}
-	if err := b.filters(view, held); err != nil {
-		return err
-	}
-	return b.makeBundle(view, held, memo)
+	b.t.setForward(&out, o.fwd, memo)
+	b.t.groups = append(b.t.groups, out)
 }
 
 // makeBundle joins rules in one anchored automaton, or in as many as it takes.

@@ -40,7 +40,9 @@ func TestDecoderPassesOverNothing(t *testing.T) {
 		}
 		p := []byte(b.String())
 		var got, want []string
-		show := func(form string, start, end int, out []byte) string { return fmt.Sprintf("%s %d-%d %q", form, start, end, out) }
+		show := func(form string, start, end int, out []byte) string {
+			return fmt.Sprintf("%s %d-%d %q", form, start, end, out)
+		}
 		var d Decoder
 		d.Reset(p)
 		for tok, ok := d.Next(); ok; tok, ok = d.Next() {

@@ -25,6 +25,7 @@ const (
 	prefixBytes   = 4     // of a prefix filter, if it stays small
 	filterStates  = 4096  // of a filter
 	filterWork    = 16000 // of a filter, before states that cannot be told apart are merged
+	maxEnds       = 2     // end filters of one view, beside the other
 	maxIntervals  = 16    // of starts to be run in one block
 	commonLetters = "etaoinsr"
 )
@@ -99,8 +100,8 @@ func (n *nfa) common(k int) bool {
 	return len(cur) > 0
 }
 
-// filters makes the filters of the rules of one view.
-func (b *builder) filters(view View, rules []int) error {
+// filters makes the filters of the rules of one view: one, and at most ends end filters beside it.
+func (b *builder) filters(view View, rules []int, ends int) error {
 	var front, wordy []int
 	if p, err := b.endFilter(rules, 8); err == nil { // one table is better than two
 		b.addEnd(view, p)
@@ -119,7 +120,7 @@ func (b *builder) filters(view View, rules []int) error {
 			front = append(front, i)
 		}
 	}
-	wordy, err := b.endFilters(view, wordy)
+	wordy, err := b.endFilters(view, wordy, ends)
 	if err != nil {
 		return err
 	}
@@ -183,10 +184,10 @@ func (b *builder) endFilter(rules []int, above int) (*endPart, error) {
 	return &endPart{rules, f, r}, err
 }
 
-// endFilters makes end filters of rules, two at most, and gives the rules that found no place in one.
-func (b *builder) endFilters(view View, rules []int) (rest []int, err error) {
-	if len(rules) == 0 {
-		return nil, nil
+// endFilters makes end filters of rules, most at the most, and gives the rules that found no place in one.
+func (b *builder) endFilters(view View, rules []int, most int) (rest []int, err error) {
+	if len(rules) == 0 || most == 0 {
+		return rules, nil
 	}
 	for _, above := range []int{8, 4, 1} {
 		p, err := b.endFilter(rules, above)
@@ -199,7 +200,7 @@ func (b *builder) endFilters(view View, rules []int) (rest []int, err error) {
 		}
 	}
 	// One after the other, into the first that has room.
-	var parts [2]*endPart
+	parts := make([]*endPart, most)
 next:
 	for _, i := range rules {
 		for k, p := range parts {

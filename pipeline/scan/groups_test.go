@@ -1,0 +1,41 @@
+package scan
+
+import (
+	"fmt"
+	"testing"
+)
+
+// TestRulesWithoutAPlaceAreHeldFor: more groups than are stepped side by side are no error; some rules are held
+// for instead.
+func TestRulesWithoutAPlaceAreHeldFor(t *testing.T) {
+	rules := []Rule{{ID: "phrase", Phrase: "some words", Fold: true, View: Normalised}, {ID: "raw", Phrase: "other words", Span: true}}
+	for i := range 12 {
+		rules = append(rules, Rule{ID: fmt.Sprint("open", i), Pattern: fmt.Sprintf(`[a-%c]{2}\d%d`, 'b'+i, i)})
+	}
+	tb, rep, err := Build(rules, Options{MaxStates: 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := 0
+	for i, r := range rep.Rules {
+		if r.Span != tb.Rule(i).Span {
+			t.Errorf("%s: the report says %t, the tables %t", r.ID, r.Span, tb.Rule(i).Span)
+		}
+		if i >= 2 && r.Span {
+			held++
+		}
+	}
+	if rep.Groups > maxGroups || held == 0 || held == 12 {
+		t.Errorf("%d groups, %d of 12 rules held for", rep.Groups, held)
+	}
+	text := "xx ab10 some words ab311 lk910 other words ab12"
+	want := feedAll(t, tb, text, len(text))
+	for i := 1; i < 9; i++ {
+		if got := feedAll(t, tb, text, i); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("pieces of %d: %v, want %v", i, got, want)
+		}
+	}
+	if len(want) < 5 {
+		t.Errorf("matches %v", want)
+	}
+}
