@@ -3,6 +3,7 @@ package bench
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"regexp"
 	"runtime"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/keeptrusts/kt/internal/invariant"
 	"github.com/keeptrusts/kt/pipeline/rulebook"
 	"github.com/keeptrusts/kt/pipeline/scan"
 )
@@ -463,4 +465,36 @@ func scanHostile(b *testing.B) {
 		b.Logf("%-16s x%.2f of English per byte, %d matches", t.name, t.r.median(), t.count)
 	}
 	b.Logf("worst: %s", which)
+}
+
+// TestScanFiguresStayInBounds catches a change of the order of cost, not of a few percent: the least of several
+// rounds of CPU time, in ratios to a pass that ran beside it, with room for a noisy machine.
+func TestScanFiguresStayInBounds(t *testing.T) {
+	if testing.Short() || invariant.Race || invariant.Enabled {
+		t.Skip("figures are taken from plain, whole runs")
+	}
+	s := get(t)
+	if s.report.TableBytes > 6_500_000 || s.report.StateBytes > 128 {
+		t.Errorf("%d bytes of tables, %d of state; at most 6.5 MB and 128", s.report.TableBytes, s.report.StateBytes)
+	}
+	x, p := &scanner{t: s.hold}, newPass()
+	least := func(text []byte, size int) float64 {
+		best := math.Inf(1)
+		for range 5 {
+			ref := timed(func() { p.run(text, size) })
+			best = min(best, timed(func() { x.run(text, size) })/ref)
+		}
+		return best
+	}
+	english := []byte(English(hostileSize, 2))
+	pieces, whole := least(english, chunkSize), least(english, len(english))
+	if pieces > 12 || whole > 7 {
+		t.Errorf("English costs %.1f table passes in pieces, %.1f whole; at most 12 and 7", pieces, whole)
+	}
+	for _, h := range hostile {
+		text := []byte(strings.Repeat(h.unit, hostileSize/len(h.unit)))
+		if r := least(text, chunkSize); r > 400 {
+			t.Errorf("%s costs %.0f table passes; at most 400", h.name, r)
+		}
+	}
 }
