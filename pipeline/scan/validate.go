@@ -531,22 +531,26 @@ var ibanLength = func() (n [26][26]uint8) {
 func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
 
 func iban(w []byte) bool {
+	if len(w) < 2 || !isUpper(upper(w[0])) || !isUpper(upper(w[1])) {
+		return false
+	}
+	want := int(ibanLength[upper(w[0])-'A'][upper(w[1])-'A'])
+	if want == 0 || len(w) < want {
+		return false // most words that look like one end here
+	}
 	var d [40]byte
 	n := 0
 	for _, c := range w {
 		c = upper(c)
-		if c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' {
-			if n == len(d) {
+		if c >= '0' && c <= '9' || isUpper(c) {
+			if n == want {
 				return false
 			}
 			d[n] = c
 			n++
 		}
 	}
-	if n < 15 {
-		return false
-	}
-	if !isUpper(d[0]) || !isUpper(d[1]) || int(ibanLength[d[0]-'A'][d[1]-'A']) != n {
+	if n != want {
 		return false
 	}
 	r := 0
