@@ -191,6 +191,15 @@ func (s *scanner) run(text []byte, size int) {
 	}
 }
 
+// skim steps the tables over text in pieces of size bytes, without what Feed makes of it.
+func (s *scanner) skim(text []byte, size int) {
+	s.state.Reset(^uint64(0))
+	s.count = 0
+	for i := 0; i < len(text); i += size {
+		s.count += s.t.Skim(&s.state, text[i:min(i+size, len(text))])
+	}
+}
+
 func (s *scanner) drain() {
 	s.count += s.out.Len()
 	s.over = s.over || s.out.Overflow
@@ -271,7 +280,10 @@ func scanEnglish(b *testing.B) {
 
 	hold, plain := &scanner{t: s.hold}, &scanner{t: s.plain}
 	small := &scanner{t: s.hold}
-	var xTable, xHold, xSmall ratios
+	tables := &scanner{t: s.hold}
+	tables.skim(s.text, len(s.text))
+	told := tables.count
+	var xTable, xPlain, xHold, xSmall ratios
 	bytes := 0
 	round := func() {
 		ref := timed(func() {
@@ -279,6 +291,7 @@ func scanEnglish(b *testing.B) {
 				b.Fatalf("the pass counts %d, want %d", got, want)
 			}
 		})
+		k := timed(func() { tables.skim(s.text, chunkSize) })
 		a := timed(func() { plain.run(s.text, chunkSize) })
 		h := timed(func() { hold.run(s.text, chunkSize) })
 		q := timed(func() { small.run(s.text, 4) })
@@ -286,17 +299,21 @@ func scanEnglish(b *testing.B) {
 		if hold.count != pieces.count || small.count != pieces.count || plain.count != plainCount {
 			b.Fatalf("matches %d and %d, want %d; without spans %d, want %d", hold.count, small.count, pieces.count, plain.count, plainCount)
 		}
-		xTable, xHold, xSmall = append(xTable, a/ref), append(xHold, h/ref), append(xSmall, q/o)
+		if tables.count != told || told == 0 {
+			b.Fatalf("the tables tell %d things, want %d", tables.count, told)
+		}
+		xTable, xPlain, xHold, xSmall = append(xTable, k/ref), append(xPlain, a/ref), append(xHold, h/ref), append(xSmall, q/o)
 		bytes += 4 * len(s.text)
 	}
 	round()
-	xTable, xHold, xSmall = xTable[:0], xHold[:0], xSmall[:0]
+	xTable, xPlain, xHold, xSmall = xTable[:0], xPlain[:0], xHold[:0], xSmall[:0]
 	for b.Loop() {
 		round()
 	}
 	allocs := testing.AllocsPerRun(3, func() { hold.run(s.text, chunkSize) })
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(xTable.median(), "x-table")
+	b.ReportMetric(xPlain.median(), "x-nospan")
 	b.ReportMetric(xHold.median(), "x-table-hold")
 	b.ReportMetric(xSmall.median(), "x-4B-whole")
 	b.ReportMetric(float64(quantile(held, .5)), "held-p50")
