@@ -42,10 +42,18 @@ func (q *quick) add(x int) bool {
 // what most pieces of a stream are. It does what block does, without its bookkeeping. With ok false it has done
 // nothing.
 func (t *Tables) quick(s *State, b []byte, n int) (free int, ok bool) {
+	before := s.st
+	if free, ok = t.quickly(s, b, n); !ok {
+		s.st = before
+	}
+	return free, ok
+}
+
+func (t *Tables) quickly(s *State, b []byte, n int) (free int, ok bool) {
 	if s.rescan > 0 || len(b) > maxDist || s.flags&(3*stateCarry|stateEnded) != 0 || len(t.fuzzy) > 0 || t.norms && !isASCII(b) {
 		return 0, false
 	}
-	st := s.st
+	st := &s.st
 	var q quick
 	q.b, q.before = b, -1
 	if s.ntail[0] > 0 {
@@ -160,7 +168,7 @@ func (t *Tables) quick(s *State, b []byte, n int) (free int, ok bool) {
 		free = min(free, int(w.x))
 		s.slots[3*i], s.slots[3*i+1], s.slots[3*i+2] = w.rule, w.state, uint16(now-int(w.x))
 	}
-	s.st, s.live = st, live
+	s.live = live
 	s.at += int64(now - n)
 	s.held = uint16(now - free)
 	s.flags = s.flags&^stateFront | front
