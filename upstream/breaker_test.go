@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -200,6 +201,15 @@ var wireCases = []struct {
 	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\x00\r\n", true, "hi"},
 	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: a\rb\r\n\r\n", true, ""},
 	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2  \r\nhi\r\n0\t\r\n\r\n", false, "hi"}, // padding, as some servers write it
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2 3\r\nhi\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2 ;x\r\nhi\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2 x\r\nhi\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n00000000000000002\r\nhi\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nno field\r\n\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT : v\r\n\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: v\r\n folded\r\n\r\n", true, ""},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: v\x01\r\n\r\n", true, ""},
 }
 
 func TestWireAcceptsOnlyStrictAnswers(t *testing.T) {
@@ -223,6 +233,33 @@ func TestWireKeepsWhatIsRead(t *testing.T) {
 	want := http.Header{"Content-Type": {"application/json"}, "X-Request-Id": {"a"}, "X-Ratelimit-Reset-Tokens": {"6m0s"}, "Retry-After": {"1", "2"}}
 	if !reflect.DeepEqual(c.header, want) || c.status != 429 || c.reusable() {
 		t.Errorf("status %d, header %v, reusable %v", c.status, c.header, c.reusable())
+	}
+}
+
+// TestWireCountsBytesNotReads: the limit of a head is the same however it arrives.
+func TestWireCountsBytesNotReads(t *testing.T) {
+	for _, extra := range []int{0, 1} {
+		head := "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: "
+		head += strings.Repeat("x", 4096+extra-len(head)-len("\r\n\r\n")) + "\r\n\r\n"
+		if _, bad := wireAnswer([]byte(head), nil); bad != (extra > 0) {
+			t.Errorf("%d bytes in one piece: bad %v", len(head), bad)
+		}
+		if _, bad := wireAnswer([]byte(head), make([]byte, len(head))); bad != (extra > 0) {
+			t.Errorf("%d bytes, one at a time: bad %v", len(head), bad)
+		}
+	}
+}
+
+// TestWireEndsWithABodyWhereNoneMayBe: what an answer without a body announces
+// could come later and pass for the next answer.
+func TestWireEndsWithABodyWhereNoneMayBe(t *testing.T) {
+	for field, again := range map[string]bool{"": true, "Content-Length: 0\r\n": true, "Content-Length: 5\r\n": false, "Transfer-Encoding: chunked\r\n": false} {
+		c := new(wire)
+		c.begin(4096)
+		n, err := c.decode([]byte("HTTP/1.1 204 No\r\n" + field + "\r\n"))
+		if n != 0 || err != nil || !c.ended() || c.reusable() != again {
+			t.Errorf("%q: %v, ended %v, reusable %v", field, err, c.ended(), c.reusable())
+		}
 	}
 }
 

@@ -103,7 +103,10 @@ func (c *wire) decode(p []byte) (n int, err error) {
 			if j >= 0 {
 				part = p[i : i+j]
 			}
-			if c.head += len(part) + 1; c.head > c.maxHead && c.st == wireHead {
+			if c.head += len(part); j >= 0 {
+				c.head++
+			}
+			if c.head > c.maxHead && c.st == wireHead {
 				return n, tooLargeWire("header is larger than the limit")
 			}
 			limit := maxWireLine
@@ -177,9 +180,13 @@ func (c *wire) endLine(line []byte) error {
 	case wireTrailer:
 		if len(line) == 0 {
 			c.st = wireIdle
-		} else if c.head > c.maxHead {
+			return nil
+		}
+		if c.head > c.maxHead {
 			return tooLargeWire("trailer is larger than the limit")
 		}
+		_, _, err := field(line) // checked and dropped
+		return err
 	}
 	return nil
 }
@@ -207,19 +214,28 @@ func (c *wire) statusLine(line []byte) error {
 	return nil
 }
 
-func (c *wire) headerLine(line []byte) error {
+// field takes a line of a header or a trailer apart.
+func field(line []byte) (name, value []byte, err error) {
 	colon := bytes.IndexByte(line, ':')
 	if colon <= 0 {
-		return badWire("a header line has no name")
+		return nil, nil, badWire("a header line has no name")
 	}
-	name, value := line[:colon], bytes.Trim(line[colon+1:], " \t")
+	name, value = line[:colon], bytes.Trim(line[colon+1:], " \t")
 	if !isToken(name) {
-		return badWire("a header name is not valid")
+		return nil, nil, badWire("a header name is not valid")
 	}
 	for _, b := range value {
 		if b < ' ' && b != '\t' || b == 0x7f {
-			return badWire("a control character in a header line")
+			return nil, nil, badWire("a control character in a header line")
 		}
+	}
+	return name, value, nil
+}
+
+func (c *wire) headerLine(line []byte) error {
+	name, value, err := field(line)
+	if err != nil {
+		return err
 	}
 	switch {
 	case equalFold(name, "content-length"):
@@ -316,7 +332,9 @@ func (c *wire) endHead() error {
 		}
 		return nil // still in the head: the final answer comes
 	case c.status == 204 || c.status == 304:
-		c.st = wireIdle
+		// A body that is announced all the same may come later: it must not meet
+		// the next request.
+		c.st, c.closes = wireIdle, c.closes || c.chunked || c.length > 0
 	case c.chunked:
 		c.st = wireChunkSize
 	case c.length == 0:
@@ -329,7 +347,9 @@ func (c *wire) endHead() error {
 	return nil
 }
 
-// chunkSize reads a size line (RFC 9112 section 7.1); extensions are skipped.
+// chunkSize reads a size line (RFC 9112 section 7.1); extensions are skipped, and
+// so is white space at the end, with which some servers pad the line. At most 16
+// digits: no size needs more.
 func chunkSize(line []byte) (int64, bool) {
 	n, digits := int64(0), 0
 	for i, b := range line {
@@ -339,15 +359,17 @@ func chunkSize(line []byte) (int64, bool) {
 			d = b - '0'
 		case b|0x20 >= 'a' && b|0x20 <= 'f':
 			d = (b | 0x20) - 'a' + 10
-		case digits > 0 && (b == ';' || b == ' ' || b == '\t'):
+		case digits > 0 && b == ';':
 			return n, !bytes.ContainsAny(line[i:], "\r\x00")
+		case digits > 0 && (b == ' ' || b == '\t'):
+			return n, len(bytes.Trim(line[i:], " \t")) == 0
 		default:
 			return 0, false
 		}
-		if n = n<<4 | int64(d); n > maxChunkSize {
+		digits++
+		if n = n<<4 | int64(d); n > maxChunkSize || digits > 16 {
 			return 0, false
 		}
-		digits++
 	}
 	return n, digits > 0
 }
