@@ -183,7 +183,8 @@ func (a *attempt) send(head, body []byte) error {
 	if len(body) <= oneWrite {
 		b := buf.Get(len(head) + len(body))
 		b.B = append(append(b.B, head...), body...)
-		_, err := a.l.nc.Write(b.B)
+		n, err := a.l.nc.Write(b.B)
+		a.unsent = n == 0
 		buf.Put(b)
 		return err
 	}
@@ -193,7 +194,8 @@ func (a *attempt) send(head, body []byte) error {
 	a.wrote = wrote
 	go func() {
 		parts := net.Buffers{b.B, body}
-		_, err := parts.WriteTo(nc)
+		n, err := parts.WriteTo(nc)
+		a.unsent = n == 0 // read once wrote was received from
 		buf.Put(b)
 		wrote <- err
 	}()
@@ -267,8 +269,8 @@ func (a *attempt) exchange(head, body []byte) (fresh bool, err error) {
 	}
 }
 
-// stale tells that a kept connection was closed by the target before it saw the
-// request, so that asking again on another one repeats nothing.
+// stale tells that a kept connection was closed by the target. That alone does
+// not say whether the target read the request before.
 func stale(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe)
 }

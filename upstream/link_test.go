@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,55 +104,151 @@ func ask(t *testing.T, tr *upstream.HTTP, tg *upstream.Target, q upstream.Reques
 	return string(b), err
 }
 
-// TestClosedIdleConnectionCostsNoRequest: a target that closes a kept
-// connection, before or while the next request is on its way, is asked again on
-// another one; one that answered with a single byte is not.
+// TestClosedIdleConnectionCostsNoRequest: a connection that the target closed
+// while it was idle is found out before a request goes to it.
 func TestClosedIdleConnectionCostsNoRequest(t *testing.T) {
-	for name, first := range map[string]func(net.Conn, *bufio.Reader){
-		"closed while idle":      func(net.Conn, *bufio.Reader) {},
-		"closed at the request":  func(_ net.Conn, br *bufio.Reader) { _, _ = br.ReadByte() },
-		"closed behind the head": func(_ net.Conn, br *bufio.Reader) { _, _ = take(br) },
-	} {
-		s := serveScript(t, nil, func(n int, c net.Conn, br *bufio.Reader) {
-			for i := 0; ; i++ {
-				if n == 1 && i == 1 {
-					first(c, br)
-					return
-				}
-				if _, err := take(br); err != nil {
-					return
-				}
-				_, _ = io.WriteString(c, answer(fmt.Sprintf("connection %d", n)))
-			}
-		})
-		tr, tg := transportFor(t, upstream.TransportOptions{}), target(t, "a", s.url(), "")
-		if got, err := ask(t, tr, tg, chatRequest("{}")); got != "connection 1" || err != nil {
-			t.Fatal(name, got, err)
-		}
-		for range 3 {
-			if got, err := ask(t, tr, tg, chatRequest("{}")); got != "connection 2" || err != nil {
-				t.Fatal(name, got, err)
-			}
-		}
-		if n := s.conns.Load(); n != 2 {
-			t.Errorf("%s: %d connections", name, n)
-		}
-	}
 	s := serveScript(t, nil, func(n int, c net.Conn, br *bufio.Reader) {
-		if _, err := take(br); err != nil {
-			return
-		}
-		_, _ = io.WriteString(c, answer("first"))
-		if _, err := take(br); err == nil {
-			_, _ = io.WriteString(c, "H")
+		for i := 0; n > 1 || i < 1; i++ {
+			if _, err := take(br); err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, answer(fmt.Sprintf("connection %d", n)))
 		}
 	})
 	tr, tg := transportFor(t, upstream.TransportOptions{}), target(t, "a", s.url(), "")
-	if _, err := ask(t, tr, tg, chatRequest("{}")); err != nil {
-		t.Fatal(err)
+	for i := range 4 {
+		if got, err := ask(t, tr, tg, chatRequest("{}")); got != fmt.Sprintf("connection %d", min(i+1, 2)) || err != nil {
+			t.Fatal(got, err)
+		}
+		time.Sleep(20 * time.Millisecond) // the end of the connection comes
 	}
-	if _, err := ask(t, tr, tg, chatRequest("{}")); upstream.ClassOf(err) != upstream.Reset || s.conns.Load() != 1 {
-		t.Errorf("%v over %d connections", err, s.conns.Load())
+	if n := s.conns.Load(); n != 2 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// TestNoRequestIsSentTwice: a target that read a request, or may have read a part
+// of it, is not asked again behind the caller's back when the kept connection
+// ends without an answer. A GET asks for nothing to be done, so it may be repeated.
+func TestNoRequestIsSentTwice(t *testing.T) {
+	cert, roots := certFor(t, "localhost", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	large := strings.Repeat("x", 1<<20)
+	for name, c := range map[string]struct {
+		body   string
+		get    bool
+		end    func(net.Conn, *bufio.Reader)
+		secure bool
+	}{
+		"closed behind the request":      {body: "{}", end: func(_ net.Conn, br *bufio.Reader) { _, _ = take(br) }},
+		"closed behind the request, TLS": {body: "{}", end: func(_ net.Conn, br *bufio.Reader) { _, _ = take(br) }, secure: true},
+		"closed behind a large request":  {body: large, end: func(_ net.Conn, br *bufio.Reader) { _, _ = take(br) }},
+		"closed within a large request":  {body: large, end: func(_ net.Conn, br *bufio.Reader) { _, _ = br.Discard(8 << 10) }},
+		"a byte, then closed": {body: "{}", end: func(c net.Conn, br *bufio.Reader) {
+			_, _ = take(br)
+			_, _ = io.WriteString(c, "H")
+		}},
+		"GET": {get: true, end: func(_ net.Conn, br *bufio.Reader) { _, _ = take(br) }},
+	} {
+		var cfg *tls.Config
+		scheme := "http"
+		if c.secure {
+			cfg, scheme = &tls.Config{Certificates: []tls.Certificate{cert}}, "https"
+		}
+		var reached atomic.Int64 // requests of which something came, but for those that open the connections
+		var warm sync.WaitGroup
+		const kept = 3
+		warm.Add(kept)
+		s := serveScript(t, cfg, func(_ int, conn net.Conn, br *bufio.Reader) {
+			if _, err := take(br); err != nil {
+				return
+			}
+			if reached.Load() == 0 { // the first ones wait for each other
+				warm.Done()
+				warm.Wait()
+			}
+			_, _ = io.WriteString(conn, answer("ok"))
+			if _, err := br.Peek(1); err == nil {
+				reached.Add(1)
+				c.end(conn, br)
+			}
+		})
+		_, port, _ := net.SplitHostPort(s.ln.Addr().String())
+		tr, tg := transportFor(t, upstream.TransportOptions{RootCAs: roots}), target(t, "a", scheme+"://localhost:"+port, "")
+		var wg sync.WaitGroup
+		for range kept {
+			wg.Go(func() {
+				if got, err := ask(t, tr, tg, chatRequest("{}")); got != "ok" || err != nil {
+					t.Error(name, got, err)
+				}
+			})
+		}
+		wg.Wait()
+		q := chatRequest(c.body)
+		if c.get {
+			q = upstream.Request{Method: http.MethodGet, Path: "/v1/models"}
+		}
+		got, err := ask(t, tr, tg, q)
+		if c.get {
+			if got != "ok" || err != nil {
+				t.Errorf("%s: %q %v", name, got, err)
+			}
+			continue
+		}
+		if class := upstream.ClassOf(err); class != upstream.Reset || reached.Load() != 1 || s.conns.Load() != kept {
+			t.Errorf("%s: %v, it came %d times over %d connections", name, err, reached.Load(), s.conns.Load())
+		}
+	}
+}
+
+// unwritable is a connection that fails from its second write on, as a socket
+// does once the target's reset has come, though a look at it shows nothing.
+type unwritable struct {
+	net.Conn
+	writes int
+}
+
+func (u *unwritable) Write(p []byte) (int, error) {
+	if u.writes++; u.writes > 1 {
+		return 0, syscall.EPIPE
+	}
+	return u.Conn.Write(p)
+}
+
+func (u *unwritable) Read(p []byte) (int, error) {
+	if u.writes > 1 {
+		return 0, io.EOF
+	}
+	return u.Conn.Read(p)
+}
+
+// TestARequestThatNeverLeftIsSent: nothing of it was written, so another connection takes it.
+func TestARequestThatNeverLeftIsSent(t *testing.T) {
+	for _, size := range []int{5, 64 << 10} {
+		s := serveScript(t, nil, func(_ int, c net.Conn, br *bufio.Reader) {
+			for {
+				b, err := take(br)
+				if err != nil {
+					return
+				}
+				_, _ = io.WriteString(c, answer(fmt.Sprint(len(b))))
+			}
+		})
+		dials := 0
+		tr, tg := transportFor(t, upstream.TransportOptions{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := new(net.Dialer).DialContext(ctx, network, address)
+			if dials++; dials == 1 {
+				c = &unwritable{Conn: c}
+			}
+			return c, err
+		}}), target(t, "a", s.url(), "")
+		for _, n := range []int{2, size} {
+			if got, err := ask(t, tr, tg, chatRequest(strings.Repeat("x", n))); got != fmt.Sprint(n) || err != nil {
+				t.Fatal(n, got, err)
+			}
+		}
+		if n := s.conns.Load(); n != 2 {
+			t.Errorf("%d bytes: %d connections", size, n)
+		}
 	}
 }
 
@@ -513,9 +610,11 @@ func TestHeadersCannotBeSplit(t *testing.T) {
 	if _, err := ask(t, tr, bad, chatRequest("{}")); upstream.ClassOf(err) != upstream.Config || strings.Contains(err.Error(), "Evil") {
 		t.Errorf("a header with a line break: %v", err)
 	}
-	q = chatRequest("{}")
-	q.Method = "GET / HTTP/1.1\r\nX-Evil: 1\r\n\r\nPOST"
-	if _, err := ask(t, tr, tg, q); upstream.ClassOf(err) != upstream.Config {
-		t.Errorf("a method with a line break: %v", err)
+	for _, method := range []string{"GET / HTTP/1.1\r\nX-Evil: 1\r\n\r\nPOST", "HEAD", "CONNECT", "post"} {
+		q = chatRequest("{}")
+		q.Method = method
+		if _, err := ask(t, tr, tg, q); upstream.ClassOf(err) != upstream.Config {
+			t.Errorf("method %q: %v", method, err)
+		}
 	}
 }

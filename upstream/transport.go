@@ -125,7 +125,10 @@ func (r *route) head(t *Target, k headKey) ([]byte, error) {
 		return nil, errors.New("build request: the path changes the host")
 	}
 	uri := u.RequestURI()
-	if !isToken(k.method) || !isValue(u.Host) || strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r > '~' }) || !strings.HasPrefix(uri, "/") {
+	if k.method != http.MethodPost && k.method != http.MethodGet {
+		return nil, errors.New("build request: the method is not GET or POST") // the answer to a HEAD has another form
+	}
+	if !isValue(u.Host) || strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r > '~' }) || !strings.HasPrefix(uri, "/") {
 		return nil, errors.New("build request: the path holds a character that a request line must not hold")
 	}
 	h = fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\n", k.method, uri, strings.TrimSuffix(u.Host, ":"))
@@ -314,7 +317,11 @@ func (h *HTTP) Do(ctx context.Context, t *Target, q Request) (*Response, error) 
 		a.stop()
 		a.l.cut()
 		a.sent()
-		if f := a.failure(ctx, err); !fresh || !a.l.used || !stale(err) || f.Class == Cancelled {
+		// A kept connection may have been closed in the meantime. Only what cannot have
+		// reached the target goes out once more unasked, and a GET, which does nothing
+		// (RFC 9110 section 9.2.2): an answer costs money, and a request that ends its
+		// target must not go round its connections.
+		if f := a.failure(ctx, err); !fresh || !a.l.used || !stale(err) || !a.unsent && method != http.MethodGet || f.Class == Cancelled {
 			return nil, f
 		}
 	}
@@ -412,6 +419,7 @@ type attempt struct {
 	renew    time.Duration // since began: when the deadline of the next read must be set anew
 	class    ErrorClass    // that the deadline stands for
 	wrote    chan error    // of the goroutine that writes a large body
+	unsent   bool          // not one byte of the request went out
 
 	ahead  *buf.Buffer // holds rest
 	rest   []byte      // body bytes that came with the head

@@ -374,7 +374,7 @@ func chunkSize(line []byte) (int64, bool) {
 	return n, digits > 0
 }
 
-// isToken tells that s is a method or the name of a header field (RFC 9110
+// isToken tells that s is the name of a header field (RFC 9110
 // section 5.6.2).
 func isToken[T string | []byte](s T) bool {
 	for i := range len(s) {
