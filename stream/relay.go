@@ -105,12 +105,14 @@ func (r *Relay) loop(ctx context.Context, p *pulse) error {
 	b := buf.Get(orDefault(r.ReadSize, DefaultReadSize))
 	defer buf.Put(b)
 	space := b.B[:cap(b.B)]
+	givenUp := false
 	now := time.Duration(0) // the clock is read twice for each upstream read, and once more for each write
 	for {
 		asked := now
 		p.ask(asked)
 		n, err := r.Body.Read(space)
-		came, givenUp, gone := p.got()
+		came, silent, gone := p.got()
+		givenUp = givenUp || silent // it may have brought bytes at that moment
 		rep := w.Report()
 		rep.Waited += came - asked
 		w.now, w.fresh = came, 0

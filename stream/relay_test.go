@@ -73,7 +73,7 @@ func (c *client) String() string {
 	return c.out.String()
 }
 
-func startRelay(ctx context.Context, chain pipeline.Chain, b *body, c *client) (result func() error, w *stream.Window) {
+func startRelay(ctx context.Context, chain pipeline.Chain, b io.ReadCloser, c *client) (result func() error, w *stream.Window) {
 	var x pipeline.Exchange
 	x.Begin(chain, &pipeline.Facts{}, &pipeline.Findings{})
 	w = new(stream.Window)
@@ -141,6 +141,33 @@ func TestSilentUpstreamIsGivenUp(t *testing.T) {
 		}
 		if a := read(t, []byte(strings.ReplaceAll(c.String(), alive, ""))); a.failed != "timeout" || w.Report().End != stream.EndTimeout {
 			t.Fatalf("%+v", a)
+		}
+	})
+}
+
+// late brings bytes with the end of a read that was given up.
+type late struct {
+	*body
+	said bool
+}
+
+func (b *late) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	if err != nil && !b.said {
+		b.said = true
+		return copy(p, ": late"), nil
+	}
+	return n, err
+}
+
+// TestBytesOfTheLastMomentAreStillSilence: who was given up stays so.
+func TestBytesOfTheLastMomentAreStillSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := newBody(), &client{}
+		wait, w := startRelay(t.Context(), newChain(), &late{body: b}, c)
+		b.in <- content(0, "a")
+		if err := wait(); !errors.Is(err, stream.ErrSilent) || w.Report().End != stream.EndTimeout {
+			t.Fatal(err, w.Report().End)
 		}
 	})
 }
