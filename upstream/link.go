@@ -93,17 +93,25 @@ func (s *list) take(deadline time.Time) *link {
 // ready tells that an idle connection is open and that nothing was sent on it:
 // what comes unasked belongs to no request. deadline is set on it.
 func (l *link) ready(deadline time.Time) bool {
-	if l.nc.SetDeadline(deadline) != nil || !l.quiet() { // an expired deadline would hide what there is to read
+	if l.nc.SetDeadline(deadline) != nil { // an expired deadline would hide what there is to read
 		return false
 	}
-	if _, ok := l.nc.(*tls.Conn); !ok {
+	still, seen := l.quiet()
+	if seen && !still {
+		return false
+	}
+	if _, ok := l.nc.(*tls.Conn); !ok && seen {
 		return true
 	}
 	// A record may have come in the same packet as the end of the last answer and
 	// wait within the TLS connection. With an expired deadline Read gives what is
-	// there and does not look at the socket.
+	// there and does not look at the socket. Where nobody looked, Read does.
+	at := time.Unix(1, 0)
+	if !seen {
+		at = time.Now().Add(lookTime)
+	}
 	var b [1]byte
-	if l.nc.SetReadDeadline(time.Unix(1, 0)) != nil {
+	if l.nc.SetReadDeadline(at) != nil {
 		return false
 	}
 	if n, err := l.nc.Read(b[:]); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -111,6 +119,10 @@ func (l *link) ready(deadline time.Time) bool {
 	}
 	return l.nc.SetReadDeadline(deadline) == nil
 }
+
+// lookTime is how long a connection that cannot be looked at is read before it
+// serves again. What waits in it is there at once.
+const lookTime = time.Millisecond
 
 // put keeps a connection for the next request.
 func (s *list) put(l *link, now time.Time) {

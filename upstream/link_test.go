@@ -284,6 +284,59 @@ func TestUnaskedBytesEndTheConnection(t *testing.T) {
 	}
 }
 
+// opaque is a connection that shows no socket, as all are where kt cannot look into one.
+type opaque struct{ net.Conn }
+
+// TestConnectionsThatCannotBeLookedAt are asked, before they serve again, whether
+// they were closed or something waits: with and without TLS.
+func TestConnectionsThatCannotBeLookedAt(t *testing.T) {
+	cert, roots := certFor(t, "localhost", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	for _, secure := range []bool{false, true} {
+		for _, said := range []string{"", answer("poison"), "close"} {
+			var cfg *tls.Config
+			scheme := "http"
+			if secure {
+				cfg, scheme = &tls.Config{Certificates: []tls.Certificate{cert}}, "https"
+			}
+			s := serveScript(t, cfg, func(n int, c net.Conn, br *bufio.Reader) {
+				for {
+					if _, err := take(br); err != nil {
+						return
+					}
+					_, _ = io.WriteString(c, answer("asked for"))
+					if n > 1 || said == "" {
+						continue
+					}
+					if said == "close" {
+						return
+					}
+					time.Sleep(5 * time.Millisecond)
+					_, _ = io.WriteString(c, said)
+				}
+			})
+			tr := transportFor(t, upstream.TransportOptions{RootCAs: roots, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				c, err := new(net.Dialer).DialContext(ctx, network, address)
+				return opaque{c}, err
+			}})
+			_, port, _ := net.SplitHostPort(s.ln.Addr().String())
+			tg := target(t, "a", scheme+"://localhost:"+port, "")
+			for range 3 {
+				if got, err := ask(t, tr, tg, chatRequest("{}")); got != "asked for" || err != nil {
+					t.Fatalf("TLS %v, said %q: %q %v", secure, said, got, err)
+				}
+				time.Sleep(30 * time.Millisecond)
+			}
+			want := int64(2)
+			if said == "" {
+				want = 1
+			}
+			if n := s.conns.Load(); n != want {
+				t.Errorf("TLS %v, said %q: %d connections", secure, said, n)
+			}
+		}
+	}
+}
+
 // held is a connection whose writes leave together, at flush.
 type held struct {
 	net.Conn

@@ -2,7 +2,7 @@
 
 package upstream
 
-// quiet cannot be told here: a socket that the target closed shows when it is used.
-func (l *link) quiet() bool { return true }
+// quiet cannot be told here.
+func (l *link) quiet() (still, seen bool) { return false, false }
 
 func (l *link) peek(uintptr) bool { return true }

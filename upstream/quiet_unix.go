@@ -4,13 +4,14 @@ package upstream
 
 import "syscall"
 
-// quiet tells that the socket is open and that nothing waits in it.
-func (l *link) quiet() bool {
+// quiet tells that the socket is open and that nothing waits in it, and whether
+// that could be seen.
+func (l *link) quiet() (still, seen bool) {
 	if l.raw == nil {
-		return true
+		return false, false
 	}
 	l.still = false
-	return l.raw.Read(l.look) == nil && l.still
+	return l.raw.Read(l.look) == nil && l.still, true
 }
 
 // peek looks at the socket and never waits.
