@@ -415,6 +415,7 @@ func (a *attempt) Close() error {
 	}
 	// When stop is too late the connection is being cut.
 	if a.stop() && a.whole.Load() && a.l.wire.reusable() && a.sentAll() {
+		a.l.wire.line, a.l.wire.header = nil, nil // begin makes them anew
 		a.idle.put(a.l, time.Now())
 		return nil
 	}

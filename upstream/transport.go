@@ -105,8 +105,12 @@ type route struct {
 // headKey is what the beginning of a request depends on.
 type headKey struct{ method, path, model string }
 
-// maxHeads bounds what a route remembers, as clients choose models.
-const maxHeads = 64
+// maxHeads and maxHeadKey (bytes) bound what a route remembers, as clients choose
+// models, of any length.
+const (
+	maxHeads   = 64
+	maxHeadKey = 256
+)
 
 // head gives the beginning of a request: its first line and the header lines
 // that are the same for all.
@@ -133,6 +137,9 @@ func (r *route) head(t *Target, k headKey) ([]byte, error) {
 	}
 	h = fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\n", k.method, uri, strings.TrimSuffix(u.Host, ":"))
 	h = append(h, r.fields...)
+	if len(k.path)+len(k.model) > maxHeadKey {
+		return h, nil
+	}
 	r.mu.Lock()
 	if len(r.heads) >= maxHeads {
 		clear(r.heads)
