@@ -671,3 +671,35 @@ func TestHeadersCannotBeSplit(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingIsSentForAnEndedContext over a connection that waits for a request.
+func TestNothingIsSentForAnEndedContext(t *testing.T) {
+	var came atomic.Int64
+	s := serveScript(t, nil, func(_ int, c net.Conn, br *bufio.Reader) {
+		for {
+			if _, err := br.Peek(1); err != nil {
+				return
+			}
+			came.Add(1)
+			if _, err := take(br); err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, answer("ok"))
+		}
+	})
+	tr, tg := transportFor(t, upstream.TransportOptions{}), target(t, "a", s.url(), "")
+	ended, cancel := context.WithCancel(background(t))
+	cancel()
+	for range 50 {
+		if got, err := ask(t, tr, tg, chatRequest("{}")); got != "ok" || err != nil {
+			t.Fatal(got, err)
+		}
+		if _, err := tr.Do(ended, tg, chatRequest("{}")); upstream.ClassOf(err) != upstream.Cancelled {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(20 * time.Millisecond)
+	if n := came.Load(); n != 50 || s.conns.Load() != 1 {
+		t.Errorf("%d requests came over %d connections", n, s.conns.Load())
+	}
+}

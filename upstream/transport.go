@@ -306,6 +306,9 @@ func (h *HTTP) Do(ctx context.Context, t *Target, q Request) (*Response, error) 
 		first = r.timeouts.WholeAnswer
 	}
 	for {
+		if err := ctx.Err(); err != nil { // before a connection is taken: its cut would come behind the request
+			return nil, a.failure(ctx, err)
+		}
 		if a.l = r.idle.take(a.limit(now, first, TimeoutFirstByte)); a.l == nil {
 			if a.l, err = r.dial.link(ctx, a.end); err != nil {
 				return nil, a.failure(ctx, err)
