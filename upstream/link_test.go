@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -701,5 +702,81 @@ func TestNothingIsSentForAnEndedContext(t *testing.T) {
 	time.Sleep(20 * time.Millisecond)
 	if n := came.Load(); n != 50 || s.conns.Load() != 1 {
 		t.Errorf("%d requests came over %d connections", n, s.conns.Load())
+	}
+}
+
+// TestCancelAndReuseNeverMixAnswers: requests that are cancelled, left in the
+// middle or closed from elsewhere, beside others on the same few connections:
+// who gets an answer gets its own.
+func TestCancelAndReuseNeverMixAnswers(t *testing.T) {
+	cert, roots := certFor(t, "localhost", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	for _, secure := range []bool{false, true} {
+		var cfg *tls.Config
+		scheme := "http"
+		if secure {
+			cfg, scheme = &tls.Config{Certificates: []tls.Certificate{cert}}, "https"
+		}
+		s := serveScript(t, cfg, func(_ int, c net.Conn, br *bufio.Reader) {
+			for {
+				b, err := take(br)
+				if err != nil {
+					return
+				}
+				half := len(b) / 2
+				_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", half, b[:half])
+				_, _ = fmt.Fprintf(c, "%x\r\n%s\r\n0\r\n\r\n", len(b)-half, b[half:])
+			}
+		})
+		tr := transportFor(t, upstream.TransportOptions{RootCAs: roots, MaxIdlePerTarget: 4})
+		_, port, _ := net.SplitHostPort(s.ln.Addr().String())
+		tg := target(t, "a", scheme+"://localhost:"+port, "")
+		var wg sync.WaitGroup
+		var whole atomic.Int64
+		for g := range 6 {
+			wg.Go(func() {
+				rng := rand.New(rand.NewPCG(uint64(g), 7))
+				for i := range 150 {
+					ctx, cancel := context.WithCancel(background(t))
+					how := rng.IntN(4)
+					wait := time.Duration(rng.IntN(600)) * time.Microsecond
+					want := fmt.Sprintf("%d of %d ", i, g)
+					want = strings.Repeat(want, 1+rng.IntN(40))
+					if rng.IntN(10) == 0 {
+						want = strings.Repeat(want, 1000) // by a goroutine of its own
+					}
+					if how == 1 {
+						time.AfterFunc(wait, cancel)
+					}
+					body := []byte(want)
+					resp, err := tr.Do(ctx, tg, upstream.Request{Path: "/v1/chat/completions", Body: body})
+					if err == nil {
+						switch how {
+						case 2:
+							time.AfterFunc(wait/4, func() { _ = resp.Body.Close() })
+						case 3:
+							_, _ = resp.Body.Read(make([]byte, 3))
+							_ = resp.Body.Close()
+						}
+						got, rerr := io.ReadAll(resp.Body)
+						if rerr == nil && how != 3 {
+							whole.Add(1)
+							if string(got) != want {
+								t.Errorf("got %.40q, want %.40q", got, want)
+							}
+						}
+						_ = resp.Body.Close()
+						clear(body)
+					}
+					if c := upstream.ClassOf(err); err != nil && (how != 1 || c != upstream.Cancelled) {
+						t.Errorf("way %d: %v", how, err)
+					}
+					cancel()
+				}
+			})
+		}
+		wg.Wait()
+		if whole.Load() < 200 {
+			t.Errorf("only %d answers were whole", whole.Load())
+		}
 	}
 }
