@@ -372,6 +372,7 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 	}
 	triggered := func(trig []prefix) error {
 		rr.Class = ClassTriggered
+		cond := condition(behind, head)
 		for _, s := range trig {
 			for k, sym := range s.syms {
 				if !long {
@@ -385,7 +386,7 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 				}
 			}
 			tr := b.tr(c.View)
-			tr.add(s.syms, startsWithBoundary(head) && isWord(int(s.syms[0][0])), 0, i, true, !long)
+			tr.add(s.syms, cond, 0, i, true, !long)
 			a := r.anchor
 			if long {
 				a = r.behind
@@ -421,11 +422,36 @@ func (b *builder) anchor(f *dfa, rr *RuleReport) int32 {
 	return int32(len(b.t.anch) - 1)
 }
 
-func startsWithBoundary(re *syntax.Regexp) bool {
-	for re.Op == syntax.OpConcat || re.Op == syntax.OpCapture {
-		re = re.Sub[0]
+// condition gives what must hold in front of a word: one of the look-behinds, if there are any, and the zero-width
+// conditions that the word begins with.
+func condition(behind []rightAlt, word *syntax.Regexp) []rightAlt {
+	var ops []syntax.EmptyOp
+	var lead func(re *syntax.Regexp) bool // the rest is to be looked at too
+	lead = func(re *syntax.Regexp) bool {
+		switch re.Op {
+		case syntax.OpConcat, syntax.OpCapture:
+			for _, s := range re.Sub {
+				if !lead(s) {
+					return false
+				}
+			}
+			return true
+		case syntax.OpBeginLine, syntax.OpEndLine, syntax.OpBeginText, syntax.OpEndText, syntax.OpWordBoundary, syntax.OpNoWordBoundary:
+			alts, _ := contextAlts(re, true)
+			ops = append(ops, alts[0].empty...)
+			return true
+		}
+		return false
 	}
-	return re.Op == syntax.OpWordBoundary
+	lead(word)
+	if behind == nil {
+		behind = []rightAlt{{look: anyLook}}
+	}
+	var cond []rightAlt
+	for _, alt := range behind {
+		cond = append(cond, rightAlt{empty: append(slices.Clone(alt.empty), ops...), look: alt.look})
+	}
+	return cond
 }
 
 // splitFront takes the first element of a look-behind as conditions on one byte; rest is nil if it is not one.

@@ -3,6 +3,7 @@ package scan
 import (
 	"fmt"
 	"iter"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"unicode"
@@ -22,8 +23,27 @@ func foldOrbit(r rune) iter.Seq[rune] {
 // trie holds the literals of one view. Its edges are sets of runes, or a run of gap characters.
 type trie struct {
 	view  View
-	roots [2]*trieNode // without a condition; after a word boundary
+	roots []trieRoot
 	lits  []lit
+}
+
+// A trieRoot holds the literals that may begin under the same conditions.
+type trieRoot struct {
+	key  string
+	cond []rightAlt // one of them must hold in front of the literal
+	*trieNode
+}
+
+// root gives the root of a condition.
+func (t *trie) root(cond []rightAlt) *trieNode {
+	key := fmt.Sprint(cond)
+	for _, r := range t.roots {
+		if r.key == key {
+			return r.trieNode
+		}
+	}
+	t.roots = append(t.roots, trieRoot{key, cond, &trieNode{}})
+	return t.roots[len(t.roots)-1].trieNode
 }
 
 type trieNode struct {
@@ -43,16 +63,16 @@ type trieEnd struct {
 
 func (b *builder) tr(v View) *trie {
 	if b.trie[v] == nil {
-		b.trie[v] = &trie{view: v, roots: [2]*trieNode{{}, {}}}
+		b.trie[v] = &trie{view: v}
 	}
 	return b.trie[v]
 }
 
 const gapSym = "\x00gap"
 
-// add puts a literal into the trie.
-func (t *trie) add(syms []string, boundLeft bool, boundRight int, rule int, trigger, hold bool) {
-	n := t.roots[boolInt(boundLeft)]
+// add puts a literal into the trie. One of cond holds in front of it.
+func (t *trie) add(syms []string, cond []rightAlt, boundRight int, rule int, trigger, hold bool) {
+	n := t.root(cond)
 	for i, s := range syms {
 		var k *trieNode
 		if s == gapSym {
@@ -143,7 +163,11 @@ func (b *builder) literalFits(c *compiled) bool {
 
 func (b *builder) addPhrase(i int, c *compiled) {
 	first, last := c.phrase[0], c.phrase[len(c.phrase)-1]
-	b.tr(c.View).add(phraseSyms(c), isWord(int(first[0])), boolInt(isWord(int(last[len(last)-1]))), i, false, c.hold())
+	cond := []rightAlt{{look: anyLook}}
+	if isWord(int(first[0])) {
+		cond[0].empty = []syntax.EmptyOp{syntax.EmptyWordBoundary}
+	}
+	b.tr(c.View).add(phraseSyms(c), cond, boolInt(isWord(int(last[len(last)-1]))), i, false, c.hold())
 }
 
 // headSyms is the least number of symbols that a phrase has in the literal group; maxHeads is how many phrases
@@ -196,7 +220,7 @@ func (t *trie) cut(held func(rule uint16) bool) {
 		return all
 	}
 	for _, r := range t.roots {
-		ends(r)
+		ends(r.trieNode)
 	}
 }
 
@@ -259,16 +283,23 @@ func (b *builder) literalGroup(view View, t *trie, memo map[string]uint32) (*gro
 		}
 		return entry
 	}
-	for i, r := range t.roots {
+	for _, r := range t.roots {
 		if len(r.order) == 0 {
 			continue
 		}
-		e := compile(r)
-		if i == 1 {
-			e = k.emit(inst{op: opEmpty, arg: wordBoundary, out: e})
+		top := compile(r.trieNode)
+		for _, alt := range r.cond {
+			e := top
+			for _, op := range alt.empty {
+				e = k.emit(inst{op: opEmpty, arg: uint32(op), out: e})
+			}
+			if alt.look != anyLook {
+				a.looks = append(a.looks, alt.look)
+				e = k.emit(inst{op: opBehind, arg: uint32(len(a.looks) - 1), out: e})
+			}
 			grow(0, false)
+			a.starts = append(a.starts, autoStart{pc: e})
 		}
-		a.starts = append(a.starts, autoStart{pc: e})
 	}
 	a.inst = k.inst
 	d := newDet(a, &b.steps)
