@@ -54,6 +54,7 @@ type trieNode struct {
 	depth int
 	isGap bool
 	hold  bool // a literal that is held for may still come after what leads here
+	mid   bool // the same inside the rune that leads here: it may also end with it
 }
 
 type trieEnd struct {
@@ -98,6 +99,7 @@ func (t *trie) add(syms []string, cond []rightAlt, boundRight int, rule int, tri
 		}
 		n = k
 		n.hold = n.hold || hold && (i < len(syms)-1 || boundRight == 1)
+		n.mid = n.mid || hold
 	}
 	n.ends = append(n.ends, trieEnd{len(t.lits), boundRight == 1})
 	t.lits = append(t.lits, lit{rule: uint16(rule), syms: uint8(len(syms)), trigger: trigger, now: boundRight == 0})
@@ -266,7 +268,7 @@ func (b *builder) literalGroup(view View, t *trie, memo map[string]uint32) (*gro
 				cl = append(cl, r, r)
 			}
 			e := k.runes(cl, to)
-			grow(kid.depth, kid.hold)
+			grow(kid.depth, kid.mid)
 			// The entry itself stands before the symbol.
 			a.attr[e] = uint16(boolInt(n.hold) * n.depth)
 			join(e)
