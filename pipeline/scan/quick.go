@@ -59,6 +59,9 @@ func (t *Tables) quickly(s *State, b []byte, n int) (free int, ok bool) {
 	if s.ntail[0] > 0 {
 		q.before = int(s.tail[0][tailLen-1])
 	}
+	if t.norms && (s.tail[0][tailLen-1] != s.tail[1][tailLen-1] || (s.ntail[0] > 0) != (s.ntail[1] > 0)) {
+		return 0, false // the views differ in front of the piece
+	}
 	if s.n != [3]uint8{} && !t.resume(s, &q, n) {
 		return 0, false
 	}
