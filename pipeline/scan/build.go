@@ -64,6 +64,7 @@ type group struct {
 	prefix  uint8 // bytes that a prefix filter knows
 	ncls    uint32
 	inverse uint64   // 2^40 / ncls, rounded up
+	near    int32    // of a literal group: starts at most this far back can still fit every cap
 	next    []uint32 // by state*ncls+class: state*ncls, with accept set if the state has a list
 	acc     []uint32 // by state: offset of its list, 0 = none
 	live    []uint8  // by state: 0 = nothing is under way; literal: symbols of the longest live prefix
@@ -1051,6 +1052,16 @@ func (t *Tables) finish() {
 		g := &t.groups[k]
 		t.next[k] = g.next
 		g.inverse = (1<<40 + uint64(g.ncls) - 1) / uint64(g.ncls)
+		g.near = MaxCap
+		for i := range t.lits {
+			switch r := &t.rules[t.lits[i].rule]; {
+			case !g.literal || r.view != g.view || r.flags&(flagHold|flagBehind) != flagHold:
+			case t.lits[i].trigger:
+				g.near = min(g.near, r.near)
+			case r.view == Normalised:
+				g.near = min(g.near, r.cap-int32(len(r.phrase)))
+			}
+		}
 	}
 	t.marks = true
 	seen := [2]bool{}

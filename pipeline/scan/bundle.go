@@ -459,85 +459,111 @@ func (t *Tables) listAt(off uint32) []uint16 {
 // added; the thread is dead unless what is missing may still come.
 func (f *feed) compare(th *thread, ru *rule) {
 	v := &f.v[ru.view]
-	b, i, p := v.b, th.s, ru.phrase
-	fold := ru.flags&flagFold != 0
 	th.q = anchorDead
-	wait := func() {
-		if !f.end && v.rawTo(len(b))-v.rawAt(th.s) <= int(ru.cap) {
-			th.q = slotText
+	to, wait := f.phraseAt(ru, th.s)
+	if wait {
+		th.q = slotText
+	}
+	if to > 0 {
+		f.add(Match{Start: f.base + int64(v.rawAt(th.s)), End: f.base + int64(v.rawTo(to)), Rule: uint32(th.rule)}, unknown)
+	}
+}
+
+// phraseAt tells where the phrase of a rule that begins at index s ends, 0 if it is not there; wait says that it
+// may still come.
+func (f *feed) phraseAt(ru *rule, s int) (to int, wait bool) {
+	v := &f.v[ru.view]
+	b, i, p := v.b, s, ru.phrase
+	fold := ru.flags&flagFold != 0
+	from := v.rawAt(s)
+	room := func(need int) bool { // at least need bytes are missing
+		if need == 0 {
+			return !f.end && v.rawTo(len(b))-from <= int(ru.cap)
 		}
+		return !f.end && f.readUpTo(v)-from+need <= int(ru.cap)
 	}
 	for len(p) > 0 {
 		if p[0] == ' ' {
-			from := i
+			gap := i
 			for i < len(b) && isGap(b[i]) {
 				i++
 			}
-			if i-from > maxGap || i == from && i < len(b) {
-				return
+			if i-gap > maxGap || i == gap && i < len(b) {
+				return 0, false
 			}
 			if i == len(b) {
-				wait()
-				return
+				return 0, room(boolInt(i == gap) + leastBytes(p[1:], fold))
 			}
 			p = p[1:]
 			continue
 		}
 		if i == len(b) {
-			wait()
-			return
+			return 0, room(leastBytes(p, fold))
 		}
 		if c := b[i]; c < utf8.RuneSelf && p[0] < utf8.RuneSelf {
 			if c != p[0] && (!fold || c|0x20 != p[0]|0x20 || c|0x20 < 'a' || c|0x20 > 'z') {
-				return
+				return 0, false
 			}
 			i, p = i+1, p[1:]
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(p)
 		if !utf8.FullRune(b[i:]) {
-			if beginsRune(b[i:], r, fold) {
-				wait()
-			}
-			return
+			k := missing(b[i:], r, fold)
+			return 0, k > 0 && room(k+leastBytes(p[n:], fold))
 		}
 		q, m := utf8.DecodeRune(b[i:])
 		if q == utf8.RuneError && m == 1 || q != r && (!fold || !sameFold(q, r)) {
-			return
+			return 0, false
 		}
 		i, p = i+m, p[n:]
 	}
 	if isWord(int(ru.phrase[len(ru.phrase)-1])) {
 		if i == len(b) && !f.end {
-			wait()
-			return
+			return 0, room(0)
 		}
 		if i < len(b) && isWord(int(b[i])) {
-			return
+			return 0, false
 		}
 	}
-	m := Match{Start: f.base + int64(v.rawAt(th.s)), End: f.base + int64(v.rawTo(i)), Rule: uint32(th.rule)}
-	if m.End-m.Start <= int64(ru.cap) {
-		f.add(m, unknown)
+	if v.rawTo(i)-from > int(ru.cap) {
+		return 0, false
 	}
+	return i, false
 }
 
-// beginsRune tells whether b is the beginning of r's encoding, or of a rune that folds to the same.
-func beginsRune(b []byte, r rune, fold bool) bool {
-	begins := func(r rune) bool {
+// leastBytes is the length of the shortest text that a phrase matches.
+func leastBytes(p string, fold bool) int {
+	if !fold {
+		return len(p)
+	}
+	n := 0
+	for _, r := range p {
+		size := utf8.RuneLen(r)
+		for x := range foldOrbit(r) {
+			size = min(size, utf8.RuneLen(x))
+		}
+		n += size
+	}
+	return n
+}
+
+// missing tells how many bytes are missing at least if b is the beginning of r's encoding, or of a rune's that
+// folds to the same; 0 if it is not.
+func missing(b []byte, r rune, fold bool) int {
+	least := 0
+	try := func(r rune) {
 		var buf [utf8.UTFMax]byte
 		n := utf8.EncodeRune(buf[:], r)
-		return len(b) <= n && string(buf[:len(b)]) == string(b)
-	}
-	if begins(r) {
-		return true
-	}
-	if fold {
-		for x := range foldOrbit(r) {
-			if begins(x) {
-				return true
-			}
+		if len(b) < n && string(buf[:len(b)]) == string(b) && (least == 0 || n-len(b) < least) {
+			least = n - len(b)
 		}
 	}
-	return false
+	try(r)
+	if fold {
+		for x := range foldOrbit(r) {
+			try(x)
+		}
+	}
+	return least
 }

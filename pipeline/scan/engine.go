@@ -300,6 +300,7 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took,
 		nb = normPool.Get().(*norm)
 		nn, carry = f.normalise(nb, n-int(s.flags/stateCarry&3), end)
 	}
+	f.raw = len(b) - carry
 	if s.n != [3]uint8{} || s.rescan > 0 {
 		f.load(n)
 	}
@@ -349,6 +350,11 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took,
 		normPool.Put(nb)
 	} else {
 		f.advanceTail(free, nil)
+	}
+	if len(b)-free > maxDist { // more is held than offsets reach: the channel is given up
+		s.flags = s.flags&^(3*stateCarry) | stateOver
+		s.n, s.rescan, s.live = [3]uint8{}, 0, [2]mark{noMark, noMark}
+		free = len(b)
 	}
 	s.held = uint16(len(b) - free)
 	f.v = [2]stream{}
@@ -1432,27 +1438,29 @@ func (f *feed) holdLiteral(g, hold int) int {
 	now := len(v.b)
 	for again := false; d > 0; again = true {
 		x, ok := v.back(now, int(d))
-		if ok && (x >= 0 || again) {
+		next := max(x, 0) // the first start that counts, if this one does not
+		if !ok {
+			// There is too long a gap, in the held text or in front of it: only what begins after it counts.
+			next = max(x, 0)
+		} else if x >= 0 || again {
 			x = max(x, 0)
-			if w := f.w; w != nil { // a trigger that began inside a match may still come
-				for i := range w.gd[:w.ngd] {
-					if ru := &f.t.rules[w.gd[i].rule]; ru.group < 0 && ru.view == grp.view && x < w.gd[i].e {
-						w.gd[i].live = true
+			if v.rawTo(now)-v.rawAt(x) <= int(grp.near) && f.readUpTo(v)-v.rawAt(x) <= int(grp.near) || f.comes(grp.view, x) {
+				if w := f.w; w != nil { // a trigger that began inside a match may still come
+					for i := range w.gd[:w.ngd] {
+						if ru := &f.t.rules[w.gd[i].rule]; ru.group < 0 && ru.view == grp.view && x < w.gd[i].e {
+							w.gd[i].live = true
+						}
 					}
 				}
+				return min(hold, v.rawAt(x))
 			}
-			return min(hold, v.rawAt(x))
+			next = x + 1
 		}
-		// There is too long a gap, in the held text or in front of it: only what begins after it counts.
 		q := uint32(0)
-		if ok {
-			x = 0
-		}
-		if c := v.byteAt(x - 1); c >= 0 {
+		if c := v.byteAt(next - 1); c >= 0 {
 			q = grp.next[uint32(grp.cls[c])] &^ accept
 		}
-		x = max(x, 0)
-		for _, c := range v.b[x:now] {
+		for _, c := range v.b[next:now] {
 			q = grp.next[q+uint32(grp.cls[c])] &^ accept
 		}
 		nd := grp.live[q/grp.ncls]
@@ -1462,6 +1470,28 @@ func (f *feed) holdLiteral(g, hold int) int {
 		d = nd
 	}
 	return hold
+}
+
+// comes tells whether the literal that is under way at index x, or what it begins, can still fit the cap of a rule.
+func (f *feed) comes(view View, x int) bool {
+	v := &f.v[view]
+	for k := range f.t.lits {
+		l := &f.t.lits[k]
+		ru := &f.t.rules[l.rule]
+		switch {
+		case ru.view != view || ru.flags&(flagHold|flagBehind) != flagHold:
+		case !l.trigger:
+			if _, wait := f.phraseAt(ru, x); wait {
+				return true
+			}
+		case k == 0 || f.t.lits[k-1].rule != l.rule:
+			th := f.begin(ru, l.rule, x, x)
+			if f.advance(&th, len(v.b)); f.alive(&th, ru, v) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // readUpTo is how many raw bytes the view has read.

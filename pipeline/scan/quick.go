@@ -96,7 +96,7 @@ func (t *Tables) quickly(s *State, b []byte, n int) (free int, ok bool) {
 	for g := range t.groups {
 		if grp := &t.groups[g]; grp.literal {
 			if d := int(grp.live[grp.number(st[g])]); d > 0 {
-				if !q.plain(now-d, now) {
+				if d > int(grp.near) || !q.plain(now-d, now) {
 					return 0, false
 				}
 				free = min(free, now-d)
