@@ -3,7 +3,40 @@ package scan
 import (
 	"fmt"
 	"strings"
+	"testing"
 )
+
+// An Oracle is the oracle for tests outside the package.
+type Oracle struct{ t *plainTables }
+
+// NewOracle builds the oracle of rules as tb runs them: Build may hold for more rules than were asked for.
+func NewOracle(rules []Rule, tb *Tables) (*Oracle, error) {
+	rules = append([]Rule(nil), rules...)
+	for i := range rules {
+		rules[i].Span = tb.Rule(i).Span
+	}
+	t, err := plainBuild(rules, Options{})
+	return &Oracle{t}, err
+}
+
+// Compare feeds text to tb and to the oracle and says what differs.
+func (o *Oracle) Compare(t *testing.T, tb *Tables, text string, cuts []int, mask uint64, slack int) (gaveUp bool, problem string) {
+	t.Helper()
+	return compare(t, tb, o.t, text, cuts, mask, slack)
+}
+
+// FeedCut gives the matches in text that is fed in pieces, and the hold-back after each; ok is false if the channel
+// was given up.
+func FeedCut(t *testing.T, tb *Tables, text string, cuts []int) (all []Match, hold []int64, ok bool) {
+	t.Helper()
+	var s State
+	s.Reset(^uint64(0))
+	ev := drive(t, func(w []byte, n int, end bool, out *Matches) (int, int) { return tb.Feed(&s, w, n, end, out) }, text, cuts, 0)
+	for _, e := range ev {
+		all, hold = append(all, e.m...), append(hold, e.hold)
+	}
+	return all, hold, ev != nil
+}
 
 // Explain lists the sizes of the tables.
 func Explain(t *Tables) string {

@@ -24,7 +24,8 @@ type plainRule struct {
 	word  *nfa
 	left  *nfa // reversed
 	first [256]bool
-	dist  []int // of each instruction of word: bytes to a match at least
+	dist  [][byteKinds]int
+	short []rightAlt // if the look-behind is of one byte: its conditions
 	allow map[string]bool
 }
 
@@ -142,6 +143,9 @@ func plainBuild(rules []Rule, opt Options) (*plainTables, error) {
 		}
 		pr.word = word
 		pr.dist = word.distances()
+		if alts, ok := c.leftAlts(); ok {
+			pr.short = alts
+		}
 		for _, pc := range word.closure(nil, word.start, ^syntax.EmptyOp(0), make([]uint32, len(word.inst)), 1) {
 			if in := word.inst[pc]; in.op == opByte {
 				for b := int(in.lo); b <= int(in.hi); b++ {
@@ -166,34 +170,75 @@ func plainBuild(rules []Rule, opt Options) (*plainTables, error) {
 	return t, nil
 }
 
-func (n *nfa) distances() []int {
-	d := make([]int, len(n.inst))
+// A byte is a word character, a line end or another; -1, the text's border, is a kind of its own.
+const byteKinds = 4
+
+func byteKind(c int) int {
+	switch {
+	case c < 0:
+		return 3
+	case isWord(c):
+		return 0
+	case c == '\n':
+		return 1
+	}
+	return 2
+}
+
+// distances gives, by instruction and kind of the byte in front, how many bytes are missing to a match at least.
+func (n *nfa) distances() [][byteKinds]int {
+	const far = 1 << 30
+	rep := [byteKinds]int{'a', '\n', '-', -1}
+	d := make([][byteKinds][byteKinds]int, len(n.inst)) // by the kind of the byte that follows too
+	least := make([][byteKinds]int, len(n.inst))
 	for i := range d {
-		d[i] = 1 << 30
-		if n.inst[i].op == opMatch {
-			d[i] = 0
+		for k := range byteKinds {
+			least[i][k] = far
+			for m := range byteKinds {
+				d[i][k][m] = far
+			}
 		}
+	}
+	reads := make([][byteKinds]bool, len(n.inst)) // a byte of that kind may be read
+	for i, in := range n.inst {
+		for b := range 256 {
+			if in.op == opByte && byte(b) >= in.lo && byte(b) <= in.hi || in.op == opMatch && n.looks[in.arg].has(byte(b)) {
+				reads[i][byteKind(b)] = true
+			}
+		}
+		reads[i][byteKind(-1)] = in.op == opMatch && n.looks[in.arg].eof
 	}
 	for again := true; again; {
 		again = false
 		for i, in := range n.inst {
-			v := d[i]
-			switch in.op {
-			case opByte:
-				if in.lo <= in.hi {
-					v = min(v, d[in.out]+1)
+			for k := range byteKinds {
+				for m := range byteKinds {
+					v := far
+					switch in.op {
+					case opMatch:
+						if reads[i][m] {
+							v = 0
+						}
+					case opByte:
+						if reads[i][m] && m != byteKind(-1) {
+							v = least[in.out][m] + 1
+						}
+					case opSplit:
+						v = min(d[in.out][k][m], d[in.arg][k][m])
+					case opEmpty:
+						if ops := emptyOps(rep[k], rep[m]); ops&syntax.EmptyOp(in.arg) == syntax.EmptyOp(in.arg) {
+							v = d[in.out][k][m]
+						}
+					}
+					if v < d[i][k][m] {
+						d[i][k][m], again = v, true
+						least[i][k] = min(least[i][k], v)
+					}
 				}
-			case opSplit:
-				v = min(v, d[in.out], d[in.arg])
-			case opEmpty:
-				v = min(v, d[in.out])
-			}
-			if v < d[i] {
-				d[i], again = v, true
 			}
 		}
 	}
-	return d
+	return least
 }
 
 func (t *plainTables) newState() *plainState {
@@ -348,6 +393,21 @@ func (p *plainState) behind(r *plainRule, v *plainView, s int64) bool {
 	if r.left == nil {
 		return true
 	}
+	if b := v.b[max(0, s-v.off-4) : s-v.off]; len(b) > 0 && r.short != nil {
+		if c, size := utf8.DecodeLastRune(b); c == utf8.RuneError && size == 1 {
+			// A pattern knows valid UTF-8 only. One byte in front counts as a character beyond ASCII.
+			last := int(b[len(b)-1])
+			ops := emptyOps(last, v.byteAt(s))
+			return slices.ContainsFunc(r.short, func(a rightAlt) bool {
+				for _, op := range a.empty {
+					if ops&op != op {
+						return false
+					}
+				}
+				return a.look.has(byte(last))
+			})
+		}
+	}
 	list := p.l1[:0]
 	p.gen++
 	list = r.left.closure(list, r.left.start, emptyOps(v.byteAt(s-1), v.byteAt(s)), p.mark, p.gen)
@@ -389,7 +449,7 @@ func (p *plainState) longest(r *plainRule, v *plainView, s int64, end bool) (to 
 		if nextByte == -2 {
 			// Undecided: what the conditions would be is open.
 			for _, pc := range list {
-				need := int64(r.dist[pc])
+				need := int64(r.dist[pc][byteKind(v.byteAt(i-1))])
 				if need == 0 && v.to[i-1-v.off]-from <= int64(r.cap) || need > 0 && p.fed-int64(p.viewCarry(r))-from+need <= int64(r.cap) {
 					live = true
 				}
@@ -412,7 +472,7 @@ func (p *plainState) longest(r *plainRule, v *plainView, s int64, end bool) (to 
 			if nextByte >= 0 && byte(nextByte) >= in.lo && byte(nextByte) <= in.hi {
 				after := v.after(i+1, end)
 				if after == -2 {
-					next = r.word.closure(next, in.out, ^syntax.EmptyOp(0), p.mark, p.gen)
+					next = append(next, in.out)
 				} else {
 					next = r.word.closure(next, in.out, emptyOps(nextByte, after), p.mark, p.gen)
 				}
