@@ -1436,40 +1436,40 @@ func (f *feed) holdLiteral(g, hold int) int {
 	d := grp.live[grp.number(f.s.st[g])]
 	v := &f.v[grp.view]
 	now := len(v.b)
-	for again := false; d > 0; again = true {
-		x, ok := v.back(now, int(d))
-		next := max(x, 0) // the first start that counts, if this one does not
-		if !ok {
-			// There is too long a gap, in the held text or in front of it: only what begins after it counts.
-			next = max(x, 0)
-		} else if x >= 0 || again {
-			x = max(x, 0)
-			if v.rawTo(now)-v.rawAt(x) <= int(grp.near) && f.readUpTo(v)-v.rawAt(x) <= int(grp.near) || f.comes(grp.view, x) {
-				if w := f.w; w != nil { // a trigger that began inside a match may still come
-					for i := range w.gd[:w.ngd] {
-						if ru := &f.t.rules[w.gd[i].rule]; ru.group < 0 && ru.view == grp.view && x < w.gd[i].e {
-							w.gd[i].live = true
-						}
-					}
-				}
-				return min(hold, v.rawAt(x))
-			}
-			next = x + 1
+	if d == 0 {
+		return hold
+	}
+	x, ok := v.back(now, int(d))
+	from := max(x, 0) // the first start that counts, if x does not
+	if ok && x >= 0 {
+		if n := int(grp.near); v.rawTo(now)-v.rawAt(x) <= n && f.readUpTo(v)-v.rawAt(x) <= n || f.comes(grp.view, x) {
+			f.keepGuards(grp.view, x)
+			return min(hold, v.rawAt(x))
 		}
-		q := uint32(0)
-		if c := v.byteAt(next - 1); c >= 0 {
-			q = grp.next[uint32(grp.cls[c])] &^ accept
+		from = x + 1
+	}
+	// There is too long a gap, the cap is used up, or the literal began in front of the held text.
+	for ; from < now; from++ {
+		if f.comes(grp.view, from) {
+			f.keepGuards(grp.view, from)
+			return min(hold, v.rawAt(from))
 		}
-		for _, c := range v.b[next:now] {
-			q = grp.next[q+uint32(grp.cls[c])] &^ accept
-		}
-		nd := grp.live[q/grp.ncls]
-		if nd >= d {
-			break
-		}
-		d = nd
 	}
 	return hold
+}
+
+// keepGuards keeps the guards against what is under way at index x: a trigger that began inside a match may still
+// come.
+func (f *feed) keepGuards(view View, x int) {
+	w := f.w
+	if w == nil {
+		return
+	}
+	for i := range w.gd[:w.ngd] {
+		if ru := &f.t.rules[w.gd[i].rule]; ru.group < 0 && ru.view == view && x < w.gd[i].e {
+			w.gd[i].live = true
+		}
+	}
 }
 
 // comes tells whether the literal that is under way at index x, or what it begins, can still fit the cap of a rule.
@@ -1481,10 +1481,18 @@ func (f *feed) comes(view View, x int) bool {
 		switch {
 		case ru.view != view || ru.flags&(flagHold|flagBehind) != flagHold:
 		case !l.trigger:
+			if isWord(int(ru.phrase[0])) && isWord(v.byteAt(x-1)) {
+				continue
+			}
 			if _, wait := f.phraseAt(ru, x); wait {
 				return true
 			}
 		case k == 0 || f.t.lits[k-1].rule != l.rule:
+			if w := f.w; w != nil {
+				if g := f.guardOf(l.rule); g != nil && x < g.e {
+					continue
+				}
+			}
 			th := f.begin(ru, l.rule, x, x)
 			if f.advance(&th, len(v.b)); f.alive(&th, ru, v) {
 				return true

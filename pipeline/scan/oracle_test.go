@@ -272,6 +272,7 @@ func TestRegressionsEqualTheOracle(t *testing.T) {
 		{"a cut phrase is not held for where its cap is used up", Rule{Phrase: "child grooming", Fold: true, View: Normalised, Cap: 77}, "child grooming"[:11] + strings.Repeat("\u2060", 22), []int{30, 76, 77}},
 		{"a trigger is not held for where its cap is used up", Rule{Pattern: `(?i)child\s+[a-z]+x`, View: Normalised, Cap: 40}, "chi" + strings.Repeat("\u2060", 12), []int{33, 35, 36}},
 		{"a trigger is not held for where its words are longer than its cap", Rule{Pattern: `(?i)(?:accompanying|next) code`, Span: true, Cap: 12}, "xa", []int{2}},
+		{"a start in front of the held text does not count again", Rule{Pattern: `(?i)\b(?:ceramic armor|excellent)`, View: Normalised, Cap: 24}, "Ce" + strings.Repeat("\u202e", 5), []int{14, 17}},
 	} {
 		c.rule.ID = c.name
 		tb, _, err := Build([]Rule{c.rule}, Options{})
