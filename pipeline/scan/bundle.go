@@ -247,6 +247,9 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 			if q == anchorDead {
 				continue
 			}
+			if u.front[q] && !f.end && n-s > prefixBytes { // else its first bytes are yet to be told
+				f.s.flags |= stateFront
+			}
 			if len(lives) == maxLive {
 				many = true
 				continue
@@ -266,11 +269,6 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 	}
 	if f.end {
 		return hold
-	}
-	for _, x := range lives {
-		if u.front[x.q] && n-int(x.s) > prefixBytes { // else its first bytes are yet to be told
-			f.s.flags |= stateFront
-		}
 	}
 	// The earliest start that is live.
 	special := v.at != nil // what the view drops counts against the cap
@@ -367,7 +365,7 @@ func (f *feed) counts(u *bundle, s int, q uint16) bool {
 		if len(alive) == 1 && v.at == nil { // the joint automaton is the rule's own from here on
 			return len(v.b)-s+int(u.dist[q]) <= int(f.t.rules[r].cap)
 		}
-		if f.readUpTo(v)-v.rawAt(s) > int(f.t.rules[r].reach) {
+		if v.rawTo(len(v.b))-v.rawAt(s) > int(f.t.rules[r].reach) {
 			continue
 		}
 		th := f.begin(&f.t.rules[r], r, s, s)

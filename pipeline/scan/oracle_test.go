@@ -273,6 +273,7 @@ func TestRegressionsEqualTheOracle(t *testing.T) {
 		{"a trigger is not held for where its cap is used up", Rule{Pattern: `(?i)child\s+[a-z]+x`, View: Normalised, Cap: 40}, "chi" + strings.Repeat("\u2060", 12), []int{33, 35, 36}},
 		{"a trigger is not held for where its words are longer than its cap", Rule{Pattern: `(?i)(?:accompanying|next) code`, Span: true, Cap: 12}, "xa", []int{2}},
 		{"a start in front of the held text does not count again", Rule{Pattern: `(?i)\b(?:ceramic armor|excellent)`, View: Normalised, Cap: 24}, "Ce" + strings.Repeat("\u202e", 5), []int{14, 17}},
+		{"invisible characters behind a word do not count against its cap", Rule{Pattern: `\b\d{2,4}[ .]\d{3}\b`, View: Normalised, Cap: 12}, "12 345" + strings.Repeat("\u00ad", 4), []int{14}},
 	} {
 		c.rule.ID = c.name
 		tb, _, err := Build([]Rule{c.rule}, Options{})
@@ -328,5 +329,25 @@ func TestInvisibleTextIsNotHeldWithoutEnd(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A start of a prefix filter is not forgotten among more live starts than are noted.
+func TestStartsAmongManyLiveOnesAreNotForgotten(t *testing.T) {
+	rules := []Rule{
+		{ID: "card", Pattern: `\b4\d{12}(?:\d{6})?\b`, Validator: Validator{Name: Luhn}},
+		{ID: "account", Pattern: `\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?\b`, Fold: true, Cap: 48, Span: true},
+		{ID: "key", Pattern: `[A-Za-z0-9+/]{76}ACDb[A-Za-z0-9+/]{5}[AQgw]==`, Span: true},
+	}
+	tb, _, err := Build(rules, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pt, err := plainBuild(rules, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if gaveUp, problem := compare(t, tb, pt, "862B4Jz5QwJZHw6+4915112345678", []int{23, 26}, 1, 0); gaveUp || problem != "" {
+		t.Error(gaveUp, problem)
 	}
 }
