@@ -294,7 +294,7 @@ func oneCase(t *testing.T, seed uint64, texts, size int) (ran, over int) {
 
 // shrink makes a failing case smaller.
 func shrink(t *testing.T, rules []scan.Rule, text string, cuts []int, mask uint64, slack int, problem string) string {
-	until := time.Now().Add(40 * time.Second)
+	until := time.Now().Add(100 * time.Second)
 	try := func(rules []scan.Rule, text string, cuts []int) bool {
 		if time.Now().After(until) || len(rules) == 0 {
 			return false
@@ -435,6 +435,11 @@ func TestWholePacksDoNotDependOnCuts(t *testing.T) {
 				return
 			}
 			if !slices.Equal(got, want) {
+				if o, err := scan.NewOracle(rules, built); err == nil {
+					if _, p := o.Compare(t, built, text, cuts, ^uint64(0), 0); p != "" {
+						t.Log(shrink(t, rules, text, cuts, ^uint64(0), 0, p))
+					}
+				}
 				i := 0
 				for i < min(len(got), len(want)) && got[i] == want[i] {
 					i++
