@@ -277,7 +277,7 @@ func (t *Tables) valid() bool {
 		return true
 	}
 	table := func(next []uint32, states int, ncls uint32, cls *[256]uint8) bool {
-		if ncls < 1 || uint64(len(next)) != uint64(states)*uint64(ncls) || states == 0 {
+		if ncls < 1 || uint64(len(next)) != uint64(states)*uint64(ncls) || states == 0 || len(next) > maxEntries {
 			return false
 		}
 		for _, v := range next {

@@ -143,7 +143,8 @@ const (
 )
 
 const (
-	maxGroups     = 7 // table groups in all
+	maxGroups     = 7       // table groups in all
+	maxEntries    = 1 << 24 // of one table
 	relaxStates   = 600
 	maxLiteral    = 200 // symbols of a phrase in the literal group
 	minTrigger    = 3   // bytes
@@ -202,6 +203,11 @@ func Build(rules []Rule, opt Options) (*Tables, Report, error) {
 	}
 	if err := b.join(); err != nil {
 		return nil, rep, err
+	}
+	for i := range b.t.groups {
+		if n := len(b.t.groups[i].next); n > maxEntries {
+			return nil, rep, fmt.Errorf("build tables: a table of %d entries; at most %d", n, maxEntries)
+		}
 	}
 	b.t.finish()
 	rep.Groups = len(b.t.groups)
