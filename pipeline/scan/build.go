@@ -175,6 +175,7 @@ func Build(rules []Rule, opt Options) (*Tables, Report, error) {
 	set(&opt.MaxRuleStates, 20000)
 	set(&opt.MaxBytes, 64<<20)
 	set(&opt.MaxSteps, 4e9)
+	set(&opt.joint, jointStates)
 	rep := Report{StateBytes: stateBytes}
 	if len(rules) > MaxRules {
 		return nil, rep, fmt.Errorf("build tables: %d rules; at most %d", len(rules), MaxRules)
@@ -929,8 +930,12 @@ func (b *builder) makeBundle(view View, rules []int, memo map[string]uint32) err
 		}
 		a.add(n, uint16(local), true)
 	}
+	limit := b.opt.joint
+	if len(rules) == 1 {
+		limit = maxAnchStates
+	}
 	d := newDet(a, &b.steps)
-	f, err := d.forward(detMode{anchored: true, limit: jointStates}, b.opt.MaxSteps)
+	f, err := d.forward(detMode{anchored: true, limit: limit}, b.opt.MaxSteps)
 	if err == errStates && len(rules) > 1 {
 		if err := b.makeBundle(view, rules[:len(rules)/2], memo); err != nil {
 			return err

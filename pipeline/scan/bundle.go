@@ -152,8 +152,13 @@ func (f *feed) bundles(hold int) int {
 	for view := range f.iv {
 		sortIntervals(f.iv[view][:f.niv[view]])
 	}
+	told, n := &f.iv, f.niv
+	if !f.t.marks { // a bundle uses the intervals for what is open: the others of its view need a copy
+		all := f.iv
+		told = &all
+	}
 	for _, u := range f.t.bundle {
-		hold = f.bundle(u, f.iv[u.view][:f.niv[u.view]], hold)
+		hold = f.bundle(u, told[u.view][:n[u.view]], hold)
 	}
 	return hold
 }

@@ -162,6 +162,9 @@ func diff(t *testing.T, seed uint64) bool {
 	if seed%2 == 1 {
 		opt.MaxStates = 12 // a group for each rule that is not held for: not all of them find a place
 	}
+	if seed%4 >= 2 {
+		opt.joint = 1 // tried, as far as rules can be divided
+	}
 	tb, _, err := Build(rules, opt)
 	if err != nil {
 		t.Fatalf("seed %d: %v", seed, err)

@@ -76,6 +76,7 @@ type Options struct {
 	MaxRuleStates int // of one rule alone [20000]
 	MaxBytes      int // of all tables [64 MiB]
 	MaxSteps      int // of work in all, a deterministic stand-in for time [4000 million]
+	joint         int // states of a joint automaton, after which its rules are divided
 }
 
 // RuleError says which rule cannot be built, which part of it is responsible, and what would help.
