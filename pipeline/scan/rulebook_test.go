@@ -22,7 +22,6 @@ var (
 
 // material is what texts are glued from.
 type material struct {
-	entries []rulebook.Entry
 	near    []string // examples of the rules that are run
 	far     []string // examples of others
 	english string
