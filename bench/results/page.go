@@ -344,6 +344,8 @@ func summary(parts map[string]*Part) string {
 	row("the same, beside net/http's ReverseProxy", leanCommand("run"), v, ok)
 	v, ok = x("stream 200 events, gap 10 ms", "kt+pii", "hertz")
 	row("CPU of a 200-event stream with PII redaction on (10 ms between events), beside that relay without policies", leanCommand("run"), v, ok)
+	v, ok = x("stream 200 events, gap 0", "kt+pii", "hertz")
+	row("the same, all events at once", leanCommand("run"), v, ok)
 	for _, d := range []string{"4", "20"} {
 		name := "BenchmarkPath/clean/" + d + "B/quick+pii"
 		if v, ok := f.bench("path", name, "held-p50"); ok {
