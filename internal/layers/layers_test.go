@@ -41,7 +41,7 @@ var rules = []rule{
 	{"pipeline/plan", "internal/config pipeline pipeline/scan pipeline/kind/all internal/diag schemas", ""},
 	{"pipeline/interp", "pipeline pipeline/plan pipeline/scan", ""},
 	{"pipeline/compiled/...", "pipeline pipeline/scan pipeline/kind/...", ""},
-	{"pipeline/kindtest", "pipeline/... internal/golden internal/config internal/diag schemas", "golang.org/x/tools/txtar"},
+	{"pipeline/kindtest", "pipeline/... internal/golden internal/invariant internal/config internal/diag schemas", "golang.org/x/tools/txtar"},
 	{"pipeline/difftest", "pipeline/... gen stream/... internal/config internal/diag internal/golden schemas", "golang.org/x/tools/txtar"},
 	{"pipeline/policytest", "pipeline/... gen stream/... internal/config internal/diag", ""},
 	{"pipeline", "pipeline/scan internal/invariant", ""},

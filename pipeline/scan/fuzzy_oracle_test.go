@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/keeptrusts/kt/internal/invariant"
 )
 
 // fuzzyList is a list of terms with shared words, and a text of words at and beyond their distances.
@@ -242,7 +244,7 @@ func TestFuzzyFeedAllocatesNothing(t *testing.T) {
 	if pass(); n < 100 {
 		t.Fatalf("%d matches", n)
 	}
-	if n := testing.AllocsPerRun(5, pass); n != 0 && !raceOn {
+	if n := testing.AllocsPerRun(5, pass); n != 0 && !invariant.Race {
 		t.Errorf("a text allocates %v times", n)
 	}
 }
