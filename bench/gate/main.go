@@ -208,6 +208,12 @@ func times(o *options, dir, tree string) (failed bool, err error) {
 		fmt.Printf("gate: time not compared: base %.10s has no such benchmarks that build\n", base)
 		return false, nil
 	}
+	if same, err := sameFile(old, tree); err != nil || same {
+		if same {
+			fmt.Printf("gate: time not compared: base %.10s (%s) gives the same binary\n", base, why)
+		}
+		return false, err
+	}
 	fmt.Printf("gate: time against %.10s (%s), %d rounds in turns\n", base, why, o.rounds)
 	slow, err := series(dir, old, filepath.Join(work, o.pkg), tree, o.pkg, o.bench, o.benchtime, o.rounds)
 	if err != nil || len(slow) == 0 {
@@ -225,6 +231,15 @@ func times(o *options, dir, tree string) (failed bool, err error) {
 		}
 	}
 	return failed, nil
+}
+
+func sameFile(a, b string) (bool, error) {
+	x, err := os.ReadFile(a)
+	if err != nil {
+		return false, err
+	}
+	y, err := os.ReadFile(b)
+	return bytes.Equal(x, y), err
 }
 
 // pattern matches exactly one benchmark, sub-benchmarks included.
