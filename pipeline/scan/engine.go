@@ -163,7 +163,7 @@ var (
 	normPool = sync.Pool{New: func() any { return new(norm) }}
 )
 
-// feed is one block of one call. Pooled: begin sets what a block needs.
+// feed is one block of one call. Pooled: block sets what it needs.
 type feed struct {
 	t       *Tables
 	s       *State
