@@ -9,7 +9,7 @@ import (
 )
 
 // tableMagic starts the binary form; the digits are the version of the format.
-const tableMagic = "ktscan10"
+const tableMagic = "ktscan11"
 
 type writer struct{ b []byte }
 
@@ -77,6 +77,7 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 		w.num(boolInt(g.literal))
 		w.num(int(g.filter))
 		w.num(int(g.prefix))
+		w.num(boolInt(g.whole))
 		w.num(int(g.ncls))
 		w.num(int(g.rncls))
 		w.b = append(append(w.b, g.cls[:]...), g.rcls[:]...)
@@ -202,8 +203,9 @@ func Load(b []byte) (*Tables, error) {
 		var g group
 		g.view = View(r.num(int(Normalised)))
 		g.literal = r.num(1) == 1
-		g.filter = filterKind(r.num(int(endFilter)))
+		g.filter = filterKind(r.num(int(bothFilter)))
 		g.prefix = uint8(r.num(prefixBytes))
+		g.whole = r.num(1) == 1
 		g.ncls = uint32(r.num(257))
 		g.rncls = uint32(r.num(257))
 		copy(g.cls[:], r.raw(256, 1))
@@ -302,7 +304,8 @@ func (t *Tables) valid() bool {
 		}
 		if g.filter != noFilter {
 			reverse := len(g.rnext) > 0
-			if g.literal || len(g.acc)+len(g.rules) > 0 || reverse != (g.filter == endFilter) ||
+			if g.literal || len(g.rules) > 0 || reverse != (g.filter != prefixFilter) || len(g.acc) != 0 && len(g.acc) != len(g.live) ||
+				(len(g.acc) > 0) != (g.filter == bothFilter) ||
 				reverse && (g.rncls == 0 || !table(g.rnext, len(g.rnext)/int(g.rncls), g.rncls, &g.rcls) || len(g.rnext) < 2*int(g.rncls)) {
 				return false
 			}

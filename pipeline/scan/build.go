@@ -24,6 +24,7 @@ type Tables struct {
 	pack   [256]uint64         // class of a byte in each group, a byte per group
 	norms  bool                // some rule reads the normalised view
 	marks  bool                // each view has one bundle at the most
+	glide  glide
 }
 
 // rule is what the engine knows of a rule.
@@ -62,6 +63,7 @@ type group struct {
 	literal bool
 	filter  filterKind
 	prefix  uint8 // bytes that a prefix filter knows
+	whole   bool  // no word of it is shorter
 	ncls    uint32
 	inverse uint64   // 2^40 / ncls, rounded up
 	near    int32    // of a literal group: starts at most this far back can still fit every cap
@@ -73,6 +75,8 @@ type group struct {
 	rules   []uint16 // of the local numbers in its lists
 	cls     [256]uint8
 	rcls    [256]uint8
+	stop    [256]uint8 // end filter: 1 = a byte that stands in no word
+	stops   bool       // white space is among them, so that looking for one is quick
 }
 
 const (
@@ -86,6 +90,7 @@ type lit struct {
 	trigger bool
 	now     bool    // its end does not depend on what follows
 	head    bool    // the beginning of a phrase
+	rest    string  // of one: what must follow
 	after   byteSet // of a trigger: bytes that may follow it
 }
 
@@ -1024,7 +1029,11 @@ func (t *Tables) setForward(g *group, f *dfa, memo map[string]uint32) {
 		if g.filter == noFilter {
 			g.acc = append(g.acc, t.list(memo, f.acc[s]))
 		}
-		g.live = append(g.live, uint8(min(f.attr[s], 255)))
+		live := uint8(min(f.attr[s]&^attrEnd, 255))
+		if f.attr[s]&attrEnd != 0 {
+			live |= liveEnd
+		}
+		g.live = append(g.live, live)
 	}
 	for _, s := range f.next {
 		v := s * g.ncls
@@ -1063,6 +1072,7 @@ func (t *Tables) finish() {
 		g := &t.groups[k]
 		t.next[k] = g.next
 		g.inverse = (1<<40 + uint64(g.ncls) - 1) / uint64(g.ncls)
+		g.findStops()
 		g.near = MaxCap
 		for i := range t.lits {
 			switch r := &t.rules[t.lits[i].rule]; {
@@ -1071,6 +1081,15 @@ func (t *Tables) finish() {
 				g.near = min(g.near, r.near)
 			case r.view == Normalised:
 				g.near = min(g.near, r.cap-int32(len(r.phrase)))
+			}
+		}
+	}
+	for i := range t.lits {
+		if l := &t.lits[i]; l.head {
+			l.rest = t.rules[l.rule].phrase
+			for range l.syms {
+				_, n := utf8.DecodeRuneInString(l.rest)
+				l.rest = l.rest[n:]
 			}
 		}
 	}
@@ -1084,6 +1103,7 @@ func (t *Tables) finish() {
 	for i := range t.fuzzy {
 		t.fuzzy[i].finish(t.rules)
 	}
+	t.glider()
 }
 
 func (t *Tables) bytes() int {

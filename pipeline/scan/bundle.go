@@ -15,6 +15,7 @@ type bundle struct {
 	alive []uint32 // by state: offset of the list of the rules whose words may still end
 	first []uint16 // by kind of the byte in front and byte: the state after it
 	front []bool   // by state: a rule of a prefix filter is alive
+	cut   int      // bytes of a start that such a filter knows
 	dist  []uint16 // by state: bytes to the nearest end of a word, distNone without one
 	near  int      // starts at most this far back are live under every cap
 	far   int      // no word is longer
@@ -48,6 +49,12 @@ func (u *bundle) finish(t *Tables) {
 		u.kind[b] = id(j.next[anchorFront*j.ncls+uint32(j.cls[b])])
 	}
 	u.bot = id(anchorBegin)
+	u.cut = prefixBytes
+	for g := range t.groups {
+		if grp := &t.groups[g]; grp.view == u.view && grp.prefix > 0 {
+			u.cut = min(u.cut, int(grp.prefix))
+		}
+	}
 	u.near = MaxCap
 	for _, r := range u.rules {
 		u.near = min(u.near, int(t.rules[r].near))
@@ -252,7 +259,7 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 			if q == anchorDead {
 				continue
 			}
-			if u.front[q] && !f.end && n-s > prefixBytes { // else its first bytes are yet to be told
+			if u.front[q] && !f.end && n-s > u.cut { // else its first bytes are yet to be told
 				f.s.flags |= stateFront
 			}
 			if len(lives) == maxLive {
@@ -320,11 +327,12 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 		f.niv[u.view] = 0
 		for g := range f.t.groups {
 			if grp := &f.t.groups[g]; grp.filter != noFilter && grp.view == u.view {
-				if d := int(grp.live[grp.number(f.s.st[g])]); d == 0 {
-				} else if grp.filter == prefixFilter {
-					f.try(u.view, n-d, n-1)
-				} else {
+				d := int(grp.live[grp.number(f.s.st[g])])
+				if d&liveEnd != 0 {
 					f.reverse(grp, n, max(int(f.bound[u.view]), n-u.far))
+				}
+				if d &^= liveEnd; d > 0 {
+					f.try(u.view, n-d, n-1)
 				}
 			}
 		}

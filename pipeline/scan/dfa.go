@@ -14,6 +14,9 @@ type auto struct {
 	attr   []uint16 // of each instruction that follows a byte: depth (0: not held for)
 }
 
+// attrEnd, beside a depth, marks what belongs to whole words in a filter that is both.
+const attrEnd = 1 << 15
+
 type autoStart struct {
 	pc   uint32
 	rule uint16
@@ -353,7 +356,8 @@ func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 			f.acc = append(f.acc, slices.Clone(acc))
 			attr, dist := uint16(0), int32(distNone)
 			for _, pc := range kernel {
-				attr = max(attr, d.a.attr[pc])
+				a := d.a.attr[pc]
+				attr = max(attr&^attrEnd, a&^attrEnd) | (attr|a)&attrEnd
 				if v := d.dist[int(pc)*d.k.n+int(k)]; v >= 0 && v < dist {
 					dist = v
 				}

@@ -11,6 +11,7 @@ import (
 const (
 	maxSlots   = 21 // halves
 	tailLen    = 11
+	quickBytes = 256 // new bytes that the quick path takes at once
 	blockBytes = 256 // new bytes between two settlements
 	blockMixed = 160 // the same where the text is not pure ASCII
 	lastPiece  = 16  // new bytes that are left for the end of the text
@@ -214,10 +215,7 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 	for {
 		n = int(s.held)
 		rest := len(win) - n - keep
-		k := rest
-		if k > blockBytes {
-			k = blockBytes
-		}
+		k := min(rest, quickBytes)
 		if end && k == rest && k > 2*lastPiece {
 			k -= lastPiece // the end takes bookkeeping
 		}
@@ -235,6 +233,7 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 			free, quick = t.quick(s, win[keep:keep+n+k], n)
 		}
 		if !quick {
+			k = min(k, blockBytes)
 			took, free = t.block(s, win[keep:keep+n+k], n, end && k == rest, out)
 		}
 		fed += took
@@ -658,7 +657,7 @@ func (f *feed) work() *work {
 func (f *feed) events(g int, st uint32, e, now int) {
 	grp := &f.t.groups[g]
 	if grp.filter != noFilter {
-		f.candidate(g, grp, e)
+		f.candidate(g, grp, st, e)
 		return
 	}
 	f.work()

@@ -13,12 +13,23 @@ import (
 //   - An end filter knows whole words in a wider form (counts dropped). It tells where a word may have ended; its
 //     reverse automaton then tells where that word began. It is for rules whose words may begin like any word of a text,
 //     as an e-mail address does.
+//
+// Where one automaton can do both, it does: a table less is a step less for every byte.
 type filterKind uint8
 
 const (
 	noFilter filterKind = iota
 	prefixFilter
 	endFilter
+	bothFilter
+)
+
+// What a filter tells (group.acc, of one that is both) and has under way (group.live).
+const (
+	toldFront = 1 << iota // the first bytes of a word were read
+	toldEnd               // a word may have ended
+
+	liveEnd = 0x80 // a word of the end filter; the rest is the number of first bytes
 )
 
 const (
@@ -30,8 +41,10 @@ const (
 	commonLetters = "etaoinsr"
 )
 
-// prefixOf cuts the words of n after k bytes, and gives for each instruction how many bytes stand in front.
-func prefixOf(n *nfa, k int) (out *nfa, depths []uint16) {
+// prefixOf cuts the words of n after k bytes, and gives for each instruction how many bytes stand in front. whole
+// says that no word is shorter.
+func prefixOf(n *nfa, k int) (out *nfa, depths []uint16, whole bool) {
+	whole = true
 	out = &nfa{looks: append(slices.Clone(n.looks), anyLook)}
 	type node struct{ pc, depth uint32 }
 	ids := map[node]uint32{}
@@ -51,6 +64,8 @@ func prefixOf(n *nfa, k int) (out *nfa, depths []uint16) {
 		}
 		in := n.inst[pc]
 		switch in.op {
+		case opMatch:
+			whole = false
 		case opByte:
 			in.out = visit(in.out, depth+1)
 		case opSplit:
@@ -62,7 +77,7 @@ func prefixOf(n *nfa, k int) (out *nfa, depths []uint16) {
 		return id
 	}
 	out.start = visit(n.start, 0)
-	return out, depths
+	return out, depths, whole
 }
 
 // common tells whether a word of n may begin with k letters that are common in texts.
@@ -104,7 +119,7 @@ func (n *nfa) common(k int) bool {
 func (b *builder) filters(view View, rules []int, ends int) error {
 	var front, wordy []int
 	if p, err := b.endFilter(rules, 8); err == nil { // one table is better than two
-		b.addEnd(view, p)
+		b.addEnd(view, p, endFilter, 0, false)
 		return nil
 	} else if err != errStates {
 		return err
@@ -120,6 +135,9 @@ func (b *builder) filters(view View, rules []int, ends int) error {
 			front = append(front, i)
 		}
 	}
+	if ok, err := b.bothFilter(view, front, wordy); ok || err != nil {
+		return err
+	}
 	wordy, err := b.endFilters(view, wordy, ends)
 	if err != nil {
 		return err
@@ -130,14 +148,9 @@ func (b *builder) filters(view View, rules []int, ends int) error {
 	slices.Sort(front)
 	for k := prefixBytes; ; k-- {
 		a := &auto{}
-		for _, i := range front {
-			n, err := b.ruleNFA(i, b.comp[i].exact)
-			if err != nil {
-				return err
-			}
-			cut, depth := prefixOf(n, k)
-			a.add(cut, 0, true)
-			copy(a.attr[len(a.attr)-len(depth):], depth)
+		whole, err := b.addFronts(a, front, k)
+		if err != nil {
+			return err
 		}
 		d := newDet(a, &b.steps)
 		f, err := d.forward(detMode{limit: filterWork}, b.opt.MaxSteps)
@@ -154,9 +167,78 @@ func (b *builder) filters(view View, rules []int, ends int) error {
 		if err != nil {
 			return b.comp[front[0]].fail(b.comp[front[0]].exact.String(), err.Error(), "begin the patterns alike, or with literal text")
 		}
-		b.addFilter(view, prefixFilter, k, f, nil)
+		b.addFilter(view, prefixFilter, k, whole, f, nil)
 		return nil
 	}
+}
+
+// addFronts adds the first k bytes of the words of rules. whole says that no word is shorter.
+func (b *builder) addFronts(a *auto, rules []int, k int) (whole bool, err error) {
+	whole = true
+	for _, i := range rules {
+		n, err := b.ruleNFA(i, b.comp[i].exact)
+		if err != nil {
+			return false, err
+		}
+		cut, depth, all := prefixOf(n, k)
+		whole = whole && all
+		a.add(cut, toldFront, true)
+		copy(a.attr[len(a.attr)-len(depth):], depth)
+	}
+	return whole, nil
+}
+
+// addWords adds whole words of rules without the counts above a bound.
+func (b *builder) addWords(a *auto, rules []int, above int) error {
+	for _, i := range rules {
+		n, err := b.ruleNFA(i, relax(b.comp[i].exact, above))
+		if err != nil {
+			return err
+		}
+		from := len(a.attr)
+		a.add(n, toldEnd, true)
+		for k := range a.attr[from:] {
+			a.attr[from+k] = attrEnd
+		}
+	}
+	return nil
+}
+
+// bothFilter makes one filter that knows the first bytes of the words of front and whole words of wordy; false
+// says that it would be too large.
+func (b *builder) bothFilter(view View, front, wordy []int) (bool, error) {
+	if len(front) == 0 || len(wordy) == 0 {
+		return false, nil
+	}
+	for _, above := range []int{8, 4, 1} {
+		p, err := b.endFilter(wordy, above)
+		for k := prefixBytes; k > 1 && err == nil; k-- {
+			a := &auto{}
+			whole := false
+			if err = b.addWords(a, wordy, above); err == nil {
+				whole, err = b.addFronts(a, front, k)
+			}
+			if err != nil {
+				return false, err
+			}
+			var f *dfa
+			if f, err = newDet(a, &b.steps).forward(detMode{limit: filterWork}, b.opt.MaxSteps); err == nil {
+				clear(f.dist)
+				f.minimise(1, &b.steps)
+				if f.n <= filterStates {
+					p.fwd = f
+					b.addEnd(view, p, bothFilter, k, whole)
+					return true, nil
+				}
+			} else if err == errStates {
+				err = nil
+			}
+		}
+		if err != nil && err != errStates {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 // endPart is an end filter in the making.
@@ -168,12 +250,8 @@ type endPart struct {
 // endFilter makes an end filter of rules without the counts above a bound.
 func (b *builder) endFilter(rules []int, above int) (*endPart, error) {
 	a := &auto{}
-	for _, i := range rules {
-		n, err := b.ruleNFA(i, relax(b.comp[i].exact, above))
-		if err != nil {
-			return nil, err
-		}
-		a.add(n, 0, true)
+	if err := b.addWords(a, rules, above); err != nil {
+		return nil, err
 	}
 	d := newDet(a, &b.steps)
 	f, err := d.forward(detMode{limit: filterStates}, b.opt.MaxSteps)
@@ -192,7 +270,7 @@ func (b *builder) endFilters(view View, rules []int, most int) (rest []int, err 
 	for _, above := range []int{8, 4, 1} {
 		p, err := b.endFilter(rules, above)
 		if err == nil {
-			b.addEnd(view, p)
+			b.addEnd(view, p, endFilter, 0, false)
 			return nil, nil
 		}
 		if err != errStates {
@@ -221,25 +299,34 @@ next:
 	}
 	for _, p := range parts {
 		if p != nil {
-			b.addEnd(view, p)
+			b.addEnd(view, p, endFilter, 0, false)
 		}
 	}
 	return rest, nil
 }
 
-func (b *builder) addEnd(view View, p *endPart) {
+func (b *builder) addEnd(view View, p *endPart, kind filterKind, k int, whole bool) {
 	clear(p.fwd.dist)
 	p.fwd.minimise(1, &b.steps)
 	p.rev.minimise(2, &b.steps)
 	for _, i := range p.rules {
 		b.t.rules[i].flags |= flagEndFilter
 	}
-	b.addFilter(view, endFilter, 0, p.fwd, p.rev)
+	b.addFilter(view, kind, k, whole, p.fwd, p.rev)
 }
 
-func (b *builder) addFilter(view View, kind filterKind, k int, fwd, rev *dfa) {
-	g := group{view: view, filter: kind, prefix: uint8(k)}
+func (b *builder) addFilter(view View, kind filterKind, k int, whole bool, fwd, rev *dfa) {
+	g := group{view: view, filter: kind, prefix: uint8(k), whole: whole}
 	b.t.setForward(&g, fwd, nil)
+	if kind == bothFilter {
+		for _, l := range fwd.acc {
+			what := uint32(0)
+			for _, x := range l {
+				what |= uint32(x)
+			}
+			g.acc = append(g.acc, what)
+		}
+	}
 	if rev != nil {
 		b.t.setReverse(&g, rev)
 	}
@@ -257,14 +344,54 @@ func (b *builder) ruleNFA(i int, word *syntax.Regexp) (*nfa, error) {
 	return n, nil
 }
 
+// findStops finds the bytes that stand in no word of an end filter: its reverse automaton goes nowhere from there.
+func (g *group) findStops() {
+	if g.rncls == 0 {
+		return
+	}
+	n := int(g.rncls)
+	over := make([]bool, len(g.rnext)/n) // by state: nothing comes after it
+	for s := range over {
+		over[s] = slices.Max(g.rnext[s*n:(s+1)*n]) == 0
+	}
+	var goes [256]bool // by class
+	for i, to := range g.rnext {
+		if to != 0 && !over[int(to&^accept)/n] {
+			goes[i%n] = true
+		}
+	}
+	for b, c := range g.rcls {
+		g.stop[b] = uint8(boolInt(!goes[c]))
+	}
+	g.stops = g.stop[' ']&g.stop['\n'] != 0
+}
+
 // An interval of starts that are to be run, both ends included.
 type interval struct{ from, to int32 }
 
+// tells is what a filter tells in a state on which it stands with accept set.
+func (g *group) tells(st uint32) uint32 {
+	switch g.filter {
+	case prefixFilter:
+		return toldFront
+	case endFilter:
+		return toldEnd
+	}
+	return g.acc[g.number(st)]
+}
+
 // candidate notes the starts of words that may have ended, or whose first bytes may have been read, in front of
 // index e.
-func (f *feed) candidate(k int, g *group, e int) {
-	if g.filter == prefixFilter {
-		f.try(g.view, e-int(g.prefix), e-1)
+func (f *feed) candidate(k int, g *group, st uint32, e int) {
+	what := g.tells(st)
+	if what&toldFront != 0 {
+		hi := e - 1
+		if g.whole {
+			hi = e - int(g.prefix)
+		}
+		f.try(g.view, e-int(g.prefix), hi)
+	}
+	if what&toldEnd == 0 {
 		return
 	}
 	// What ends here and began in front of the last end was live there already, and was noted then.

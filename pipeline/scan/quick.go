@@ -1,11 +1,16 @@
 package scan
 
-import "unicode/utf8"
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf8"
+)
 
 // quick is one piece on the quick path: its text, and the starts that are to be run.
 type quick struct {
 	b      []byte
-	before int // the byte in front of b, -1 = none
+	before int  // the byte in front of b, -1 = none
+	easy   bool // each byte of b is a symbol of its own
 	starts [16]int32
 	n      int // of starts
 	wait   [maxSlots / 3]waiting
@@ -38,29 +43,139 @@ func (q *quick) add(x int) bool {
 	return true
 }
 
+// glide is what the shortest way of a piece needs to know of the tables.
+type glide struct {
+	ok     bool
+	lit    int // literal group, -1 = none
+	filter int // the one filter
+	u      *bundle
+}
+
+// glider tells whether pieces can go the shortest way: there is one joint automaton, one filter for it and at most
+// one group of literals, and nothing else.
+func (t *Tables) glider() {
+	t.glide = glide{lit: -1}
+	if len(t.bundle) != 1 || len(t.fuzzy) > 0 || len(t.groups) > 2 {
+		return
+	}
+	t.glide.u = t.bundle[0]
+	for g := range t.groups {
+		switch grp := &t.groups[g]; {
+		case grp.literal && t.glide.lit < 0:
+			t.glide.lit = g
+		case grp.filter != noFilter && !t.glide.ok && (grp.filter == prefixFilter || grp.stops):
+			t.glide.filter, t.glide.ok = g, true
+		default:
+			t.glide.ok = false
+			return
+		}
+	}
+}
+
+// glides scans b, of which b[:n] was fed before, if nothing is told in it and no thread is under way. With ok
+// false it has stepped the tables up to index at, and what they told there is yet to be handled.
+func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
+	at, hit := t.step(0, len(t.groups), s.st[:len(t.groups)], b[n:])
+	if at += n; hit {
+		return 0, at, false
+	}
+	now := len(b)
+	free = now
+	if t.norms {
+		if ascii, _ := looks(b); !ascii {
+			return 0, at, false
+		}
+	}
+	if t.glide.lit >= 0 {
+		grp := &t.groups[t.glide.lit]
+		if d := int(grp.live[grp.number(s.st[t.glide.lit])]); d > 0 {
+			if d > 16 || now < 16 || d > int(grp.near) {
+				return 0, at, false
+			}
+			if ascii, single := looks(b[now-16:]); !ascii || !single {
+				return 0, at, false
+			}
+			free = now - d
+		}
+	}
+	u, grp := t.glide.u, &t.groups[t.glide.filter]
+	bound, m := 0, s.live[u.view]
+	if int(m.back) <= n {
+		bound = n - int(m.back)
+	}
+	best, state := now, uint16(anchorDead)
+	if d := int(grp.live[grp.number(s.st[t.glide.filter])]); d > 0 {
+		before := -1
+		if s.ntail[0] > 0 {
+			before = int(s.tail[0][tailLen-1])
+		}
+		lo := max(bound, grp.earliest(b, d, max(bound, now-u.far)))
+		if free <= lo {
+			best = lo
+		}
+		for x := lo; x < best; x++ {
+			q := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+			if q != anchorDead {
+				q = u.alone(q, b[x+1:])
+			}
+			if q == anchorDead {
+				continue
+			}
+			if now-x > u.near {
+				return 0, at, false
+			}
+			best, state = x, q
+		}
+		free = min(free, best)
+	}
+	s.live[u.view].back, s.live[u.view].q = uint16(now-best), state
+	s.live[1-u.view].back = noMark.back
+	s.at += int64(now - n)
+	s.held = uint16(now - free)
+	if free > 0 {
+		t.moveTails(s, b[:free])
+	}
+	return free, at, true
+}
+
 // quick scans a short piece in which nothing ends and nothing is under way but what the tables know, which is
 // what most pieces of a stream are. It does what block does, without its bookkeeping. With ok false it has done
 // nothing.
 func (t *Tables) quick(s *State, b []byte, n int) (free int, ok bool) {
-	before := s.st
-	if free, ok = t.quickly(s, b, n); !ok {
+	before, i := s.st, n
+	if t.glide.ok && len(b)-n < twinBytes && s.rescan == 0 && s.n == [3]uint8{} && s.flags&^stateLatin == 0 && (!t.norms || sameTails(s)) {
+		if free, i, ok = t.glides(s, b, n); ok {
+			return free, true
+		}
+	}
+	if free, ok = t.quickly(s, b, n, i); !ok {
 		s.st = before
 	}
 	return free, ok
 }
 
-func (t *Tables) quickly(s *State, b []byte, n int) (free int, ok bool) {
-	if s.rescan > 0 || len(b) > maxDist || s.flags&(3*stateCarry|stateEnded) != 0 || len(t.fuzzy) > 0 || t.norms && !isASCII(b) {
+// sameTails tells whether both views are the same in front of the held text.
+func sameTails(s *State) bool {
+	return s.tail[0][tailLen-1] == s.tail[1][tailLen-1] && (s.ntail[0] > 0) == (s.ntail[1] > 0)
+}
+
+// quickly is quick for tables that were stepped up to index i.
+func (t *Tables) quickly(s *State, b []byte, n, i int) (free int, ok bool) {
+	if s.rescan > 0 || len(b) > maxDist || s.flags&(3*stateCarry|stateEnded) != 0 || len(t.fuzzy) > 0 {
+		return 0, false
+	}
+	ascii, single := looks(b)
+	if t.norms && !ascii {
 		return 0, false
 	}
 	st := &s.st
 	var q quick
-	q.b, q.before = b, -1
+	q.b, q.before, q.easy = b, -1, ascii && single
 	if s.ntail[0] > 0 {
 		q.before = int(s.tail[0][tailLen-1])
 	}
-	if t.norms && (s.tail[0][tailLen-1] != s.tail[1][tailLen-1] || (s.ntail[0] > 0) != (s.ntail[1] > 0)) {
-		return 0, false // the views differ in front of the piece
+	if t.norms && !sameTails(s) {
+		return 0, false
 	}
 	if s.n != [3]uint8{} && !t.resume(s, &q, n) {
 		return 0, false
@@ -76,12 +191,19 @@ func (t *Tables) quickly(s *State, b []byte, n int) (free int, ok bool) {
 			}
 		}
 	}
-	for i := n; i < len(b); {
-		k, hit := t.step(0, len(t.groups), st[:len(t.groups)], b[i:])
-		i += k
-		if !hit {
-			break
+	if len(b)-n >= twinBytes {
+		var told [maxTold]tell
+		k, ok := t.twin(st, b[n:], &told)
+		for _, x := range told[:k] {
+			if !t.passes(&q, &t.groups[x.group], x.st, n+int(x.i)) {
+				return 0, false
+			}
 		}
+		if ok {
+			i = len(b)
+		}
+	}
+	for {
 		for g := range t.groups {
 			if st[g]&accept != 0 {
 				st[g] &^= accept
@@ -90,6 +212,11 @@ func (t *Tables) quickly(s *State, b []byte, n int) (free int, ok bool) {
 				}
 			}
 		}
+		if i == len(b) {
+			break
+		}
+		k, _ := t.step(0, len(t.groups), st[:len(t.groups)], b[i:])
+		i += k
 	}
 	now := len(b)
 	free = now
@@ -104,7 +231,7 @@ func (t *Tables) quickly(s *State, b []byte, n int) (free int, ok bool) {
 		}
 	}
 	front := uint8(0)
-	live := [2]mark{noMark, noMark}
+	back, open := [2]uint16{noMark.back, noMark.back}, [2]uint16{} // of the marks
 	hits := q.n
 	for _, u := range t.bundle {
 		best, state := now, uint16(anchorDead)
@@ -115,7 +242,7 @@ func (t *Tables) quickly(s *State, b []byte, n int) (free int, ok bool) {
 				return 0, false
 			}
 			if a != anchorDead {
-				if u.front[a] && now-x > prefixBytes {
+				if u.front[a] && now-x > u.cut {
 					front = stateFront
 				}
 				if x < best {
@@ -137,21 +264,20 @@ func (t *Tables) quickly(s *State, b []byte, n int) (free int, ok bool) {
 			}
 		}
 		if !known {
-			q.n = hits
+			// What a literal is held for needs no second reason, and the next piece can do without the state.
+			lo := best
 			for g := range t.groups {
-				grp := &t.groups[g]
-				if grp.filter == noFilter || grp.view != u.view {
-					continue
-				}
-				if d := int(grp.live[grp.number(st[g])]); d > 0 && !t.open(&q, grp, d, max(bound, now-u.far)) {
-					return 0, false
+				if grp := &t.groups[g]; grp.filter != noFilter && grp.view == u.view {
+					if d := grp.live[grp.number(st[g])]; d > 0 {
+						lo = min(lo, grp.earliest(b, int(d), max(bound, now-u.far)))
+					}
 				}
 			}
-			for i := hits; i < q.n; i++ {
-				x := int(q.starts[i])
-				if x >= best {
-					continue
-				}
+			lo = max(lo, bound)
+			if free <= lo && lo < best {
+				best = lo
+			}
+			for x := lo; x < best; x++ {
 				a, ended := u.from(b, x, q.before)
 				if ended || a != anchorDead && now-x > u.near {
 					return 0, false
@@ -163,7 +289,7 @@ func (t *Tables) quickly(s *State, b []byte, n int) (free int, ok bool) {
 		}
 		free = min(free, best)
 		if t.marks {
-			live[u.view] = mark{uint16(now - best), state}
+			back[u.view], open[u.view] = uint16(now-best), state
 		}
 	}
 	s.n = [3]uint8{0, uint8(q.nw), 0}
@@ -171,7 +297,9 @@ func (t *Tables) quickly(s *State, b []byte, n int) (free int, ok bool) {
 		free = min(free, int(w.x))
 		s.slots[3*i], s.slots[3*i+1], s.slots[3*i+2] = w.rule, w.state, uint16(now-int(w.x))
 	}
-	s.live = live
+	for k := range s.live { // half by half: the next call reads halves
+		s.live[k].back, s.live[k].q = back[k], open[k]
+	}
 	s.at += int64(now - n)
 	s.held = uint16(now - free)
 	s.flags = s.flags&^stateFront | front
@@ -179,6 +307,164 @@ func (t *Tables) quickly(s *State, b []byte, n int) (free int, ok bool) {
 		t.moveTails(s, b[:free])
 	}
 	return free, true
+}
+
+const (
+	twinBytes = 96 // of a piece that is worth being stepped in two halves
+	maxTwin   = 3  // tables; more are stepped one piece after the other
+	maxTold   = 24
+)
+
+// tell is what a group tells after i bytes of a piece.
+type tell struct {
+	i     uint16
+	group uint8
+	st    uint32
+}
+
+// twin steps the tables over p in two halves side by side: each step of a table waits for the one before it, so
+// that two runs take little more time than one. The second run begins as if nothing were under way; what the first
+// one comes to is run on until both agree, which in most texts is a word later. It gives how many things were
+// told. With ok false it has done nothing: there are many tables, or much was told.
+func (t *Tables) twin(st *[maxGroups]uint32, p []byte, told *[maxTold]tell) (n int, ok bool) {
+	groups := len(t.groups)
+	if groups > maxTwin {
+		return 0, false
+	}
+	h := len(p) / 2
+	for h > len(p)/2-16 && p[h-1] != ' ' {
+		h--
+	}
+	s, guess := *st, [maxGroups]uint32{}
+	k := t.pack[p[h-1]]
+	for g, next := range t.next[:groups] {
+		guess[g] = next[k>>(8*g)&255] &^ accept // after the same byte at the text's beginning
+	}
+	r := guess
+	var late [maxTold]tell // of the second half
+	nl := 0
+	a, b := p[:h], p[h:]
+	for i := 0; i < h; {
+		i += t.pair(&s, &r, a[i:], b[i:])
+		if n+groups > maxTold || nl+groups > maxTold {
+			return 0, false
+		}
+		n += tells(told[n:], i, s[:groups])
+		nl += tells(late[nl:], h+i, r[:groups])
+	}
+	for i := 2 * h; i < len(p); {
+		k, _ := t.step(0, groups, r[:groups], p[i:])
+		i += k
+		if nl+groups > maxTold {
+			return 0, false
+		}
+		nl += tells(late[nl:], i, r[:groups])
+	}
+	i := h
+	for s != guess {
+		if i == len(p) {
+			r = s
+			break
+		}
+		k := t.pack[p[i]]
+		i++
+		for g, next := range t.next[:groups] {
+			c := uint32(k >> (8 * g) & 255)
+			s[g], guess[g] = next[s[g]+c], next[guess[g]+c]&^accept
+		}
+		if n+groups > maxTold {
+			return 0, false
+		}
+		n += tells(told[n:], i, s[:groups])
+	}
+	for _, x := range late[:nl] {
+		if int(x.i) <= i {
+			continue
+		}
+		if n == maxTold {
+			return 0, false
+		}
+		told[n] = x
+		n++
+	}
+	*st = r
+	return n, true
+}
+
+// tells writes what states tell after i bytes.
+func tells(to []tell, i int, st []uint32) (n int) {
+	for g, s := range st {
+		if s&accept != 0 {
+			st[g] = s &^ accept
+			to[n] = tell{uint16(i), uint8(g), s &^ accept}
+			n++
+		}
+	}
+	return n
+}
+
+// pair steps the tables from the states s over a and from the states r over as many bytes of b, until one of them
+// stands on a list.
+func (t *Tables) pair(s, r *[maxGroups]uint32, a, b []byte) int {
+	pack := &t.pack
+	i := 0
+	b = b[:len(a)]
+	switch len(t.groups) {
+	case 1:
+		t0 := t.next[0]
+		s0, r0 := s[0], r[0]
+		for ; i < len(a); i++ {
+			s0, r0 = t0[s0+uint32(uint8(pack[a[i]]))], t0[r0+uint32(uint8(pack[b[i]]))]
+			if (s0|r0)&accept != 0 {
+				i++
+				break
+			}
+		}
+		s[0], r[0] = s0, r0
+	case 2:
+		t0, t1 := t.next[0], t.next[1]
+		s0, s1, r0, r1 := s[0], s[1], r[0], r[1]
+		for ; i < len(a); i++ {
+			k, l := pack[a[i]], pack[b[i]]
+			s0, r0 = t0[s0+uint32(uint8(k))], t0[r0+uint32(uint8(l))]
+			s1, r1 = t1[s1+uint32(uint8(k>>8))], t1[r1+uint32(uint8(l>>8))]
+			if (s0|s1|r0|r1)&accept != 0 {
+				i++
+				break
+			}
+		}
+		s[0], s[1], r[0], r[1] = s0, s1, r0, r1
+	case 3:
+		t0, t1, t2 := t.next[0], t.next[1], t.next[2]
+		s0, s1, s2, r0, r1, r2 := s[0], s[1], s[2], r[0], r[1], r[2]
+		for ; i < len(a); i++ {
+			k, l := pack[a[i]], pack[b[i]]
+			s0, r0 = t0[s0+uint32(uint8(k))], t0[r0+uint32(uint8(l))]
+			s1, r1 = t1[s1+uint32(uint8(k>>8))], t1[r1+uint32(uint8(l>>8))]
+			s2, r2 = t2[s2+uint32(uint8(k>>16))], t2[r2+uint32(uint8(l>>16))]
+			if (s0|s1|s2|r0|r1|r2)&accept != 0 {
+				i++
+				break
+			}
+		}
+		s[0], s[1], s[2], r[0], r[1], r[2] = s0, s1, s2, r0, r1, r2
+	case 4:
+		t0, t1, t2, t3 := t.next[0], t.next[1], t.next[2], t.next[3]
+		s0, s1, s2, s3, r0, r1, r2, r3 := s[0], s[1], s[2], s[3], r[0], r[1], r[2], r[3]
+		for ; i < len(a); i++ {
+			k, l := pack[a[i]], pack[b[i]]
+			s0, r0 = t0[s0+uint32(uint8(k))], t0[r0+uint32(uint8(l))]
+			s1, r1 = t1[s1+uint32(uint8(k>>8))], t1[r1+uint32(uint8(l>>8))]
+			s2, r2 = t2[s2+uint32(uint8(k>>16))], t2[r2+uint32(uint8(l>>16))]
+			s3, r3 = t3[s3+uint32(uint8(k>>24))], t3[r3+uint32(uint8(l>>24))]
+			if (s0|s1|s2|s3|r0|r1|r2|r3)&accept != 0 {
+				i++
+				break
+			}
+		}
+		s[0], s[1], s[2], s[3], r[0], r[1], r[2], r[3] = s0, s1, s2, s3, r0, r1, r2, r3
+	}
+	return i
 }
 
 // bound is the least start in the n held bytes that needs a look.
@@ -189,43 +475,86 @@ func (s *State) bound(view View, n int, marks bool) int {
 	return 0
 }
 
-// open notes the starts from lo on that a filter has under way at the end of the piece; d is the live number of
-// its state. false says that there is no room.
-func (t *Tables) open(q *quick, g *group, d, lo int) bool {
-	now := len(q.b)
-	if g.filter == prefixFilter {
-		for x := now - 1; x >= max(lo, now-d); x-- {
-			if t.begins(q, x) && !q.add(x) {
-				return false
+// looks tells whether p is pure ASCII, and whether no two bytes that may be white space stand side by side in it.
+func looks(p []byte) (ascii, single bool) {
+	const ones = 0x0101010101010101
+	var high, pair, last uint64
+	look := func(v uint64) {
+		gap := ^(v&(0x7F*ones) + 0x5F*ones) & (0x80 * ones) // bytes up to the space
+		high |= v
+		pair |= gap & (gap<<8 | last)
+		last = gap >> 56
+	}
+	i := 0
+	for ; i+8 <= len(p); i += 8 {
+		look(binary.LittleEndian.Uint64(p[i:]))
+	}
+	switch {
+	case i == len(p):
+	case len(p) > 8:
+		last = 0
+		look(binary.LittleEndian.Uint64(p[len(p)-8:]))
+	default:
+		var end [8]byte
+		copy(end[copy(end[:], p[i:]):], "xxxxxxxx")
+		look(binary.LittleEndian.Uint64(end[:]))
+	}
+	return high&(0x80*ones) == 0, pair == 0
+}
+
+// earliest gives an index from lo on in front of which no word begins that a filter has under way at the end of
+// the piece; d is the live number of its state.
+func (g *group) earliest(b []byte, d, lo int) int {
+	now := len(b)
+	x := max(lo, now-d&^liveEnd)
+	if d&liveEnd == 0 {
+		return x
+	}
+	p := now
+	if g.stops {
+		for p-lo >= 8 { // without a jump for each byte
+			m := uint(0)
+			for i, c := range b[p-8 : p][:8] {
+				m |= uint(g.stop[c]) << i
 			}
+			if m != 0 {
+				return min(x, p-8+bits.Len(m))
+			}
+			p -= 8
 		}
-		return true
+		for p > lo && g.stop[b[p-1]] == 0 {
+			p--
+		}
+		return min(x, p)
 	}
 	r := g.rncls
-	for p := now - 1; p >= lo && r != 0; p-- {
-		v := g.rnext[r+uint32(g.rcls[q.b[p]])]
-		if r = v &^ accept; v != r && !q.add(p+1) {
-			return false
+	for p > lo && r != 0 {
+		p--
+		v := g.rnext[r+uint32(g.rcls[b[p]])]
+		if r = v &^ accept; v != r {
+			x = min(x, p+1)
 		}
 	}
 	if r != 0 {
-		c := q.before
-		if lo > 0 {
-			c = int(q.b[lo-1])
-		}
-		if _, mark := g.back(r, c); mark && !q.add(lo) {
-			return false
-		}
+		x = lo
 	}
-	return true
+	return x
 }
 
 // passes tells whether what a group tells at index i can be passed over: it notes starts, and sees to it that a
 // literal leads to nothing.
 func (t *Tables) passes(q *quick, g *group, st uint32, i int) bool {
 	switch {
-	case g.filter == prefixFilter:
-		for x := max(0, i-1-int(g.prefix)); x < i-1; x++ {
+	case g.filter != noFilter:
+		what := g.tells(st)
+		if what&toldEnd != 0 {
+			return false
+		}
+		hi := i - 1
+		if g.whole {
+			hi = i - int(g.prefix)
+		}
+		for x := max(0, i-1-int(g.prefix)); x < hi; x++ {
 			if t.begins(q, x) && !q.add(x) {
 				return false
 			}
@@ -244,7 +573,7 @@ func (t *Tables) passes(q *quick, g *group, st uint32, i int) bool {
 			e = i
 		}
 		x := e - int(l.syms)
-		if !q.plain(x, e) || !t.dies(q, l, x) {
+		if !q.plain(x, e) || !t.dies(q, l, x, e) {
 			return false
 		}
 	}
@@ -274,8 +603,8 @@ func (u *bundle) kindAt(b []byte, x, before int) uint32 {
 
 // plain tells whether each byte from x to e is a symbol of its own.
 func (q *quick) plain(x, e int) bool {
-	if x < 0 {
-		return false
+	if x < 0 || q.easy {
+		return x >= 0
 	}
 	gap := false
 	for _, c := range q.b[x:e] {
@@ -287,8 +616,11 @@ func (q *quick) plain(x, e int) bool {
 	return true
 }
 
-// dies tells whether what a literal begins at x certainly leads to nothing within the piece.
-func (t *Tables) dies(q *quick, l *lit, x int) bool {
+// dies tells whether what a literal from x to e begins certainly leads to nothing within the piece.
+func (t *Tables) dies(q *quick, l *lit, x, e int) bool {
+	if l.head {
+		return t.differs(q, l.rule, x, e, l.rest)
+	}
 	r := &t.rules[l.rule]
 	b := q.b
 	switch {
@@ -315,18 +647,15 @@ func (t *Tables) dies(q *quick, l *lit, x int) bool {
 			}
 		}
 		return a.info[s]&infoDist == infoDist
-	case !l.head:
-		return false
 	}
-	return t.differs(q, l.rule, x)
+	return false
 }
 
-// differs tells whether a phrase is not in the text at x; if it may still come, it is noted.
-func (t *Tables) differs(q *quick, rule uint16, x int) bool {
+// differs tells whether a phrase that begins at x is not in the text: p is what should follow at index i. If it
+// may still come, it is noted.
+func (t *Tables) differs(q *quick, rule uint16, x, i int, p string) bool {
 	r, b := &t.rules[rule], q.b
-	p := r.phrase
 	fold := r.flags&flagFold != 0
-	i := x
 	for ; i < len(b) && len(p) > 0; i, p = i+1, p[1:] {
 		c, w := b[i], p[0]
 		if c >= utf8.RuneSelf || w >= utf8.RuneSelf {
@@ -357,7 +686,7 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 		x, r := n-int(h[2]), &t.rules[h[0]]
 		switch {
 		case h[1] == slotText:
-			if !t.differs(q, h[0], x) {
+			if !t.differs(q, h[0], x, x, r.phrase) {
 				return false
 			}
 		case r.flags&(flagBehind|flagBundle) != 0:
@@ -426,6 +755,20 @@ func (u *bundle) on(q uint16, p []byte) (to uint16, ended bool) {
 		q = anchorDead
 	}
 	return q, false
+}
+
+// alone is on where nothing can have ended.
+func (u *bundle) alone(q uint16, p []byte) uint16 {
+	next, cls, ncls := u.joint.next, &u.joint.cls, u.joint.ncls
+	for _, c := range p {
+		if q = next[uint32(q)*ncls+uint32(cls[c])]; q == anchorDead {
+			return q
+		}
+	}
+	if u.joint.info[q]&infoDist == infoDist {
+		q = anchorDead
+	}
+	return q
 }
 
 // moveTails moves the base over p, which is pure ASCII where that matters.
