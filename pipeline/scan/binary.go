@@ -9,7 +9,7 @@ import (
 )
 
 // tableMagic starts the binary form; the digits are the version of the format.
-const tableMagic = "ktscan11"
+const tableMagic = "ktscan12"
 
 type writer struct{ b []byte }
 
@@ -94,8 +94,13 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 		w.num(boolInt(l.trigger))
 		w.num(boolInt(l.now))
 		w.num(boolInt(l.head))
-		for _, v := range l.after {
-			w.b = binary.LittleEndian.AppendUint64(w.b, v)
+		if !l.trigger {
+			continue
+		}
+		for k := range l.after {
+			for _, v := range l.after[k] {
+				w.b = binary.LittleEndian.AppendUint64(w.b, v)
+			}
 		}
 	}
 	w.halves(t.lists)
@@ -219,9 +224,15 @@ func Load(b []byte) (*Tables, error) {
 	}
 	for k := r.num(MaxRules); k > 0 && !r.bad; k-- {
 		t.lits = append(t.lits, lit{rule: uint16(r.num(max(len(t.rules)-1, 0))), syms: uint8(r.num(255)), trigger: r.num(1) == 1, now: r.num(1) == 1, head: r.num(1) == 1})
-		if p := r.raw(4, 8); p != nil {
-			for i := range 4 {
-				t.lits[len(t.lits)-1].after[i] = binary.LittleEndian.Uint64(p[8*i:])
+		l := &t.lits[len(t.lits)-1]
+		if !l.trigger {
+			continue
+		}
+		for i := range l.after {
+			if p := r.raw(4, 8); p != nil {
+				for j := range l.after[i] {
+					l.after[i][j] = binary.LittleEndian.Uint64(p[8*j:])
+				}
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"regexp/syntax"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ type Tables struct {
 	pack   [256]uint64         // class of a byte in each group, a byte per group
 	norms  bool                // some rule reads the normalised view
 	marks  bool                // each view has one bundle at the most
+	sole   [2]*bundle          // the bundle of each view, if it has just one
 	glide  glide
 }
 
@@ -88,10 +90,11 @@ type lit struct {
 	rule    uint16
 	syms    uint8 // runes, a run of gap characters counting as one
 	trigger bool
-	now     bool    // its end does not depend on what follows
-	head    bool    // the beginning of a phrase
-	rest    string  // of one: what must follow
-	after   byteSet // of a trigger: bytes that may follow it
+	now     bool                // its end does not depend on what follows
+	head    bool                // the beginning of a phrase
+	strict  bool                // of one: what must follow begins with an ASCII character
+	rest    string              // of one: what must follow
+	after   [afterBytes]byteSet // of a trigger: bytes that may follow it
 }
 
 // byteSet is a set of bytes.
@@ -100,8 +103,12 @@ type byteSet [4]uint64
 func (s *byteSet) has(c byte) bool { return s[c>>6]>>(c&63)&1 == 1 }
 func (s *byteSet) add(c byte)      { s[c>>6] |= 1 << (c & 63) }
 
-// after gives the bytes that may follow a text of the given symbols, each a choice of runes.
-func (a *anchored) after(syms []string) (set byteSet) {
+// afterBytes is how many bytes behind a trigger are looked at before its rule is run.
+const afterBytes = 6
+
+// after gives the bytes that may stand in each of the places behind a literal, as far as no word can have ended
+// by then.
+func (a *anchored) after(syms []string) (sets [afterBytes]byteSet) {
 	states := map[uint16]bool{anchorBegin: true}
 	for c := range a.ncls {
 		states[a.next[anchorFront*a.ncls+c]] = true
@@ -119,14 +126,43 @@ func (a *anchored) after(syms []string) (set byteSet) {
 		}
 		states = to
 	}
-	for c := range 256 {
+	for k := range sets {
+		to, may := map[uint16]bool{}, make([]bool, a.ncls)
 		for s := range states {
-			if a.next[uint32(s)*a.ncls+uint32(a.cls[c])] != anchorDead {
-				set.add(byte(c))
+			for c, q := range a.next[uint32(s)*a.ncls : (uint32(s)+1)*a.ncls-1] {
+				if q != anchorDead {
+					to[q], may[c] = true, true
+				}
 			}
 		}
+		for c, cls := range a.cls {
+			if may[cls] {
+				sets[k].add(byte(c))
+			}
+		}
+		states = to
+		ended := false
+		for s := range states {
+			ended = ended || a.info[s]&infoAccept != 0
+		}
+		if ended {
+			for k++; k < len(sets); k++ {
+				sets[k] = byteSet{math.MaxUint64, math.MaxUint64, math.MaxUint64, math.MaxUint64}
+			}
+			break
+		}
 	}
-	return set
+	return sets
+}
+
+// follows tells whether what a trigger begins may go on with b.
+func (l *lit) follows(b []byte) bool {
+	for k := range l.after[:min(len(b), len(l.after))] {
+		if !l.after[k].has(b[k]) {
+			return false
+		}
+	}
+	return true
 }
 
 // anchored is the exact automaton of one rule.
@@ -1091,6 +1127,7 @@ func (t *Tables) finish() {
 				_, n := utf8.DecodeRuneInString(l.rest)
 				l.rest = l.rest[n:]
 			}
+			l.strict = l.now && l.rest != "" && l.rest[0] < utf8.RuneSelf
 		}
 	}
 	t.marks = true
@@ -1098,6 +1135,9 @@ func (t *Tables) finish() {
 	for _, u := range t.bundle {
 		u.finish(t)
 		t.marks = t.marks && !seen[u.view]
+		if t.sole[u.view] = u; seen[u.view] {
+			t.sole[u.view] = nil
+		}
 		seen[u.view] = true
 	}
 	for i := range t.fuzzy {

@@ -753,7 +753,7 @@ func (f *feed) literal(view View, l *lit, e, now int) {
 		}
 		return
 	}
-	if l.trigger && now < len(v.b) && !l.after.has(v.b[now]) {
+	if l.trigger && !l.follows(v.b[now:]) {
 		return
 	}
 	x, ok := v.back(e, int(l.syms))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // pool holds rules that are hard for the engine: overlaps, counts, contexts, folds, caps, runes of several bytes.
@@ -227,6 +228,10 @@ func compare(t *testing.T, tb *Tables, pt *plainTables, text string, cuts []int,
 			return tb.rules[m.Rule].anchor >= 0 && tb.rules[m.Rule].group < 0 && m.Start <= got[i].hold && got[i].hold < m.End
 		}) {
 			continue // the beginning of a trigger inside a match of a triggered rule is held for
+		}
+		if r, n := utf8.DecodeRuneInString(text[want[i].hold:at]); tb.norms && r == utf8.RuneError && n == 1 &&
+			got[i].hold == want[i].hold+1 && !utf8.FullRuneInString(text[got[i].hold:at]) {
+			continue // a byte that is no rune, in front of the beginning of one: the reference holds it as the beginning of another
 		}
 		if got[i].hold != want[i].hold {
 			return false, fmt.Sprintf("%s\n at %d: hold-back at %d, want %d\n matches %v", describe(), at, got[i].hold, want[i].hold, gm)

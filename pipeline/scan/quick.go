@@ -9,8 +9,7 @@ import (
 // quick is one piece on the quick path: its text, and the starts that are to be run.
 type quick struct {
 	b      []byte
-	before int  // the byte in front of b, -1 = none
-	easy   bool // each byte of b is a symbol of its own
+	before int // the byte in front of b, -1 = none
 	starts [16]int32
 	n      int // of starts
 	wait   [maxSlots / 3]waiting
@@ -72,17 +71,28 @@ func (t *Tables) glider() {
 	}
 }
 
-// glides scans b, of which b[:n] was fed before, if nothing is told in it and no thread is under way. With ok
-// false it has stepped the tables up to index at, and what they told there is yet to be handled.
+// glides scans b, of which b[:n] was fed before, if what is told in it leads to nothing and no thread is under way.
+// With ok false it has stepped the tables up to index at, and what they told there is yet to be handled.
 func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
-	at, hit := t.step(0, len(t.groups), s.st[:len(t.groups)], b[n:])
-	if at += n; hit {
-		return 0, at, false
+	st := s.st[:len(t.groups)]
+	for at = n; at < len(b); {
+		k, hit := t.step(0, len(t.groups), st, b[at:])
+		if at += k; !hit {
+			break
+		}
+		for g := range st {
+			if st[g]&accept != 0 && !t.nothing(b, at, &t.groups[g], st[g]&^accept) {
+				return 0, at, false
+			}
+		}
+		for g := range st {
+			st[g] &^= accept
+		}
 	}
 	now := len(b)
 	free = now
 	if t.norms {
-		if ascii, _ := looks(b); !ascii {
+		if !isASCII(b) {
 			return 0, at, false
 		}
 	}
@@ -138,6 +148,74 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 	return free, at, true
 }
 
+// nothing tells whether what a group tells at index i is seen to lead to nothing within b.
+func (t *Tables) nothing(b []byte, i int, g *group, st uint32) bool {
+	if !g.literal {
+		return g.filter != noFilter && t.noWord(b, i, g, g.tells(st))
+	}
+	for _, k := range t.listAt(g.acc[g.number(st)]) {
+		l := &t.lits[k]
+		switch {
+		case l.trigger && !l.follows(b[i:]):
+		case l.head && l.strict && i < len(b) && b[i] < utf8.RuneSelf:
+			// The next character alone tells most phrases apart.
+			w := l.rest[0]
+			if c := b[i]; c == w || c|0x20 == w|0x20 || isGap(c) && w == ' ' {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// noWord tells whether at index i no word begins or ends of those that a filter tells of.
+func (t *Tables) noWord(b []byte, i int, g *group, what uint32) bool {
+	u, e := t.sole[g.view], i-1
+	if u == nil {
+		return false
+	}
+	if what&toldFront != 0 {
+		x := e - int(g.prefix)
+		if !g.whole || x < 1 || u.run(b, x) != anchorDead {
+			return false
+		}
+	}
+	if what&toldEnd != 0 {
+		if !g.stops {
+			return false
+		}
+		x := e
+		for x > 0 && g.stop[b[x-1]] == 0 {
+			x--
+		}
+		if x == 0 {
+			return false // it may have begun in front
+		}
+		for ; x < e; x++ {
+			if u.run(b, x) != anchorDead {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// run runs the joint automaton from start x > 0 of b until no word can come. It gives anchorDead if none ended.
+func (u *bundle) run(b []byte, x int) uint16 {
+	q := u.first[uint32(u.kind[b[x-1]])<<8|uint32(b[x])]
+	for _, c := range b[x+1:] {
+		if q == anchorDead {
+			break
+		}
+		if q = u.joint.next[uint32(q)*u.joint.ncls+uint32(u.joint.cls[c])]; u.joint.info[q]&infoAccept != 0 {
+			break
+		}
+	}
+	return q
+}
+
 // quick scans a short piece in which nothing ends and nothing is under way but what the tables know, which is
 // what most pieces of a stream are. It does what block does, without its bookkeeping. With ok false it has done
 // nothing.
@@ -164,13 +242,12 @@ func (t *Tables) quickly(s *State, b []byte, n, i int) (free int, ok bool) {
 	if s.rescan > 0 || len(b) > maxDist || s.flags&(3*stateCarry|stateEnded) != 0 || len(t.fuzzy) > 0 {
 		return 0, false
 	}
-	ascii, single := looks(b)
-	if t.norms && !ascii {
+	if t.norms && !isASCII(b) {
 		return 0, false
 	}
 	st := &s.st
 	var q quick
-	q.b, q.before, q.easy = b, -1, ascii && single
+	q.b, q.before = b, -1
 	if s.ntail[0] > 0 {
 		q.before = int(s.tail[0][tailLen-1])
 	}
@@ -193,9 +270,9 @@ func (t *Tables) quickly(s *State, b []byte, n, i int) (free int, ok bool) {
 	}
 	if len(b)-n >= twinBytes {
 		var told [maxTold]tell
-		k, ok := t.twin(st, b[n:], &told)
+		k, ok := t.twin(st, b, n, &told)
 		for _, x := range told[:k] {
-			if !t.passes(&q, &t.groups[x.group], x.st, n+int(x.i)) {
+			if !t.passes(&q, &t.groups[x.group], x.st, int(x.i)) {
 				return 0, false
 			}
 		}
@@ -207,7 +284,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int) (free int, ok bool) {
 		for g := range t.groups {
 			if st[g]&accept != 0 {
 				st[g] &^= accept
-				if !t.passes(&q, &t.groups[g], st[g], i) {
+				if !t.nothing(b, i, &t.groups[g], st[g]) && !t.passes(&q, &t.groups[g], st[g], i) {
 					return 0, false
 				}
 			}
@@ -265,17 +342,37 @@ func (t *Tables) quickly(s *State, b []byte, n, i int) (free int, ok bool) {
 		}
 		if !known {
 			// What a literal is held for needs no second reason, and the next piece can do without the state.
-			lo := best
+			lo, far := best, max(bound, now-u.far)
+			q.n = hits
 			for g := range t.groups {
 				if grp := &t.groups[g]; grp.filter != noFilter && grp.view == u.view {
-					if d := grp.live[grp.number(st[g])]; d > 0 {
-						lo = min(lo, grp.earliest(b, int(d), max(bound, now-u.far)))
+					d := int(grp.live[grp.number(st[g])])
+					if d&liveEnd != 0 && !grp.stops {
+						if !grp.begun(&q, far) {
+							return 0, false
+						}
+						d &^= liveEnd
+					}
+					if d > 0 {
+						lo = min(lo, grp.earliest(b, d, far))
 					}
 				}
 			}
-			lo = max(lo, bound)
-			if free <= lo && lo < best {
+			if lo = max(lo, bound); free <= lo && lo < best && q.n == hits {
 				best = lo
+			}
+			for i := q.n - 1; i >= hits; i-- { // the last one is the earliest
+				x := int(q.starts[i])
+				if x >= best {
+					continue
+				}
+				a, ended := u.from(b, x, q.before)
+				if ended || a != anchorDead && now-x > u.near {
+					return 0, false
+				}
+				if a != anchorDead {
+					best, state = x, a
+				}
 			}
 			for x := lo; x < best; x++ {
 				a, ended := u.from(b, x, q.before)
@@ -312,10 +409,10 @@ func (t *Tables) quickly(s *State, b []byte, n, i int) (free int, ok bool) {
 const (
 	twinBytes = 96 // of a piece that is worth being stepped in two halves
 	maxTwin   = 3  // tables; more are stepped one piece after the other
-	maxTold   = 24
+	maxTold   = 16
 )
 
-// tell is what a group tells after i bytes of a piece.
+// tell is what a group tells at index i.
 type tell struct {
 	i     uint16
 	group uint8
@@ -326,11 +423,14 @@ type tell struct {
 // that two runs take little more time than one. The second run begins as if nothing were under way; what the first
 // one comes to is run on until both agree, which in most texts is a word later. It gives how many things were
 // told. With ok false it has done nothing: there are many tables, or much was told.
-func (t *Tables) twin(st *[maxGroups]uint32, p []byte, told *[maxTold]tell) (n int, ok bool) {
+//
+// What is seen to lead to nothing is left out.
+func (t *Tables) twin(st *[maxGroups]uint32, b []byte, from int, told *[maxTold]tell) (n int, ok bool) {
 	groups := len(t.groups)
 	if groups > maxTwin {
 		return 0, false
 	}
+	p := b[from:]
 	h := len(p) / 2
 	for h > len(p)/2-16 && p[h-1] != ' ' {
 		h--
@@ -343,14 +443,13 @@ func (t *Tables) twin(st *[maxGroups]uint32, p []byte, told *[maxTold]tell) (n i
 	r := guess
 	var late [maxTold]tell // of the second half
 	nl := 0
-	a, b := p[:h], p[h:]
 	for i := 0; i < h; {
-		i += t.pair(&s, &r, a[i:], b[i:])
+		i += t.pair(&s, &r, p[i:h], p[h+i:])
 		if n+groups > maxTold || nl+groups > maxTold {
 			return 0, false
 		}
-		n += tells(told[n:], i, s[:groups])
-		nl += tells(late[nl:], h+i, r[:groups])
+		n += t.tells(told[n:], b, from+i, s[:groups])
+		nl += t.tells(late[nl:], b, from+h+i, r[:groups])
 	}
 	for i := 2 * h; i < len(p); {
 		k, _ := t.step(0, groups, r[:groups], p[i:])
@@ -358,7 +457,7 @@ func (t *Tables) twin(st *[maxGroups]uint32, p []byte, told *[maxTold]tell) (n i
 		if nl+groups > maxTold {
 			return 0, false
 		}
-		nl += tells(late[nl:], i, r[:groups])
+		nl += t.tells(late[nl:], b, from+i, r[:groups])
 	}
 	i := h
 	for s != guess {
@@ -375,10 +474,10 @@ func (t *Tables) twin(st *[maxGroups]uint32, p []byte, told *[maxTold]tell) (n i
 		if n+groups > maxTold {
 			return 0, false
 		}
-		n += tells(told[n:], i, s[:groups])
+		n += t.tells(told[n:], b, from+i, s[:groups])
 	}
 	for _, x := range late[:nl] {
-		if int(x.i) <= i {
+		if int(x.i) <= from+i {
 			continue
 		}
 		if n == maxTold {
@@ -391,13 +490,15 @@ func (t *Tables) twin(st *[maxGroups]uint32, p []byte, told *[maxTold]tell) (n i
 	return n, true
 }
 
-// tells writes what states tell after i bytes.
-func tells(to []tell, i int, st []uint32) (n int) {
+// tells writes what states tell at index i that may lead to something.
+func (t *Tables) tells(to []tell, b []byte, i int, st []uint32) (n int) {
 	for g, s := range st {
 		if s&accept != 0 {
 			st[g] = s &^ accept
-			to[n] = tell{uint16(i), uint8(g), s &^ accept}
-			n++
+			if !t.nothing(b, i, &t.groups[g], s&^accept) {
+				to[n] = tell{uint16(i), uint8(g), s &^ accept}
+				n++
+			}
 		}
 	}
 	return n
@@ -503,7 +604,7 @@ func looks(p []byte) (ascii, single bool) {
 }
 
 // earliest gives an index from lo on in front of which no word begins that a filter has under way at the end of
-// the piece; d is the live number of its state.
+// the piece; d is the live number of its state. A filter without stops (begun) serves for first bytes only.
 func (g *group) earliest(b []byte, d, lo int) int {
 	now := len(b)
 	x := max(lo, now-d&^liveEnd)
@@ -511,34 +612,42 @@ func (g *group) earliest(b []byte, d, lo int) int {
 		return x
 	}
 	p := now
-	if g.stops {
-		for p-lo >= 8 { // without a jump for each byte
-			m := uint(0)
-			for i, c := range b[p-8 : p][:8] {
-				m |= uint(g.stop[c]) << i
-			}
-			if m != 0 {
-				return min(x, p-8+bits.Len(m))
-			}
-			p -= 8
+	for p-lo >= 8 { // without a jump for each byte
+		m := uint(0)
+		for i, c := range b[p-8 : p][:8] {
+			m |= uint(g.stop[c]) << i
 		}
-		for p > lo && g.stop[b[p-1]] == 0 {
-			p--
+		if m != 0 {
+			return min(x, p-8+bits.Len(m))
 		}
-		return min(x, p)
+		p -= 8
 	}
-	r := g.rncls
-	for p > lo && r != 0 {
+	for p > lo && g.stop[b[p-1]] == 0 {
 		p--
-		v := g.rnext[r+uint32(g.rcls[b[p]])]
-		if r = v &^ accept; v != r {
-			x = min(x, p+1)
+	}
+	return min(x, p)
+}
+
+// begun notes the starts from lo on of the words that an end filter has under way at the end of the piece, the
+// last one first. false says that there is no room.
+func (g *group) begun(q *quick, lo int) bool {
+	r := g.rncls
+	for p := len(q.b) - 1; p >= lo && r != 0; p-- {
+		v := g.rnext[r+uint32(g.rcls[q.b[p]])]
+		if r = v &^ accept; v != r && !q.add(p+1) {
+			return false
 		}
 	}
 	if r != 0 {
-		x = lo
+		c := q.before
+		if lo > 0 {
+			c = int(q.b[lo-1])
+		}
+		if _, mark := g.back(r, c); mark && !q.add(lo) {
+			return false
+		}
 	}
-	return x
+	return true
 }
 
 // passes tells whether what a group tells at index i can be passed over: it notes starts, and sees to it that a
@@ -565,7 +674,7 @@ func (t *Tables) passes(q *quick, g *group, st uint32, i int) bool {
 	}
 	for _, k := range t.listAt(g.acc[g.number(st)]) {
 		l := &t.lits[k]
-		if l.trigger && i < len(q.b) && !l.after.has(q.b[i]) {
+		if l.trigger && !l.follows(q.b[i:]) {
 			continue
 		}
 		e := i - 1
@@ -603,8 +712,11 @@ func (u *bundle) kindAt(b []byte, x, before int) uint32 {
 
 // plain tells whether each byte from x to e is a symbol of its own.
 func (q *quick) plain(x, e int) bool {
-	if x < 0 || q.easy {
-		return x >= 0
+	if x < 0 {
+		return false
+	}
+	if ascii, single := looks(q.b[x:e]); ascii && single {
+		return true
 	}
 	gap := false
 	for _, c := range q.b[x:e] {
