@@ -12,11 +12,14 @@ type quick struct {
 	before int // the byte in front of b, -1 = none
 	starts [16]int32
 	n      int // of starts
-	wait   [maxSlots / 3]waiting
+	wait   [4]waiting
 	nw     int // of wait
+	behind [4]waiting
+	nb     int // of behind
 }
 
-// waiting is a thread that is alive at the end of the piece: of a triggered rule, or of a phrase (slotText).
+// waiting is a thread that is alive at the end of the piece: of a triggered rule, of a phrase (slotText), or of a
+// look-behind, in which no word begins.
 type waiting struct {
 	rule, state uint16
 	x           int32 // where its word begins
@@ -24,7 +27,7 @@ type waiting struct {
 
 // later notes a thread that is alive; false says that there is no room.
 func (q *quick) later(rule, state uint16, x int) bool {
-	if q.nw == len(q.wait) {
+	if 3*q.nw+2*len(q.behind)+3 > maxSlots {
 		return false
 	}
 	q.wait[q.nw] = waiting{rule, state, int32(x)}
@@ -389,10 +392,14 @@ func (t *Tables) quickly(s *State, b []byte, n, i int) (free int, ok bool) {
 			back[u.view], open[u.view] = uint16(now-best), state
 		}
 	}
-	s.n = [3]uint8{0, uint8(q.nw), 0}
-	for i, w := range q.wait[:q.nw] {
+	s.n = [3]uint8{uint8(q.nb), uint8(q.nw), 0}
+	h := s.slots[:]
+	for _, w := range q.behind[:q.nb] {
+		h[0], h[1], h = w.rule, w.state, h[2:]
+	}
+	for _, w := range q.wait[:q.nw] {
 		free = min(free, int(w.x))
-		s.slots[3*i], s.slots[3*i+1], s.slots[3*i+2] = w.rule, w.state, uint16(now-int(w.x))
+		h[0], h[1], h[2], h = w.rule, w.state, uint16(now-int(w.x)), h[3:]
 	}
 	for k := range s.live { // half by half: the next call reads halves
 		s.live[k].back, s.live[k].q = back[k], open[k]
@@ -745,22 +752,40 @@ func (t *Tables) dies(q *quick, l *lit, x, e int) bool {
 		state, ok := t.anch[r.anchor].run(t.anch[r.anchor].at(b, x, q.before), b[x:])
 		return ok && (state == anchorDead || len(b)-x < int(r.near) && q.later(l.rule, state, x))
 	case l.trigger:
-		a := &t.anch[r.behind]
-		s := a.at(b, x, q.before)
-		for i, c := range b[x:] {
-			if s = a.next[uint32(s)*a.ncls+uint32(a.cls[c])]; s == anchorDead {
-				return true
-			}
-			if a.info[s]&infoAccept != 0 {
-				word := &t.anch[r.anchor]
-				if state, ok := word.run(word.at(b, x+i, q.before), b[x+i:]); !ok || state != anchorDead {
-					return false // a word may begin here
-				}
-			}
-		}
-		return a.info[s]&infoDist == infoDist
+		return t.looking(q, l.rule, t.anch[r.behind].at(b, x, q.before), x)
 	}
 	return false
+}
+
+// looking runs a look-behind from state s at index i, and tells whether no word begins behind it. If one may still
+// begin, the thread is noted.
+func (t *Tables) looking(q *quick, rule, s uint16, i int) bool {
+	r, b := &t.rules[rule], q.b
+	a, word := &t.anch[r.behind], &t.anch[r.anchor]
+	for ; i < len(b); i++ {
+		if s = a.next[uint32(s)*a.ncls+uint32(a.cls[b[i]])]; s == anchorDead {
+			return true
+		}
+		if a.info[s]&infoAccept != 0 {
+			if state, ok := word.run(word.at(b, i, q.before), b[i:]); !ok || state != anchorDead {
+				return false // a word may begin here
+			}
+		}
+	}
+	if a.info[s]&infoDist == infoDist {
+		return true
+	}
+	for _, w := range q.behind[:q.nb] {
+		if w.rule == rule {
+			return false
+		}
+	}
+	if q.nb == len(q.behind) {
+		return false
+	}
+	q.behind[q.nb] = waiting{rule, s, -1}
+	q.nb++
+	return true
 }
 
 // differs tells whether a phrase that begins at x is not in the text: p is what should follow at index i. If it
@@ -788,10 +813,17 @@ func (t *Tables) differs(q *quick, rule uint16, x, i int, p string) bool {
 
 // resume goes on with the threads of the last piece; n bytes were read.
 func (t *Tables) resume(s *State, q *quick, n int) bool {
-	if s.n[0] > 0 || s.n[2] > 0 {
+	if s.n[2] > 0 {
 		return false
 	}
-	for h := s.slots[:3*s.n[1]]; len(h) > 0; h = h[3:] {
+	h := s.slots[:2*s.n[0]+3*s.n[1]]
+	for range s.n[0] {
+		if !t.looking(q, h[0], h[1], n) {
+			return false
+		}
+		h = h[2:]
+	}
+	for ; len(h) > 0; h = h[3:] {
 		if h[1] == slotDone || h[1] == slotGuard || h[1] == slotMark || h[2] > maxDist {
 			return false
 		}
