@@ -189,16 +189,15 @@ type trace struct {
 
 const maxTrace = 768 // bytes at the end of the text
 
-// runJoint runs the joint automaton from start s to the end of the text. q is the state there, dead if the words
-// that began at s are over; ended tells whether one ended. Allocates: never.
-func (f *feed) runJoint(u *bundle, s int) (q uint16, ended bool) {
-	v := &f.v[u.view]
-	b := v.b
+// manyLists stands for the lists of rules of a run in which more than one kind of word ended.
+const manyLists = ^uint32(0)
+
+// joint runs the joint automaton from start s, after whose first byte it is in state q, to the end of the text. to
+// is the state there, dead if the words that began at s are over; list is that of the rules whose word ended, 0 for
+// none. Allocates: never.
+func (f *feed) joint(u *bundle, q uint16, s int) (to uint16, list uint32) {
+	b := f.v[u.view].b
 	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
-	q = u.first[u.kindAt(b, s, v.byteAt(-1))<<8|uint32(b[s])]
-	if q == anchorDead {
-		return q, false
-	}
 	i := s + 1
 	n := min(len(b), s+u.far+1)
 	old, own := &f.trace[f.traced], &f.trace[1-f.traced]
@@ -212,10 +211,10 @@ func (f *feed) runJoint(u *bundle, s int) (q uint16, ended bool) {
 	}
 	for ; i < n; i++ {
 		if q = next[uint32(q)*ncls+uint32(cls[b[i]])]; q == anchorDead {
-			return q, ended
+			return q, list
 		}
 		if info[q]&infoAccept != 0 {
-			ended = true
+			list = bothLists(list, u.acc[q])
 			if own != nil {
 				own.accept = i
 			}
@@ -224,23 +223,50 @@ func (f *feed) runJoint(u *bundle, s int) (q uint16, ended bool) {
 			own.q[i-own.from] = q
 		}
 		if old != nil && i >= old.from && old.q[i-old.from] == q && n == len(b) {
-			return old.q[old.n-1], ended || old.accept > i
+			if old.accept > i {
+				list = manyLists
+			}
+			return old.q[old.n-1], list
 		}
 	}
 	if i < len(b) {
-		return anchorDead, ended
+		return anchorDead, list
 	}
 	if f.end {
-		q = next[uint32(q)*ncls+ncls-1]
-		return anchorDead, ended || info[q]&infoAccept != 0
+		if q = next[uint32(q)*ncls+ncls-1]; info[q]&infoAccept != 0 {
+			list = bothLists(list, u.acc[q])
+		}
+		return anchorDead, list
 	}
 	if info[q]&infoDist == infoDist {
-		return anchorDead, ended
+		return anchorDead, list
 	}
 	if own != nil && own.n > 0 {
 		f.traced, f.traceOf = 1-f.traced, u
 	}
-	return q, ended
+	return q, list
+}
+
+func bothLists(a, b uint32) uint32 {
+	if a == 0 || a == b {
+		return b
+	}
+	return manyLists
+}
+
+// firstAt is the state after the first byte of a word that begins at s.
+func (f *feed) firstAt(u *bundle, s int) uint16 {
+	v := &f.v[u.view]
+	return u.first[u.kindAt(v.b, s, v.byteAt(-1))<<8|uint32(v.b[s])]
+}
+
+// liveAt is the state at the end of the text of a run from s.
+func (f *feed) liveAt(u *bundle, s int) uint16 {
+	q := f.firstAt(u, s)
+	if q != anchorDead {
+		q, _ = f.joint(u, q, s)
+	}
+	return q
 }
 
 // bundle handles one bundle. Words that may have ended, and those whose first bytes were told, began at the
@@ -250,12 +276,20 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 	n := len(v.b)
 	var buf [maxLive]liveStart
 	lives := buf[:0]
-	many, ended := false, false
+	many := false
 	s := 0
 	for _, x := range iv {
 		for s = max(s, int(x.from)); s <= int(x.to) && s < n; s++ {
-			q, e := f.runJoint(u, s)
-			ended = ended || e
+			q := f.firstAt(u, s)
+			if q == anchorDead {
+				continue
+			}
+			q, list := f.joint(u, q, s)
+			if list == manyLists {
+				f.words(u, s, lives, many)
+			} else if list != 0 {
+				f.wordsOf(u, list, s, lives, many)
+			}
 			if q == anchorDead {
 				continue
 			}
@@ -267,16 +301,6 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 				continue
 			}
 			lives = append(lives, liveStart{int32(s), q})
-		}
-	}
-	if ended {
-		s = 0
-		for _, x := range iv {
-			for s = max(s, int(x.from)); s <= int(x.to) && s < n; s++ {
-				if _, e := f.runJoint(u, s); e {
-					f.words(u, s, lives, many)
-				}
-			}
 		}
 	}
 	if f.end {
@@ -305,7 +329,7 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 	}
 	if many && best == n {
 		for s := int(lives[len(lives)-1].s) + 1; s < n; s++ {
-			if q, _ := f.runJoint(u, s); counts(s, q) {
+			if q := f.liveAt(u, s); counts(s, q) {
 				best, state = s, q
 				break
 			}
@@ -342,7 +366,7 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 	search:
 		for _, x := range open {
 			for s = max(s, int(x.from)); s <= int(x.to) && s < best; s++ {
-				if q, _ := f.runJoint(u, s); counts(s, q) {
+				if q := f.liveAt(u, s); counts(s, q) {
 					best, state = s, q
 					break search
 				}
