@@ -269,6 +269,44 @@ func (f *feed) liveAt(u *bundle, s int) uint16 {
 	return q
 }
 
+// meets gives the state at the end of the text of a run from s, for starts s one after the other behind the bound:
+// most meet the run from there, which is in state q at the end. It keeps the states of that run in a trace. ok is
+// false if it takes too long to find out.
+func (f *feed) meets(u *bundle, s int, q uint16) (to uint16, ok bool) {
+	v := &f.v[u.view]
+	b, bound, tr := v.b, int(f.bound[u.view]), &f.trace[0]
+	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	if s == bound+1 {
+		f.traced, f.traceOf = 1, nil
+		tr.q[0], tr.n = f.firstAt(u, bound), 1
+	}
+	if len(b)-s > u.far {
+		return anchorDead, true
+	}
+	p := f.firstAt(u, s)
+	for i := s; p != anchorDead; p = next[uint32(p)*ncls+uint32(cls[b[i]])] {
+		for tr.n <= i-bound && tr.n < maxTrace {
+			tr.q[tr.n] = next[uint32(tr.q[tr.n-1])*ncls+uint32(cls[b[bound+tr.n]])]
+			tr.n++
+		}
+		if i-bound >= tr.n || i-s > longMeet {
+			return 0, false
+		}
+		if tr.q[i-bound] == p {
+			return q, true
+		}
+		if i++; i == len(b) {
+			if info[p]&infoDist == infoDist {
+				p = anchorDead
+			}
+			return p, true
+		}
+	}
+	return anchorDead, true
+}
+
+const longMeet = 64 // bytes
+
 // bundle handles one bundle. Words that may have ended, and those whose first bytes were told, began at the
 // starts in iv, sorted.
 func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
@@ -335,6 +373,7 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 			}
 		}
 	}
+	searched := false // all starts up to best were tried
 	// The start that was live before, or those that the filters have under way.
 	if q := f.openQ[u.view]; q != anchorDead && f.t.marks && int(f.bound[u.view]) <= best {
 		s := int(f.bound[u.view])
@@ -343,11 +382,24 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 				break
 			}
 		}
-		if q != anchorDead && u.joint.info[q]&infoDist != infoDist && counts(s, q) {
+		switch {
+		case q == anchorDead || u.joint.info[q]&infoDist == infoDist:
+		case counts(s, q):
 			best, state = s, q
+		default: // the cap ended it
+			for s++; s < best; s++ {
+				to, ok := f.meets(u, s, q)
+				if !ok {
+					break
+				}
+				if counts(s, to) {
+					best, state = s, to
+				}
+			}
+			searched = s >= best
 		}
 	}
-	if state == anchorDead || best > int(f.bound[u.view]) {
+	if !searched && (state == anchorDead || best > int(f.bound[u.view])) {
 		f.niv[u.view] = 0
 		for g := range f.t.groups {
 			if grp := &f.t.groups[g]; grp.filter != noFilter && grp.view == u.view {
