@@ -441,6 +441,7 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 // would be a match.
 func (f *feed) counts(u *bundle, s int, q uint16) bool {
 	f.work()
+	f.busy = true
 	v := &f.v[u.view]
 	alive := f.t.listAt(u.alive[q])
 	for _, local := range alive {
@@ -492,6 +493,7 @@ func (f *feed) words(u *bundle, s int, lives []liveStart, many bool) {
 // wordsOf starts a thread at s for each rule of a list that has none.
 func (f *feed) wordsOf(u *bundle, off uint32, s int, lives []liveStart, many bool) {
 	f.work()
+	f.busy = true
 	v := &f.v[u.view]
 	now := len(v.b)
 next:

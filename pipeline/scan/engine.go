@@ -59,6 +59,7 @@ const (
 	_
 	stateAll   // the rescan finds look-behinds again too
 	stateFront // a start whose first bytes were read is live in the held text
+	stateBusy  // the next piece is not for the quick path most likely
 )
 
 // A slot is a thread, a match that waits for its turn, or a guard: rule, state, start and end, in offsets from
@@ -190,6 +191,7 @@ type feed struct {
 	lost    int     // raw index; what began here or later found no room and is found again by the next call
 
 	lostBehind bool // a rule with a look-behind is among it
+	busy       bool // words of a bundle ended, or its starts had to be measured under the caps
 }
 
 type lastHit struct {
@@ -285,7 +287,7 @@ func asciiPrefix(p []byte) int {
 func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took, free int) {
 	f := feedPool.Get().(*feed)
 	f.t, f.s, f.base, f.end, f.given, f.lost, f.floor = t, s, s.at-int64(n), end, -1, len(b), 0
-	f.old, f.traceOf = n, nil
+	f.old, f.traceOf, f.busy = n, nil, false
 	f.again, f.lostBehind, f.w, f.niv, f.told, f.bound, f.openQ = false, false, nil, [2]uint8{}, [maxGroups]int32{}, [2]int32{}, [2]uint16{}
 	ascii := !t.norms || isASCII(b)
 	for k := range f.v {
@@ -356,6 +358,10 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took,
 		free = len(b)
 	}
 	s.held = uint16(len(b) - free)
+	s.flags &^= stateBusy
+	if f.busy || s.n[2] > 0 {
+		s.flags |= stateBusy
+	}
 	f.v = [2]stream{}
 	feedPool.Put(f)
 	return len(b) - n, free

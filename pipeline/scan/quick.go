@@ -223,6 +223,9 @@ func (u *bundle) run(b []byte, x int) uint16 {
 // what most pieces of a stream are. It does what block does, without its bookkeeping. With ok false it has done
 // nothing.
 func (t *Tables) quick(s *State, b []byte, n int) (free int, ok bool) {
+	if s.flags&stateBusy != 0 {
+		return 0, false
+	}
 	before, i := s.st, n
 	if t.glide.ok && len(b)-n < twinBytes && s.rescan == 0 && s.n == [3]uint8{} && s.flags&^stateLatin == 0 && (!t.norms || sameTails(s)) {
 		if free, i, ok = t.glides(s, b, n); ok {
