@@ -127,7 +127,7 @@ type thread struct {
 	last int    // starts up to here are to be tried when this one fails
 	x    int    // where the literal of its look-behind begins; unknown if far below 0
 	seen bool   // a word ended on the way, be it a match or not
-	cut  uint16 // if the cap ended it: the state that it was in at pos, else dead
+	cut  uint16 // if the cap or the text's end ended it: the state that it was in at pos, else dead
 }
 
 type guard struct {
@@ -914,9 +914,10 @@ func (f *feed) advance(th *thread, upto int) {
 	if v.at == nil { // one byte is one index
 		next, info, cls, ncls := a.next, a.info, &a.cls, a.ncls
 		last := min(upto, th.s+int(ru.cap))
-		for i = max(i, 0); i < last; i++ {
-			q = next[uint32(q)*ncls+uint32(cls[v.b[i]])]
-			if q == anchorDead {
+		i = max(i, 0)
+		b := v.b[:max(i, last)]
+		for ; i < len(b); i++ {
+			if q = next[uint32(q)*ncls+uint32(cls[b[i]])]; q == anchorDead {
 				break
 			}
 			if n := info[q]; n >= infoDist {
@@ -956,8 +957,10 @@ func (f *feed) advance(th *thread, upto int) {
 		}
 	}
 	if f.end && upto == len(v.b) && q != anchorDead && i == upto {
+		th.cut = q
 		q = a.next[uint32(q)*a.ncls+a.ncls-1]
 		if q != anchorDead && a.info[q]&infoAccept != 0 && i > th.s {
+			th.cut = anchorDead
 			f.word(th, ru, v, i)
 		}
 		q = anchorDead
