@@ -975,23 +975,28 @@ func (f *feed) advance(th *thread, upto int) {
 func (f *feed) advanceBehind(th *thread, ru *rule, upto int) {
 	a, b := &f.t.anch[ru.behind], &f.t.anch[ru.anchor]
 	v := &f.v[ru.view]
-	for th.pos < upto && th.q != anchorDead {
-		i := th.pos
+	next, info, cls, ncls := a.next, a.info, &a.cls, a.ncls
+	q, i := th.q, th.pos
+	for ; i < upto && q != anchorDead; i++ {
 		c := v.byteAt(i)
-		th.q = a.next[uint32(th.q)*a.ncls+uint32(a.cls[c])]
-		th.pos++
-		if a.info[th.q]&infoAccept != 0 && th.q != anchorDead {
-			q := b.next[uint32(f.front(ru.anchor, v, i))*b.ncls+uint32(b.cls[c])]
-			if q != anchorDead && !f.startsAt(th.rule, i) {
+		q = next[uint32(q)*ncls+uint32(cls[c])]
+		n := info[q]
+		if n < infoDist {
+			continue
+		}
+		if n&infoAccept != 0 && q != anchorDead {
+			first := b.next[uint32(f.front(ru.anchor, v, i))*b.ncls+uint32(b.cls[c])]
+			if first != anchorDead && !f.startsAt(th.rule, i) {
 				word := f.begin(ru, th.rule, i, i)
 				word.x = th.x
 				f.newThread(word)
 			}
 		}
-		if a.info[th.q]&infoDist == infoDist {
-			th.q = anchorDead
+		if n&infoDist == infoDist {
+			q = anchorDead
 		}
 	}
+	th.q, th.pos = q, i
 	if f.end && upto == len(v.b) {
 		th.q = anchorDead
 	}

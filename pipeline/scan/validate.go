@@ -475,6 +475,13 @@ func upper(c byte) byte {
 	return c
 }
 
+func lower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		c += 32
+	}
+	return c
+}
+
 func luhn(d []byte, sum int) bool {
 	for i := range d {
 		v := int(d[len(d)-1-i])

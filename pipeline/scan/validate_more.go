@@ -142,24 +142,33 @@ func checkSecretLike(w []byte, a, b int) bool {
 			return false
 		}
 	}
-	for _, p := range placeholders {
-		if containsFold(w, p) {
-			return false
+	for i, c := range w {
+		for _, p := range placeholdersBy[lower(c)&127] {
+			if hasPrefixFold(w[i:], p) {
+				return false
+			}
 		}
 	}
 	return true
 }
 
-// containsFold tells whether w holds the lower-case ASCII text p, in any case.
-func containsFold(w []byte, p string) bool {
-	for i := 0; i+len(p) <= len(w); i++ {
-		j := 0
-		for j < len(p) && (w[i+j] == p[j] || w[i+j] == upper(p[j])) {
-			j++
-		}
-		if j == len(p) {
-			return true
+// placeholdersBy gives the placeholders by their first byte.
+var placeholdersBy = func() (by [128][]string) {
+	for _, p := range placeholders {
+		by[p[0]] = append(by[p[0]], p)
+	}
+	return by
+}()
+
+// hasPrefixFold tells whether w begins with the lower-case ASCII text p, in any case.
+func hasPrefixFold(w []byte, p string) bool {
+	if len(w) < len(p) {
+		return false
+	}
+	for i := range len(p) {
+		if lower(w[i]) != p[i] {
+			return false
 		}
 	}
-	return false
+	return true
 }
