@@ -43,6 +43,7 @@ type rule struct {
 	behind    int32 // the same of its look-behind
 	validator Validator
 	check     func(w []byte, a, b int) bool // of the validator
+	tallied   bool                          // the validator is Entropy: it goes on from one end of a word to the next
 	allow     []string
 	phrase    string // of a phrase whose beginning only is in the literal group: what the text is compared with
 }
@@ -1103,6 +1104,7 @@ func (t *Tables) finish() {
 	}
 	for i := range t.rules {
 		t.rules[i].check = validators[t.rules[i].validator.Name]
+		t.rules[i].tallied = t.rules[i].validator.Name == Entropy
 	}
 	for k := range t.groups {
 		g := &t.groups[k]

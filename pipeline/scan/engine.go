@@ -191,6 +191,9 @@ type feed struct {
 	lost    int     // raw index; what began here or later found no room and is found again by the next call
 
 	lostBehind bool // a rule with a look-behind is among it
+	tally      tally // of the text from tallyAt on, for this rule; nil: none
+	tallyAt    int
+	tallyOf    *rule
 	busy       bool // words of a bundle ended, or its starts had to be measured under the caps
 }
 
@@ -287,7 +290,7 @@ func asciiPrefix(p []byte) int {
 func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took, free int) {
 	f := feedPool.Get().(*feed)
 	f.t, f.s, f.base, f.end, f.given, f.lost, f.floor = t, s, s.at-int64(n), end, -1, len(b), 0
-	f.old, f.traceOf, f.busy = n, nil, false
+	f.old, f.traceOf, f.tallyOf, f.busy = n, nil, nil, false
 	f.again, f.lostBehind, f.w, f.niv, f.told, f.bound, f.openQ = false, false, nil, [2]uint8{}, [maxGroups]int32{}, [2]int32{}, [2]uint16{}
 	ascii := !t.norms || isASCII(b)
 	for k := range f.v {
@@ -1016,16 +1019,32 @@ func (f *feed) word(th *thread, ru *rule, v *stream, i int) {
 	if v.rawTo(i)-v.rawAt(th.s) > int(ru.cap) {
 		return
 	}
-	if ru.flags&flagCheck != 0 && !ru.accepts(v.b[th.s:i]) {
-		return
+	if ru.flags&flagCheck != 0 {
+		w := v.b[th.s:i]
+		if ru.tallied && !(f.varied(ru, th.s, i) && ru.allows(w)) || !ru.tallied && !ru.accepts(w) {
+			return
+		}
 	}
 	th.best = i
 }
 
-func (r *rule) accepts(w []byte) bool {
-	if r.check != nil && !r.check(w, r.validator.A, r.validator.B) {
-		return false
+// varied tells whether the text from s to e has the entropy that a rule wants. Longer words from the same start
+// come one after the other mostly: each goes on where the last one ended.
+func (f *feed) varied(ru *rule, s, e int) bool {
+	y, b := &f.tally, f.v[ru.view].b
+	if f.tallyOf != ru || f.tallyAt != s || y.n > e-s {
+		*y, f.tallyOf, f.tallyAt = tally{}, ru, s
 	}
+	y.add(b[s+y.n : e])
+	return y.entropy() >= ru.validator.A
+}
+
+func (r *rule) accepts(w []byte) bool {
+	return (r.check == nil || r.check(w, r.validator.A, r.validator.B)) && r.allows(w)
+}
+
+// allows tells whether w is not on the rule's allow-list.
+func (r *rule) allows(w []byte) bool {
 	for _, a := range r.allow {
 		if r.flags&flagFold != 0 && equalFold(w, a) || string(w) == a {
 			return false

@@ -641,22 +641,37 @@ func ipv6(w []byte) bool {
 
 // entropy is Shannon's, in thousandths of a bit per byte, in fixed point so that it is the same everywhere.
 func entropy(w []byte) int {
-	if len(w) == 0 {
-		return 0
-	}
-	var count [256]uint16
-	for _, c := range w {
-		if count[c] < 65535 {
-			count[c]++
+	var y tally
+	y.add(w)
+	return y.entropy()
+}
+
+// tally counts the bytes of a word that grows.
+type tally struct {
+	n     int
+	sum   uint64 // of c*log2(c) over the bytes that stand c times
+	count [256]uint16
+}
+
+func (y *tally) add(p []byte) {
+	for _, c := range p {
+		k := uint64(y.count[c])
+		y.count[c]++
+		if k < uint64(len(moreOf)) {
+			y.sum += uint64(moreOf[k])
+		} else {
+			y.sum += (k+1)*log2(k+1) - k*log2(k)
 		}
 	}
-	// H = log2(n) - sum(c*log2(c))/n
-	n := len(w)
-	sum := uint64(0)
-	for _, c := range w {
-		sum += log2(uint64(count[c])) // c times for each that stands c times
+	y.n += len(p)
+}
+
+func (y *tally) entropy() int {
+	if y.n == 0 {
+		return 0
 	}
-	h := int64(log2(uint64(n))) - int64(sum/uint64(n))
+	// H = log2(n) - sum(c*log2(c))/n
+	h := int64(log2(uint64(y.n))) - int64(y.sum/uint64(y.n))
 	return int(h * 1000 >> 20)
 }
 
@@ -671,6 +686,14 @@ func log2(x uint64) uint64 {
 var smallLogs = func() (l [512]uint32) {
 	for x := 1; x < len(l); x++ {
 		l[x] = uint32(slowLog2(uint64(x)))
+	}
+	return l
+}()
+
+// moreOf is what a byte that stood k times adds to the sum of c*log2(c).
+var moreOf = func() (l [511]uint32) {
+	for k := range uint64(len(l)) {
+		l[k] = uint32((k+1)*log2(k+1) - k*log2(k))
 	}
 	return l
 }()
