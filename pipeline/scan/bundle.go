@@ -512,6 +512,9 @@ next:
 		ru := &f.t.rules[r]
 		// An earlier start that is still live goes first.
 		earlier := func(x int) bool {
+			if v.at == nil && !f.t.anch[ru.anchor].reaches(f.front(ru.anchor, v, x), v.b[x:]) {
+				return false
+			}
 			th := f.begin(ru, r, x, s)
 			f.advance(&th, now)
 			if !f.alive(&th, ru, v) {
@@ -521,8 +524,8 @@ next:
 			return true
 		}
 		if many {
-			// Under the cap that is one at most cap bytes back: what the view drops counts against the cap too.
-			for x := max(lo, now-int(ru.cap)); x < s; x++ {
+			// That is one at most as far back as the rule reaches: what the view drops counts too.
+			for x := max(lo, now-int(ru.reach)); x < s; x++ {
 				if earlier(x) {
 					continue next
 				}
@@ -537,6 +540,16 @@ next:
 			f.run(th, now)
 		}
 	}
+}
+
+// reaches tells whether a run from state s over p is alive at its end.
+func (a *anchored) reaches(s uint16, p []byte) bool {
+	for _, c := range p {
+		if s = a.next[uint32(s)*a.ncls+uint32(a.cls[c])]; s == anchorDead {
+			return false
+		}
+	}
+	return a.info[s]&infoDist != infoDist
 }
 
 func (t *Tables) listAt(off uint32) []uint16 {
