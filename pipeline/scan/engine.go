@@ -190,7 +190,10 @@ type feed struct {
 	traceOf *bundle // for this bundle; nil: none
 	lost    int     // raw index; what began here or later found no room and is found again by the next call
 
-	lostBehind bool // a rule with a look-behind is among it
+	had struct{ nd, nth int } // matches and threads in front of the new bytes
+
+	lostBehind bool  // a rule with a look-behind is among it
+	lostBundle bool  // a rule of a bundle is
 	tally      tally // of the text from tallyAt on, for this rule; nil: none
 	tallyAt    int
 	tallyOf    *rule
@@ -291,6 +294,7 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took,
 	f := feedPool.Get().(*feed)
 	f.t, f.s, f.base, f.end, f.given, f.lost, f.floor = t, s, s.at-int64(n), end, -1, len(b), 0
 	f.old, f.traceOf, f.tallyOf, f.busy = n, nil, nil, false
+	f.had.nd, f.had.nth, f.lostBundle = 0, 0, false
 	f.again, f.lostBehind, f.w, f.niv, f.told, f.bound, f.openQ = false, false, nil, [2]uint8{}, [maxGroups]int32{}, [2]int32{}, [2]uint16{}
 	ascii := !t.norms || isASCII(b)
 	for k := range f.v {
@@ -315,12 +319,12 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took,
 		if m := s.live[k]; m.back != noMark.back && ascii && int(m.back) <= n {
 			f.bound[k], f.openQ[k] = int32(n)-int32(m.back), m.q
 		}
-		if again := int32(n) - int32(s.rescan); s.rescan > 0 && again < f.bound[k] {
-			f.bound[k], f.openQ[k] = again, anchorDead
-		}
 		s.live[k] = noMark
 	}
-	if s.rescan > 0 || s.flags&stateFront != 0 {
+	if f.w != nil {
+		f.had.nd, f.had.nth = f.w.nd, f.w.nth
+	}
+	if s.flags&stateFront != 0 {
 		f.try(Raw, int(f.bound[Raw]), n-1)
 		f.try(Normalised, int(f.bound[Normalised]), nn-1)
 	}
@@ -503,7 +507,7 @@ func (f *feed) steps(lo, hi, i, n int, st []uint32, mayStop bool) int {
 				f.events(lo+g, st[g], i-1, i)
 			}
 		}
-		if mayStop && f.w != nil && (f.w.nd > MatchCap/4 || f.w.nth > maxThreads/2) && i < n {
+		if mayStop && f.w != nil && (f.w.nd > f.had.nd+MatchCap/4 || f.w.nth > max(f.had.nth, maxThreads/2)) && i < n {
 			return i
 		}
 	}
@@ -706,6 +710,7 @@ func (f *feed) add(m Match, x int) {
 	if w.nd == maxDone {
 		if raw := m.Start - f.base; x < 0 && raw >= 0 && f.t.rules[m.Rule].flags&(flagHold|flagBehind) == flagHold {
 			f.lost = min(f.lost, int(raw)) // it is found again
+			f.lostBundle = f.lostBundle || f.t.rules[m.Rule].flags&flagBundle != 0
 		} else {
 			f.s.flags |= stateOver
 		}
@@ -818,6 +823,7 @@ func (f *feed) lose(r uint16, s, x int) {
 		return
 	}
 	f.lost = min(f.lost, f.v[ru.view].rawAt(s))
+	f.lostBundle = f.lostBundle || ru.flags&flagBundle != 0
 }
 
 func (f *feed) newThread(th thread) *thread {
@@ -1622,6 +1628,7 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 		th := &w.th[i]
 		v := &f.v[f.t.rules[th.rule].view]
 		if again(level, th.rule, th.x) {
+			f.lostBundle = f.lostBundle || f.t.rules[th.rule].flags&flagBundle != 0
 			start := th.s
 			if th.x >= 0 {
 				start = th.x
@@ -1646,6 +1653,7 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 		ru := &f.t.rules[m.Rule]
 		if again(level, uint16(m.Rule), m.x) {
 			from = min(from, int(m.Start-f.base))
+			f.lostBundle = f.lostBundle || ru.flags&flagBundle != 0
 			if m.x >= 0 {
 				from = min(from, f.v[ru.view].rawAt(m.x))
 			}
@@ -1677,6 +1685,14 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 	}
 	if from < n {
 		s.rescan = over(int64(n - from))
+		if f.lostBundle {
+			s.flags |= stateFront
+			for k := range s.live {
+				if m := &s.live[k]; m.back < s.rescan {
+					m.back, m.q = s.rescan, anchorDead
+				}
+			}
+		}
 		if level == 2 {
 			s.flags |= stateAll
 		}
