@@ -333,6 +333,7 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 			}
 			if u.front[q] && !f.end && n-s > u.cut { // else its first bytes are yet to be told
 				f.s.flags |= stateFront
+				f.frontAt = min(f.frontAt, v.rawAt(s))
 			}
 			if len(lives) == maxLive {
 				many = true

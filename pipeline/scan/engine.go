@@ -39,7 +39,9 @@ type State struct {
 	flags  uint8
 	live   [2]mark // of each view
 	slots  [maxSlots]uint16
-	words  uint16 // low bits of the channel offset up to which words were compared with fuzzy terms
+	// With fuzzy terms: low bits of the channel offset up to which words were compared with them. Without: how far in
+	// front of the end the first start stands that stateFront tells of.
+	note uint16
 }
 
 // A mark says what is known of the starts in the held text for the bundle of a view: none in front of it can
@@ -192,6 +194,8 @@ type feed struct {
 
 	had struct{ nd, nth int } // matches and threads in front of the new bytes
 
+	frontAt int // raw index of the first start that stateFront tells of
+
 	lostBehind bool  // a rule with a look-behind is among it
 	lostBundle bool  // a rule of a bundle is
 	tally      tally // of the text from tallyAt on, for this rule; nil: none
@@ -325,9 +329,14 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took,
 		f.had.nd, f.had.nth = f.w.nd, f.w.nth
 	}
 	if s.flags&stateFront != 0 {
-		f.try(Raw, int(f.bound[Raw]), n-1)
-		f.try(Normalised, int(f.bound[Normalised]), nn-1)
+		lo := t.front(s, n)
+		f.try(Raw, lo, n-1)
+		if !ascii {
+			lo = 0
+		}
+		f.try(Normalised, lo, nn-1)
 	}
+	f.frontAt = len(b)
 	f.again = false
 	ended := s.flags&stateEnded != 0
 	stop := len(b)
@@ -372,6 +381,14 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took,
 	f.v = [2]stream{}
 	feedPool.Put(f)
 	return len(b) - n, free
+}
+
+// front is the first start that stateFront tells of; n bytes are held.
+func (t *Tables) front(s *State, n int) int {
+	if len(t.fuzzy) > 0 {
+		return 0
+	}
+	return max(0, n-int(s.note))
 }
 
 // isASCII tells whether p has no byte above 127.
@@ -1379,6 +1396,12 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 	s.flags &^= stateFront
 	if len(t.bundle) > 0 {
 		hold = f.bundles(hold)
+		if len(t.fuzzy) == 0 {
+			s.note = 0
+			if s.flags&stateFront != 0 {
+				s.note = uint16(min(all-f.frontAt, maxDist)) // beyond it the channel is given up
+			}
+		}
 	}
 	if !f.end {
 		if w := f.w; w != nil {
@@ -1687,6 +1710,9 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 		s.rescan = over(int64(n - from))
 		if f.lostBundle {
 			s.flags |= stateFront
+			if len(f.t.fuzzy) == 0 {
+				s.note = max(s.note, s.rescan)
+			}
 			for k := range s.live {
 				if m := &s.live[k]; m.back < s.rescan {
 					m.back, m.q = s.rescan, anchorDead

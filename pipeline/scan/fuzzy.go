@@ -19,7 +19,7 @@ const (
 // it has, each within its distance of the term's word in the same place, with 1 to 16 characters between them
 // that are part of no word.
 //
-// Each word of the text is looked at once: the state says up to where that was done (State.words). Where a word
+// Each word of the text is looked at once: the state says up to where that was done (State.note). Where a word
 // begins something that may still become a match, or is held for another rule, everything behind it waits: no
 // match there could be given out before, and the word that all wait for is the only one that is looked at again.
 type fuzzySet struct {
@@ -269,7 +269,7 @@ func (f *feed) fuzzy(set *fuzzySet, hold int) int {
 	}
 	from := 0
 	if f.s.rescan == 0 { // else matches are to be found again
-		from = max(0, int(int16(f.s.words-uint16(f.base))))
+		from = max(0, int(int16(f.s.note-uint16(f.base))))
 	}
 	w := fuzzyPool.Get().(*fuzzyWork)
 	next := len(f.v[0].b)
@@ -281,7 +281,7 @@ func (f *feed) fuzzy(set *fuzzySet, hold int) int {
 		next = min(next, v.rawAt(to))
 	}
 	fuzzyPool.Put(w)
-	f.s.words = uint16(f.base + int64(next))
+	f.s.note = uint16(f.base + int64(next))
 	return hold
 }
 

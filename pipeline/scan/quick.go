@@ -268,7 +268,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int) (free int, ok bool) {
 		for _, u := range t.bundle {
 			from = min(from, s.bound(u.view, n, t.marks))
 		}
-		for x := from; x < n; x++ {
+		for x := max(from, t.front(s, n)); x < n; x++ {
 			if t.begins(&q, x) && !q.add(x) {
 				return 0, false
 			}
@@ -313,7 +313,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int) (free int, ok bool) {
 			}
 		}
 	}
-	front := uint8(0)
+	front := 0                                                     // the first start of stateFront, from the end
 	back, open := [2]uint16{noMark.back, noMark.back}, [2]uint16{} // of the marks
 	hits := q.n
 	for _, u := range t.bundle {
@@ -326,7 +326,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int) (free int, ok bool) {
 			}
 			if a != anchorDead {
 				if u.front[a] && now-x > u.cut {
-					front = stateFront
+					front = max(front, now-x)
 				}
 				if x < best {
 					best, state = x, a
@@ -409,7 +409,11 @@ func (t *Tables) quickly(s *State, b []byte, n, i int) (free int, ok bool) {
 	}
 	s.at += int64(now - n)
 	s.held = uint16(now - free)
-	s.flags = s.flags&^stateFront | front
+	s.flags &^= stateFront
+	if front > 0 {
+		s.flags |= stateFront
+	}
+	s.note = uint16(front)
 	if free > 0 {
 		t.moveTails(s, b[:free])
 	}
