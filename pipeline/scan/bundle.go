@@ -178,8 +178,8 @@ func sortIntervals(iv []interval) {
 	}
 }
 
-// trace remembers the states of a run of the joint automaton that was live at the end of the text. A run that
-// comes to the same state at the same place ends alike.
+// trace remembers the states of a run of the joint automaton. A run that comes to the same state at the same place
+// goes on alike.
 type trace struct {
 	from   int // the state after byte i stands in q[i-from]
 	n      int
@@ -187,7 +187,7 @@ type trace struct {
 	q      [maxTrace]uint16
 }
 
-const maxTrace = 768 // bytes at the end of the text
+const maxTrace = 768 // bytes
 
 // manyLists stands for the lists of rules of a run in which more than one kind of word ended.
 const manyLists = ^uint32(0)
@@ -201,13 +201,13 @@ func (f *feed) joint(u *bundle, q uint16, s int) (to uint16, list uint32) {
 	i := s + 1
 	n := min(len(b), s+u.far+1)
 	old, own := &f.trace[f.traced], &f.trace[1-f.traced]
-	if len(b)-i > maxTrace {
+	if f.traceOf != u || n-old.from > maxTrace {
+		old = nil
+	}
+	if n-i > maxTrace {
 		own = nil
 	} else {
-		own.from, own.n, own.accept = i, len(b)-i, -1
-	}
-	if f.traceOf != u {
-		old = nil
+		own.from, own.n, own.accept = i, n-i, -1
 	}
 	for ; i < n; i++ {
 		if q = next[uint32(q)*ncls+uint32(cls[b[i]])]; q == anchorDead {
@@ -222,27 +222,51 @@ func (f *feed) joint(u *bundle, q uint16, s int) (to uint16, list uint32) {
 		if own != nil {
 			own.q[i-own.from] = q
 		}
-		if old != nil && i >= old.from && old.q[i-old.from] == q && n == len(b) {
-			if old.accept > i {
-				list = manyLists
-			}
-			return old.q[old.n-1], list
+		if old != nil && uint(i-old.from) < uint(old.n) && old.q[i-old.from] == q {
+			return f.along(u, old, i, n, list)
 		}
 	}
-	if i < len(b) {
+	if own != nil && own.n > 0 {
+		f.traced, f.traceOf = 1-f.traced, u
+	}
+	return f.over(u, q, n, list)
+}
+
+// along goes on from where a run met an older one after byte i, up to byte n.
+func (f *feed) along(u *bundle, old *trace, i, n int, list uint32) (to uint16, both uint32) {
+	b := f.v[u.view].b
+	if old.accept > i {
+		list = manyLists
+	}
+	to = old.q[min(old.n, n-old.from)-1]
+	for i = old.from + old.n; i < n; i++ { // the older one was shorter
+		if to = u.joint.next[uint32(to)*u.joint.ncls+uint32(u.joint.cls[b[i]])]; to == anchorDead {
+			return to, list
+		}
+		old.q[old.n] = to
+		old.n++
+		if u.joint.info[to]&infoAccept != 0 {
+			list = bothLists(list, u.acc[to])
+			old.accept = i
+		}
+	}
+	return f.over(u, to, n, list)
+}
+
+// over gives what joint does for a run that is in state q in front of byte n, its last
+// byte.
+func (f *feed) over(u *bundle, q uint16, n int, list uint32) (to uint16, both uint32) {
+	if n < len(f.v[u.view].b) {
 		return anchorDead, list
 	}
 	if f.end {
-		if q = next[uint32(q)*ncls+ncls-1]; info[q]&infoAccept != 0 {
+		if q = u.joint.next[uint32(q)*u.joint.ncls+u.joint.ncls-1]; u.joint.info[q]&infoAccept != 0 {
 			list = bothLists(list, u.acc[q])
 		}
 		return anchorDead, list
 	}
-	if info[q]&infoDist == infoDist {
-		return anchorDead, list
-	}
-	if own != nil && own.n > 0 {
-		f.traced, f.traceOf = 1-f.traced, u
+	if u.joint.info[q]&infoDist == infoDist {
+		q = anchorDead
 	}
 	return q, list
 }
