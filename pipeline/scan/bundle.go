@@ -183,11 +183,21 @@ func sortIntervals(iv []interval) {
 type trace struct {
 	from   int // the state after byte i stands in q[i-from]
 	n      int
-	accept int // the last byte after which a word had ended; -1 = none
+	first  int // the first byte after which a word had ended,
+	accept int // and the last; -1 = none
+	list   uint32
 	q      [maxTrace]uint16
 }
 
 const maxTrace = 768 // bytes
+
+// ends notes that a word ended after byte i; list stands for all that did.
+func (t *trace) ends(i int, list uint32) {
+	if t.first < 0 {
+		t.first = i
+	}
+	t.accept, t.list = i, list
+}
 
 // manyLists stands for the lists of rules of a run in which more than one kind of word ended.
 const manyLists = ^uint32(0)
@@ -207,7 +217,7 @@ func (f *feed) joint(u *bundle, q uint16, s int) (to uint16, list uint32) {
 	if n-i > maxTrace {
 		own = nil
 	} else {
-		own.from, own.n, own.accept = i, n-i, -1
+		own.from, own.n, own.first, own.accept, own.list = i, n-i, -1, -1, 0
 	}
 	for ; i < n; i++ {
 		if q = next[uint32(q)*ncls+uint32(cls[b[i]])]; q == anchorDead {
@@ -216,7 +226,7 @@ func (f *feed) joint(u *bundle, q uint16, s int) (to uint16, list uint32) {
 		if info[q]&infoAccept != 0 {
 			list = bothLists(list, u.acc[q])
 			if own != nil {
-				own.accept = i
+				own.ends(i, list)
 			}
 		}
 		if own != nil {
@@ -235,7 +245,11 @@ func (f *feed) joint(u *bundle, q uint16, s int) (to uint16, list uint32) {
 // along goes on from where a run met an older one after byte i, up to byte n.
 func (f *feed) along(u *bundle, old *trace, i, n int, list uint32) (to uint16, both uint32) {
 	b := f.v[u.view].b
-	if old.accept > i {
+	switch {
+	case old.accept <= i:
+	case old.first > i:
+		list = bothLists(list, old.list)
+	default:
 		list = manyLists
 	}
 	to = old.q[min(old.n, n-old.from)-1]
@@ -247,7 +261,7 @@ func (f *feed) along(u *bundle, old *trace, i, n int, list uint32) (to uint16, b
 		old.n++
 		if u.joint.info[to]&infoAccept != 0 {
 			list = bothLists(list, u.acc[to])
-			old.accept = i
+			old.ends(i, bothLists(old.list, u.acc[to]))
 		}
 	}
 	return f.over(u, to, n, list)
