@@ -442,6 +442,21 @@ var hostile = []struct{ name, unit string }{
 	{"wide", "４１１１ аbс "},
 }
 
+// stubborn texts once cost thousands of table passes: pieces of examples of the rulebook, repeated. The last ones
+// have more matches under way than a State has room for, which are found again at each piece: they are for long
+// pieces.
+var stubborn = []struct {
+	unit string
+	size int
+}{
+	{"sk-T3BlbkFJaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-", chunkSize},
+	{"046-4", chunkSize},
+	{"6-454-286-", chunkSize},
+	{"bf5968cc-acc7-acc7-acc7-6a3751f5f486-", chunkSize},
+	{"046-454-286-", hostileSize},
+	{"eyJrIjoiQZfBBdZ782u7zf4kvvHzv9J6vYQm2H9RQkJQQ9R7dJBBHR44z3JZ0XP0vddY4Zu1uJg13491Pd1w8P9-", hostileSize},
+}
+
 // scanHostile: near-matches of every rule class, per byte, against English.
 func scanHostile(b *testing.B) {
 	s := get(b)
@@ -512,6 +527,12 @@ func TestScanFiguresStayInBounds(t *testing.T) {
 		text := []byte(strings.Repeat(h.unit, hostileSize/len(h.unit)))
 		if r := least(text, chunkSize); r > 400 {
 			t.Errorf("%s costs %.0f table passes; at most 400", h.name, r)
+		}
+	}
+	for _, h := range stubborn {
+		text := []byte(strings.Repeat(h.unit, hostileSize/len(h.unit)))
+		if r := least(text, h.size); r > 400 {
+			t.Errorf("%q in pieces of %d costs %.0f table passes; at most 400", h.unit, h.size, r)
 		}
 	}
 }

@@ -1,0 +1,55 @@
+package scan
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// Near matches again and again take ways of their own: starts that meet older runs, starts that the cap ends one
+// after the other, threads that follow older ones, more matches than a state has room for.
+func TestRepeatedNearMatchesEqualTheOracle(t *testing.T) {
+	rules := []Rule{
+		{ID: "mail", Pattern: `\b[A-Za-z0-9][A-Za-z0-9._%+'-]*@(?:[A-Za-z0-9][A-Za-z0-9-]*\.)+[A-Za-z]{2,}\b`, Cap: 120, Span: true},
+		{ID: "host", Pattern: `\b[a-z0-9-]{1,20}\.web\.example/[a-f0-9-]{8,20}`, Span: true},
+		{ID: "card", Pattern: `\b\d{4}(?:[ -]?\d{4}){2}\b`, Validator: Validator{Name: Luhn}, Span: true},
+		{ID: "account", Pattern: `\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?\b`, Fold: true, Cap: 48, Validator: Validator{Name: IBAN}, Span: true},
+		{ID: "number", Pattern: `\b\d{3}-\d{3}-\d{3}\b`, Span: true},
+		{ID: "either", Pattern: `\b\d{3}-[0-9-]{15,60}x\b|\b\d{2}-\d{3}\b`, Span: true},
+		{ID: "key", Pattern: `\bsk-[A-Za-z0-9_-]{4,}T3Bl[A-Za-z0-9_-]{4,}`, Cap: 50, Validator: Validator{Name: Entropy, A: 2500}, Span: true},
+		{ID: "token", Pattern: `\beyJ[A-Za-z0-9_-]{6,}\.eyJ[A-Za-z0-9_-]{6,}`, Cap: 90, Span: true},
+		{ID: "short", Pattern: `\beyJr[A-Za-z0-9]{6,}={0,2}`, Cap: 40, Validator: Validator{Name: Entropy, A: 1500}, Span: true},
+		{ID: "secret", Pattern: `(?i)(?:api_?key|secret)["']?[ \t]{0,3}[:=][ \t]{0,3}["']([^"'\n]{4,})["']`, Group: 1, Validator: Validator{Name: SecretLike, A: 1000}, Span: true},
+		{ID: "phrase", Phrase: "old operation", Fold: true, Span: true},
+	}
+	tb, _, err := Build(rules, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pt, err := plainBuild(rules, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	units := []string{
+		"1.2.3.4.5.6.7.8.", "first.last@sub-domain.", "a@b.cc-d.ee-", "046-4", "046-454-286-", "6-454-28-", "046-45-123-", "AB12 CD34 EF56 ",
+		"bf59-acc7-6a37-", "4111 1111 1112 ", "sk-T3Blaaaaaaaaaa-", "sk-aT3BlbkFJ-", "eyJabcdefgh.", "eyJrabcdefgh-", "eyJrabcdefgh-eyJx ",
+		`api_key = "secret1": `, "old operation old 12-a@b-", "x.web.example/1234567-",
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	rounds := 40
+	if testing.Short() {
+		rounds = 10
+	}
+	for _, u := range units {
+		for range rounds {
+			text := strings.Repeat(u, 1+(60+r.IntN(240))/len(u))
+			if r.IntN(2) == 0 {
+				text += units[r.IntN(len(units))]
+			}
+			cuts := cutsOf(r, len(text), []int{1, 4, 20, 80}[r.IntN(4)])
+			if _, problem := compare(t, tb, pt, text, cuts, ^uint64(0), r.IntN(3)); problem != "" {
+				t.Fatalf("%q\n%s", u, problem)
+			}
+		}
+	}
+}
