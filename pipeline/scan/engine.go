@@ -11,7 +11,6 @@ import (
 const (
 	maxSlots   = 21 // halves
 	tailLen    = 11
-	quickBytes = 256 // new bytes that the quick path takes at once
 	blockBytes = 256 // new bytes between two settlements
 	blockMixed = 160 // the same where the text is not pure ASCII
 	lastPiece  = 16  // new bytes that are left for the end of the text
@@ -227,7 +226,7 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 	for {
 		n = int(s.held)
 		rest := len(win) - n - keep
-		k := min(rest, quickBytes)
+		k := min(rest, blockBytes)
 		if end && k == rest && k > 2*lastPiece {
 			k -= lastPiece // the end takes bookkeeping
 		}
@@ -238,15 +237,19 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 			out.full = true // leave room for what the next block finds
 			break
 		}
-		var took, free int
-		quick := false
-		if !end || k < rest {
-			took = k
-			free, quick = t.quick(s, win[keep:keep+n+k], n)
-		}
-		if !quick {
-			k = min(k, blockBytes)
-			took, free = t.block(s, win[keep:keep+n+k], n, end && k == rest, out)
+		took, free, quick, piece := k, 0, false, win[keep:keep+n+k]
+		switch {
+		case end && k == rest:
+			took, free = t.block(s, piece, n, true, out, nil)
+		case k < twinBytes:
+			if free, quick = t.quick(s, piece, n, nil); !quick {
+				took, free = t.block(s, piece, n, false, out, nil)
+			}
+		default:
+			var tw twin
+			if free, quick = t.quick(s, piece, n, &tw); !quick {
+				took, free = t.block(s, piece, n, false, out, &tw)
+			}
 		}
 		fed += took
 		keep += free
@@ -293,8 +296,8 @@ func asciiPrefix(p []byte) int {
 }
 
 // block scans b, of which b[:n] was fed before, and gives how many of the others it took and how many bytes at
-// the front of b are free.
-func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took, free int) {
+// the front of b are free. tw is what stepping b told already.
+func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *twin) (took, free int) {
 	f := feedPool.Get().(*feed)
 	f.t, f.s, f.base, f.end, f.given, f.lost, f.floor = t, s, s.at-int64(n), end, -1, len(b), 0
 	f.old, f.traceOf, f.tallyOf, f.busy = n, nil, nil, false
@@ -340,10 +343,20 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches) (took,
 	f.again = false
 	ended := s.flags&stateEnded != 0
 	stop := len(b)
-	if ascii {
+	if tw != nil && ascii && !tw.done {
+		t.twin(&s.st, b, n, tw)
+	}
+	switch {
+	case tw != nil && tw.ok: // b was stepped already
+		f.mark(0, len(t.groups), n)
+		for _, x := range tw.told[:tw.n] {
+			f.events(int(x.group), x.st, int(x.i)-1, int(x.i))
+		}
+		s.st = tw.st
+	case ascii:
 		f.mark(0, len(t.groups), n)
 		stop = f.steps(0, len(t.groups), n, len(b), s.st[:], true)
-	} else {
+	default:
 		f.mark(0, t.nraw, n)
 		f.mark(t.nraw, len(t.groups), nn)
 		f.steps(0, t.nraw, n, len(b), s.st[:t.nraw], false)

@@ -222,17 +222,17 @@ func (u *bundle) run(b []byte, x int) uint16 {
 // quick scans a short piece in which nothing ends and nothing is under way but what the tables know, which is
 // what most pieces of a stream are. It does what block does, without its bookkeeping. With ok false it has done
 // nothing.
-func (t *Tables) quick(s *State, b []byte, n int) (free int, ok bool) {
+func (t *Tables) quick(s *State, b []byte, n int, tw *twin) (free int, ok bool) {
 	if s.flags&stateBusy != 0 {
 		return 0, false
 	}
 	before, i := s.st, n
-	if t.glide.ok && len(b)-n < twinBytes && s.rescan == 0 && s.n == [3]uint8{} && s.flags&^stateLatin == 0 && (!t.norms || sameTails(s)) {
+	if tw == nil && t.glide.ok && s.rescan == 0 && s.n == [3]uint8{} && s.flags&^stateLatin == 0 && (!t.norms || sameTails(s)) {
 		if free, i, ok = t.glides(s, b, n); ok {
 			return free, true
 		}
 	}
-	if free, ok = t.quickly(s, b, n, i); !ok {
+	if free, ok = t.quickly(s, b, n, i, tw); !ok {
 		s.st = before
 	}
 	return free, ok
@@ -244,7 +244,7 @@ func sameTails(s *State) bool {
 }
 
 // quickly is quick for tables that were stepped up to index i.
-func (t *Tables) quickly(s *State, b []byte, n, i int) (free int, ok bool) {
+func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok bool) {
 	if s.rescan > 0 || len(b) > maxDist || s.flags&(3*stateCarry|stateEnded) != 0 || len(t.fuzzy) > 0 {
 		return 0, false
 	}
@@ -274,17 +274,13 @@ func (t *Tables) quickly(s *State, b []byte, n, i int) (free int, ok bool) {
 			}
 		}
 	}
-	if len(b)-n >= twinBytes {
-		var told [maxTold]tell
-		k, ok := t.twin(st, b, n, &told)
-		for _, x := range told[:k] {
+	if tw != nil && t.twin(st, b, n, tw) {
+		for _, x := range tw.told[:tw.n] {
 			if !t.passes(&q, &t.groups[x.group], x.st, int(x.i)) {
 				return 0, false
 			}
 		}
-		if ok {
-			i = len(b)
-		}
+		i = len(b)
 	}
 	for {
 		for g := range t.groups {
@@ -433,17 +429,25 @@ type tell struct {
 	st    uint32
 }
 
+// twin is what stepping a long piece has told, and the states at its end.
+type twin struct {
+	done bool // it was tried,
+	ok   bool // and told all
+	n    int  // of told
+	told [maxTold]tell
+	st   [maxGroups]uint32
+}
+
 // twin steps the tables over p in two halves side by side: each step of a table waits for the one before it, so
 // that two runs take little more time than one. The second run begins as if nothing were under way; what the first
-// one comes to is run on until both agree, which in most texts is a word later. It gives how many things were
-// told. With ok false it has done nothing: there are many tables, or much was told.
-//
-// What is seen to lead to nothing is left out.
-func (t *Tables) twin(st *[maxGroups]uint32, b []byte, from int, told *[maxTold]tell) (n int, ok bool) {
+// one comes to is run on until both agree, which in most texts is a word later. It notes in tw what was told and
+// does not lead to nothing. With false it has done nothing: there are many tables, or much was told.
+func (t *Tables) twin(st *[maxGroups]uint32, b []byte, from int, tw *twin) bool {
 	groups := len(t.groups)
-	if groups > maxTwin {
-		return 0, false
+	if tw.done = true; groups > maxTwin {
+		return false
 	}
+	n, told := 0, &tw.told
 	p := b[from:]
 	h := len(p) / 2
 	for h > len(p)/2-16 && p[h-1] != ' ' {
@@ -460,7 +464,7 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, from int, told *[maxTold]
 	for i := 0; i < h; {
 		i += t.pair(&s, &r, p[i:h], p[h+i:])
 		if n+groups > maxTold || nl+groups > maxTold {
-			return 0, false
+			return false
 		}
 		n += t.tells(told[n:], b, from+i, s[:groups])
 		nl += t.tells(late[nl:], b, from+h+i, r[:groups])
@@ -469,7 +473,7 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, from int, told *[maxTold]
 		k, _ := t.step(0, groups, r[:groups], p[i:])
 		i += k
 		if nl+groups > maxTold {
-			return 0, false
+			return false
 		}
 		nl += t.tells(late[nl:], b, from+i, r[:groups])
 	}
@@ -486,7 +490,7 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, from int, told *[maxTold]
 			s[g], guess[g] = next[s[g]+c], next[guess[g]+c]&^accept
 		}
 		if n+groups > maxTold {
-			return 0, false
+			return false
 		}
 		n += t.tells(told[n:], b, from+i, s[:groups])
 	}
@@ -495,13 +499,14 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, from int, told *[maxTold]
 			continue
 		}
 		if n == maxTold {
-			return 0, false
+			return false
 		}
 		told[n] = x
 		n++
 	}
 	*st = r
-	return n, true
+	tw.n, tw.st, tw.ok = n, r, true
+	return true
 }
 
 // tells writes what states tell at index i that may lead to something.
