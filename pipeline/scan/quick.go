@@ -444,7 +444,7 @@ type twin struct {
 // does not lead to nothing. With false it has done nothing: there are many tables, or much was told.
 func (t *Tables) twin(st *[maxGroups]uint32, b []byte, from int, tw *twin) bool {
 	groups := len(t.groups)
-	if tw.done = true; groups > maxTwin {
+	if tw.done = true; groups == 0 || groups > maxTwin {
 		return false
 	}
 	n, told := 0, &tw.told
