@@ -1,7 +1,9 @@
 // Command lean measures what the gateway costs beside the smallest relays, as
 // CPU time of the gateway's process per request, in ratios from interleaved
 // runs: every round runs every contender once, in rotating order, and medians
-// are compared. It also measures memory under slow streams, start to ready,
+// are compared. The clock is the kernel's sum for the process in nanoseconds,
+// so a run may be short; what limits the figures is other work on the machine.
+// It also measures memory under slow streams, start to ready,
 // and added time to first token.
 //
 //	lean run    [-kt bin/kt] [-rounds 5] [-only a,b] [-workload chat] [-json FILE]
@@ -302,24 +304,17 @@ func children(pid int) []int {
 	return out
 }
 
-// cpu is the CPU time used so far by the contender's processes (user and system), by the 10 ms ticks of the kernel.
+// cpu is the CPU time used so far by the contender's processes (user and system).
 func (c *contender) cpu() (time.Duration, error) {
-	var ticks int64
+	var sum time.Duration
 	for _, pid := range c.pids {
-		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		t, err := cpuTime(pid)
 		if err != nil {
-			return 0, fmt.Errorf("read CPU time of %s: %w\n%s", c.name, err, c.log.Bytes())
+			return 0, fmt.Errorf("%s: %w\n%s", c.name, err, c.log.Bytes())
 		}
-		_, rest, _ := strings.Cut(string(raw), ") ")
-		f := strings.Fields(rest)
-		u, e1 := strconv.ParseInt(f[11], 10, 64)
-		s, e2 := strconv.ParseInt(f[12], 10, 64)
-		if err := errors.Join(e1, e2); err != nil {
-			return 0, err
-		}
-		ticks += u + s
+		sum += t
 	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil
+	return sum, nil
 }
 
 // rss is the resident memory in bytes.
@@ -453,7 +448,7 @@ func (b *bencher) load(c *contender, w workload, body []byte, n int) (float64, e
 	if err != nil {
 		return 0, err
 	}
-	return float64((after - before).Microseconds()) / float64(n), nil
+	return float64(after-before) / float64(n) / 1e3, nil
 }
 
 func tail(b []byte) []byte { return b[max(0, len(b)-2000):] }
