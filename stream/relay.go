@@ -27,6 +27,11 @@ const (
 	DefaultReadSize     = 4 << 10          // bytes of one upstream read
 )
 
+// burstRead is the size in bytes of an upstream read that follows one that filled at least half of its buffer: where
+// much is there at once, fewer reads and writes move it. Most streams never come to it, and a slow client makes a stream
+// keep three such buffers (read, out, written) at the most.
+const burstRead = 16 << 10
+
 // Errors of a relay, besides those of a Window.
 var (
 	ErrClientGone = errors.New("the client went away")
@@ -102,15 +107,16 @@ func (r *Relay) Run(ctx context.Context) error {
 
 func (r *Relay) loop(ctx context.Context, p *pulse) error {
 	w := r.Window
-	b := buf.Get(orDefault(r.ReadSize, DefaultReadSize))
-	defer buf.Put(b)
-	space := b.B[:cap(b.B)]
+	usual := orDefault(r.ReadSize, DefaultReadSize)
+	size := usual
+	b := buf.Get(size)
+	defer func() { buf.Put(b) }()
 	givenUp := false
 	now := time.Duration(0) // the clock is read twice for each upstream read, and once more for each write
 	for {
 		asked := now
 		p.ask(asked)
-		n, err := r.Body.Read(space)
+		n, err := r.Body.Read(b.B[:size])
 		came, silent, gone := p.got()
 		givenUp = givenUp || silent // it may have brought bytes at that moment
 		rep := w.Report()
@@ -121,7 +127,7 @@ func (r *Relay) loop(ctx context.Context, p *pulse) error {
 			return ErrClientGone
 		}
 		if n > 0 {
-			_ = w.Write(space[:n]) // kept by the window, read below
+			_ = w.Write(b.B[:n]) // kept by the window, read below
 		}
 		switch {
 		case err == nil || w.Done():
@@ -151,7 +157,21 @@ func (r *Relay) loop(ctx context.Context, p *pulse) error {
 		if w.Done() {
 			return w.err
 		}
+		if next := nextRead(usual, n); next != size {
+			buf.Put(b)
+			size = next
+			b = buf.Get(size)
+		}
 	}
+}
+
+// nextRead is the size of the read that follows one of n bytes: large while much
+// comes, else the usual one, so that a stream that waits holds little.
+func nextRead(usual, n int) int {
+	if n >= usual/2 {
+		return max(usual, burstRead)
+	}
+	return usual
 }
 
 func orDefault[T int | time.Duration](v, def T) T {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -100,6 +101,43 @@ func TestOneReadIsOneWrite(t *testing.T) {
 			t.Fatalf("%v, %d writes", err, c.n)
 		}
 	})
+}
+
+// sized is an upstream that brings as much as is asked for, up to what it has
+// for each read.
+type sized struct {
+	has   []int
+	text  string
+	asked []int
+}
+
+func (b *sized) Read(p []byte) (int, error) {
+	if b.asked = append(b.asked, len(p)); len(b.has) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, b.text[:min(b.has[0], len(b.text))])
+	b.has, b.text = b.has[1:], b.text[n:]
+	return n, nil
+}
+
+func (b *sized) Close() error { return nil }
+
+func TestReadsAreLargeOnlyWhileMuchComes(t *testing.T) {
+	const small, large = stream.DefaultReadSize, 4 * stream.DefaultReadSize
+	in := strings.Repeat(content(0, "some words"), 1000)
+	b := &sized{has: []int{100, small, large, 3000, 500, 100, small, 100, 100}, text: in}
+	want := []int{small, small, large, large, large, small, small, large, small, small}
+	c := &client{}
+	wait, _ := startRelay(t.Context(), newChain(), b, c)
+	if err := wait(); !errors.Is(err, stream.ErrCut) {
+		t.Fatal(err)
+	}
+	if !slices.Equal(b.asked, want) {
+		t.Errorf("asked for %v bytes, want %v", b.asked, want)
+	}
+	if got := c.String(); !strings.HasPrefix(in, got[:strings.Index(got, "data: {\"error\"")]) {
+		t.Error("other bytes out")
+	}
 }
 
 func TestKeepAliveOnlyAfterTheCommitPoint(t *testing.T) {
