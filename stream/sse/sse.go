@@ -72,6 +72,11 @@ func (f *Framer) Next(src []byte) (ev Event, n int, ok bool, err error) {
 		f.data, f.name = recycle(f.data), recycle(f.name)
 		f.line = recycle(f.line)
 	}
+	if f.used == 0 && f.started && !f.skipLF {
+		if k := plain(src); k > 0 && k <= limit {
+			return Event{Data: src[len(dataPrefix) : k-len(emptyLine)], ID: f.id}, k, true, nil
+		}
+	}
 	pos := 0
 	if !f.started {
 		if pos = f.skipMark(src); !f.started {
@@ -180,6 +185,36 @@ func (f *Framer) Next(src []byte) (ev Event, n int, ok bool, err error) {
 		put(&f.name, name)
 	}
 	return Event{}, pos, false, nil
+}
+
+const (
+	dataPrefix = "data: "
+	emptyLine  = "\n\n" // with the end of the line before it
+
+	// PlainEnd is how many bytes of an event in plain form follow its data.
+	PlainEnd = len(emptyLine)
+)
+
+// plain gives the length of an event in front of src that is in the form that
+// AppendEvent writes, without a name and with one line of data, as nearly all
+// are; 0: it is not, or not all there.
+func plain(src []byte) int {
+	if len(src) < len(dataPrefix) || string(src[:len(dataPrefix)]) != dataPrefix {
+		return 0
+	}
+	lf := bytes.IndexByte(src, '\n')
+	if lf < 0 || lf+1 == len(src) || src[lf+1] != '\n' || bytes.IndexByte(src[:lf], '\r') >= 0 {
+		return 0
+	}
+	return lf + len(emptyLine)
+}
+
+// IsPlain tells whether an event that Next read from src, all of it, has the
+// form that AppendEvent gives to its data alone: src can go on as it is.
+// Allocates: never. src: valid during the call only.
+func IsPlain(ev Event, src []byte) bool {
+	return len(ev.Name) == 0 && len(src) == len(dataPrefix)+len(ev.Data)+len(emptyLine) &&
+		string(src[:len(dataPrefix)]) == dataPrefix && string(src[len(src)-len(emptyLine):]) == emptyLine
 }
 
 // Incomplete tells whether the stream, if it ended now, would cut off an event

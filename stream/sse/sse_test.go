@@ -25,6 +25,9 @@ func feed(f *sse.Framer, pieces ...[]byte) (events []event, err error) {
 			if err != nil {
 				return events, err
 			}
+			if ok && sse.IsPlain(ev, rest[:n]) && !bytes.Equal(sse.AppendEvent(nil, nil, ev.Data), rest[:n]) {
+				return events, fmt.Errorf("%q is plain, yet not what is written for %q", rest[:n], ev.Data)
+			}
 			rest = rest[n:]
 			if ok {
 				events = append(events, event{string(ev.Name), string(ev.Data), string(ev.ID)})
@@ -150,6 +153,41 @@ func TestEventInsideTheBufferIsNotCopied(t *testing.T) {
 	}
 	if &ev.Data[0] != &src[15] || &ev.Name[0] != &src[7] {
 		t.Error("the event does not point into the bytes given")
+	}
+}
+
+// TestPlainEventsAreToldFromOthers: those that can go on as they came.
+func TestPlainEventsAreToldFromOthers(t *testing.T) {
+	for _, k := range []struct {
+		before, src string
+		want        bool
+	}{
+		{"", "data: x\n\n", true}, {"", "data: \n\n", true}, {":c\n", "data: x\n\n", true},
+		{"", "data:x\n\n", false}, {"", "\ndata:x\n\n", false}, {"", "data: x\r\r", false}, {"", "data: x\r\n\r\n", false},
+		{"", "data: x\ndata: y\n\n", false}, {"", "data: x\n:c\n\n", false}, {"event: e\n", "data: x\n\n", false},
+		{"data: a\n", "data: x\n\n", false}, {"data: a", "data: x\n\n", false}, {"da", "ta: x\n\n", false},
+	} {
+		var f sse.Framer
+		for _, first := range []string{"", "data: first\n\n"} { // at a stream's beginning, and later
+			if first != "" {
+				if _, n, ok, err := f.Next([]byte(first)); n != len(first) || !ok || err != nil {
+					t.Fatal(n, ok, err)
+				}
+			}
+			if k.before != "" {
+				if _, _, ok, err := f.Next([]byte(k.before)); ok || err != nil {
+					t.Fatal(ok, err)
+				}
+			}
+			ev, n, ok, err := f.Next([]byte(k.src))
+			if !ok || err != nil || sse.IsPlain(ev, []byte(k.src[:n])) != k.want {
+				t.Errorf("%q behind %q: %q, %v %v, want %v", k.src, first+k.before, ev.Data, ok, err, k.want)
+			}
+			if n < len(k.src) { // the LF of a CR LF
+				_, _, _, _ = f.Next([]byte(k.src[n:]))
+			}
+		}
+		f.Close()
 	}
 }
 
