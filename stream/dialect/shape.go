@@ -12,10 +12,12 @@ import (
 // that parsing would tell is known, but for that text: the strings in question
 // are read strictly, all other bytes are compared. Anything else is parsed.
 type shape struct {
-	known  bool
-	data   []byte
-	pieces []Piece
-	rest   Chunk // without its slices
+	known        bool
+	single       bool // one piece with text varies, and at most one without
+	text, opaque int8 // positions of the last pieces with text and without that vary; -1: there is none
+	data         []byte
+	pieces       []Piece
+	rest         Chunk // without its slices
 }
 
 // Limits of a shape: what is larger is parsed each time.
@@ -38,7 +40,8 @@ func (st *Stream) Learn(data []byte, c *Chunk) {
 	if len(data) > maxShape || len(c.Pieces) > maxShapePieces || len(c.Finishes)+len(c.Logprobs) > 0 || c.HasError || c.HasUsage || c.Terminal || c.Named {
 		return
 	}
-	any := false
+	s.text, s.opaque = -1, -1
+	texts, opaques := 0, 0
 	for i := range c.Pieces {
 		p := &c.Pieces[i]
 		switch {
@@ -47,17 +50,24 @@ func (st *Stream) Learn(data []byte, c *Chunk) {
 			if p.Start >= p.End || data[p.Start-1] != '"' || data[p.End] != '"' {
 				return
 			}
-			any = true
-			if p.Flags&Opaque != 0 && slices.ContainsFunc(c.Pieces, func(x Piece) bool { return x.Key == p.Key && !varies(&x) }) {
+			if p.Flags&Opaque == 0 {
+				s.text = int8(i)
+				texts++
+				continue
+			}
+			if slices.ContainsFunc(c.Pieces, func(x Piece) bool { return x.Key == p.Key && !varies(&x) }) {
 				return // which of the two is a repeat depends on the other
 			}
+			s.opaque = int8(i)
+			opaques++
 		case !p.Has(Repeat): // it may be new next time: only then is it known as a repeat
 			return
 		}
 	}
-	if !any {
+	if texts+opaques == 0 {
 		return
 	}
+	s.single = texts == 1 && opaques <= 1
 	s.data = append(s.data[:0], data...)
 	s.pieces = append(s.pieces[:0], c.Pieces...)
 	s.rest = *c
@@ -118,6 +128,60 @@ func (st *Stream) Same(w *jsonwalk.Walker, data []byte, out *Chunk) bool {
 	rest.Pieces, rest.Finishes, rest.Logprobs = pieces, out.Finishes[:0], out.Logprobs[:0]
 	*out = rest
 	return true
+}
+
+// Shape gives the pieces of the last event, when events of its shape bring one
+// piece of text each, and which of them that is. What else differs from event to
+// event is at most one opaque piece. Valid until the next event is parsed.
+func (st *Stream) Shape() (pieces []Piece, text int, ok bool) {
+	s := &st.shape
+	if st.Done || !s.known || !s.single {
+		return nil, 0, false
+	}
+	return s.pieces, int(s.text), true
+}
+
+// Follows tells whether data has the shape of the last event, where Shape gives
+// one, and where in data the piece of text stands. It says what Same says, takes
+// the place of parsing the event, and leaves st as that would.
+// Allocates: never, once st has grown. data: valid during the call only.
+func (st *Stream) Follows(w *jsonwalk.Walker, data []byte) (text Span, escaped, ok bool) {
+	s := &st.shape
+	if st.Done || !s.known || !s.single {
+		return Span{}, false, false
+	}
+	var opaque Span
+	at, was := 0, 0 // in data and in the shape: what is before is alike
+	for _, i := range [2]int8{min(s.text, s.opaque), max(s.text, s.opaque)} {
+		if i < 0 {
+			continue
+		}
+		p := &s.pieces[i]
+		fixed := s.data[was:p.Start]
+		if !bytes.HasPrefix(data[at:], fixed) {
+			return Span{}, false, false
+		}
+		at += len(fixed)
+		was = int(p.End)
+		end, flags := w.Text(data, at)
+		if end <= at || flags&^jsonwalk.Escaped != 0 { // not valid, empty, or half a surrogate pair
+			return Span{}, false, false
+		}
+		span := Span{Start: int32(at), End: int32(end)}
+		if i == s.text {
+			text, escaped = span, flags != 0
+		} else if opaque = span; !Base64Only(opaque.Of(data)) {
+			return Span{}, false, false
+		}
+		at = end
+	}
+	if !bytes.Equal(data[at:], s.data[was:]) {
+		return Span{}, false, false
+	}
+	if s.opaque >= 0 {
+		st.Repeated(s.pieces[s.opaque].Key, opaque.Of(data))
+	}
+	return text, escaped, true
 }
 
 // Base64Only tells whether raw holds nothing but base64, plain or URL-safe;

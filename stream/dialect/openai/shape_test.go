@@ -50,16 +50,40 @@ func fillMarks(event string, next func() string) string {
 func compareShapes(t *testing.T, events []string) (same int) {
 	t.Helper()
 	c := New()
-	var with, without, counted dialect.Stream
-	var ws, wos, cs dialect.Scratch
-	var got, want, probe dialect.Chunk
+	var with, without, counted, followed dialect.Stream
+	var ws, wos, cs, fs dialect.Scratch
+	var got, want, probe, parsed dialect.Chunk
 	for i, e := range events {
 		if !counted.Done && counted.Same(&cs.Walker, []byte(e), &probe) {
 			same++
 		} else {
 			_ = c.ParseEvent(&cs, &counted, nil, []byte(e), &probe)
 		}
+		pieces, at, single := followed.Shape()
+		span, escaped, follows := followed.Follows(&fs.Walker, []byte(e))
+		if follows && !single {
+			t.Fatalf("event %d of %q follows a shape that is none", i, events)
+		}
+		if !follows {
+			_ = c.ParseEvent(&fs, &followed, nil, []byte(e), &parsed)
+		}
 		gotErr := c.ParseEvent(&ws, &with, nil, []byte(e), &got)
+		if !follows && !reflect.DeepEqual(plainChunk(&parsed), plainChunk(&got)) {
+			t.Fatalf("event %d of %q, after events that were followed:\n%+v, want\n%+v", i, events, parsed, got)
+		}
+		if follows {
+			// All but the text and what is opaque is as it was: a reader of the text alone misses nothing.
+			if gotErr != nil || len(got.Pieces) != len(pieces) || len(got.Finishes)+len(got.Logprobs) > 0 || got.HasUsage || got.HasError || got.Terminal || got.Named || !got.HasText {
+				t.Fatalf("event %d of %q follows, but is %+v, %v", i, events, got, gotErr)
+			}
+			for k := range pieces {
+				p, q := &got.Pieces[k], &pieces[k]
+				if p.Key != q.Key || p.Class != q.Class || k == at && (p.Start != span.Start || p.End != span.End || p.Has(dialect.Escaped) != escaped) ||
+					k != at && !p.Has(dialect.Opaque) && (!p.Has(dialect.Repeat) || p.Flags != q.Flags) {
+					t.Fatalf("event %d of %q follows, but piece %d is %+v", i, events, k, p)
+				}
+			}
+		}
 		without.Learn(nil, &dialect.Chunk{Terminal: true}) // forgets
 		wantErr := c.ParseEvent(&wos, &without, nil, []byte(e), &want)
 		if fmt.Sprint(gotErr) != fmt.Sprint(wantErr) {
@@ -70,6 +94,9 @@ func compareShapes(t *testing.T, events []string) (same int) {
 		}
 		if a, b := plainChunk(&got), plainChunk(&want); !reflect.DeepEqual(a, b) {
 			t.Fatalf("event %d of %q:\n%+v, without shapes\n%+v", i, events, a, b)
+		}
+		if string(followed.ID) != string(with.ID) || followed.Done != with.Done || followed.Choices() != with.Choices() {
+			t.Fatalf("event %d of %q: the stream that was followed differs", i, events)
 		}
 		if string(with.ID) != string(without.ID) || string(with.Model) != string(without.Model) || with.Done != without.Done || with.Choices() != without.Choices() {
 			t.Fatalf("event %d of %q: the streams differ", i, events)
