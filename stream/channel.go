@@ -211,6 +211,15 @@ func (c *core) feed(ch *channel, text []byte) {
 	c.feedArgs(ch, text, false)
 }
 
+// scanPut scans what was put behind the text of a channel without a second view:
+// n bytes of it, behind fed bytes that are not clear.
+func (c *core) scanPut(ch *channel, fed, n int) {
+	c.report.Scanned[ch.class] += int64(n)
+	c.scan(ch, &ch.text, laneText, ch.text.from(ch.text.keep), fed, false)
+	ch.clear = ch.text.clear()
+	ch.text.trim(ch.clear)
+}
+
 // feedArgs goes on in both views; the view's new text is in tmp.
 func (c *core) feedArgs(ch *channel, text []byte, end bool) {
 	a := ch.args

@@ -21,6 +21,7 @@ type fakeChain struct {
 	words   []word
 	classes [pipeline.NumClasses]bool
 	panics  bool
+	feeds   int // calls of Feed so far
 }
 
 func newChain(words ...word) *fakeChain {
@@ -55,6 +56,7 @@ func letter(b byte) bool { return b|0x20 >= 'a' && b|0x20 <= 'z' }
 func (s *fakeSession) Close() {}
 
 func (s *fakeSession) Feed(win []byte, n int, end bool, out *pipeline.Findings) int {
+	s.c.feeds++
 	base := len(s.text) - n
 	if base < 0 || !bytes.Equal(s.text[base:], win[:n]) {
 		panic("the window does not continue the text")

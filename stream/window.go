@@ -4,7 +4,8 @@
 //
 // Cost per chunk of a stream that nothing is found in: one strict parse, one
 // Feed for each piece of text, one copy of the payload (two when the event has
-// to wait). No allocation once buffers have grown, no lock, no clock, no
+// to wait). Events that come together and are alike share the Feed and the copy
+// (run). No allocation once buffers have grown, no lock, no clock, no
 // logging, no map, no goroutine; Relay adds one lock and one read of the clock
 // for each upstream read.
 package stream
@@ -75,9 +76,9 @@ type Report struct {
 	Dropped   int   // of them, those that did not leave
 	BytesIn   int64 // read from upstream
 	BytesOut  int64 // written for the client
-	HeldMax   int   // the most bytes of payload that waited at once
-	HeldMaxN  int   // the most frames that waited at once
-	Delay     int64 // sum over all frames: frames that came before this one could leave
+	HeldMax   int   // the most bytes of payload that waited at once; of events that came together, what waits behind the last (run)
+	HeldMaxN  int   // the most frames that waited at once, likewise
+	Delay     int64 // sum over all frames: frames that came before this one left; those that left with the same read count too (run)
 	Channels  [pipeline.NumClasses]int
 	Scanned   [pipeline.NumClasses]int64 // bytes of text
 	Opaque    int                        // payloads that are no text: recorded, not scanned
@@ -163,6 +164,7 @@ type Window struct {
 	st      dialect.Stream // as read
 	sent    dialect.Stream // what the content-filter ends speak of
 	chunk   dialect.Chunk
+	run     *run // nil until events come together: most streams that wait have none
 
 	channels []channel
 	once     channel // of texts that are complete in their frame
@@ -206,6 +208,9 @@ func (w *Window) Reset(o Options) {
 	w.clean, w.opened = w.clean[:0], 0
 	w.frame, w.gate, w.dropFrom, w.done, w.err, w.texts, w.readOn = 0, false, noCut, false, nil, 0, 0
 	w.now, w.fresh = 0, 0
+	if w.run != nil {
+		w.run.on = false
+	}
 }
 
 // Close gives sessions and buffers back. What Out gave is dead afterwards.
@@ -254,17 +259,23 @@ func (w *Window) Write(p []byte) error {
 		return w.err
 	}
 	w.report.BytesIn += int64(len(p))
-	for len(p) > 0 && !w.done {
-		ev, n, ok, err := w.framer.Next(p)
-		p = p[n:]
-		if err != nil {
-			w.fail(EndBadEvent, "", err)
-			break
+	for at := 0; at < len(p) && !w.done; {
+		ev, n, ok, err := w.framer.Next(p[at:])
+		if ok && w.join(ev, p, at, n) {
+			at += n
+			continue
 		}
-		if ok {
+		at += n
+		w.endRun()
+		switch {
+		case w.done:
+		case err != nil:
+			w.fail(EndBadEvent, "", err)
+		case ok:
 			w.event(ev)
 		}
 	}
+	w.endRun()
 	return w.err
 }
 

@@ -135,6 +135,7 @@ type run struct {
 	err      error
 	report   stream.Report
 	decision pipeline.Decision
+	counts   []pipeline.Count
 }
 
 // relay sends reads through a window; every read is overwritten afterwards.
@@ -163,6 +164,7 @@ func relay(c pipeline.Chain, opt stream.Options, reads ...[]byte) run {
 	}
 	r.report = *w.Report()
 	r.decision = x.Decide()
+	r.counts = slices.Clone(x.Counts())
 	return r
 }
 
