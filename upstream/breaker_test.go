@@ -333,6 +333,24 @@ func TestWireAllocatesNothingPerRead(t *testing.T) {
 	}
 }
 
+// BenchmarkWire takes 16 KiB of a body apart that came in chunks of one event each.
+func BenchmarkWire(b *testing.B) {
+	c := new(wire)
+	c.begin(4096)
+	if _, err := c.decode([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")); err != nil {
+		b.Fatal(err)
+	}
+	event := strings.Repeat("x", 232)
+	sent := []byte(strings.Repeat("e8\r\n"+event+"\r\n", (16<<10)/len(event)))
+	p := make([]byte, len(sent))
+	for b.Loop() {
+		copy(p, sent)
+		if n, err := c.decode(p); n != (16<<10)/len(event)*len(event) || err != nil {
+			b.Fatal(n, err)
+		}
+	}
+}
+
 func TestAddressKinds(t *testing.T) {
 	for _, pub := range []string{"8.8.8.8", "1.1.1.1", "2606:4700::1111", "172.15.0.1", "172.32.0.1", "100.63.255.255", "100.128.0.1", "64:ff9b::808:808"} {
 		if k := addressKind(mustAddr(pub)); k != "" {

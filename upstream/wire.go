@@ -98,6 +98,13 @@ func (c *wire) decode(p []byte) (n int, err error) {
 				c.st = wireIdle
 			}
 		default:
+			if c.st == wireChunkEnd && len(c.line) == 0 {
+				if size, k := nextChunk(p[i:]); k > 0 {
+					c.head, c.left, c.st = 0, size, wireChunk
+					i += k
+					continue
+				}
+			}
 			j := bytes.IndexByte(p[i:], '\n')
 			part := p[i:]
 			if j >= 0 {
@@ -372,6 +379,28 @@ func chunkSize(line []byte) (int64, bool) {
 		}
 	}
 	return n, digits > 0
+}
+
+// nextChunk reads the end of a chunk and the head of the next one, when p begins
+// with both in the plain form: CR LF, up to seven digits, CR LF. k is their
+// length; 0: it does not, or the chunk is the last one.
+func nextChunk(p []byte) (size int64, k int) {
+	if len(p) < 2 || p[0] != '\r' || p[1] != '\n' {
+		return 0, 0
+	}
+	for i := 2; i+1 < len(p) && i <= 9; i++ {
+		switch b := p[i]; {
+		case b >= '0' && b <= '9':
+			size = size<<4 | int64(b-'0')
+		case b|0x20 >= 'a' && b|0x20 <= 'f':
+			size = size<<4 | int64((b|0x20)-'a'+10)
+		case b == '\r' && p[i+1] == '\n' && size > 0:
+			return size, i + 2
+		default:
+			return 0, 0
+		}
+	}
+	return 0, 0
 }
 
 // isToken tells that s is the name of a header field (RFC 9110
