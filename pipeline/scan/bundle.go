@@ -17,7 +17,7 @@ type bundle struct {
 	front []bool   // by state: a rule of a prefix filter is alive
 	cut   int      // bytes of a start that such a filter knows
 	dist  []uint16 // by state: bytes to the nearest end of a word, distNone without one
-	near  int      // starts at most this far back are live under every cap
+	near  []int32  // by state: starts at most this far back are live under the cap of a rule
 	far   int      // no word is longer
 	bot   uint8    // kind of the text's beginning
 	kind  [256]uint8
@@ -55,9 +55,7 @@ func (u *bundle) finish(t *Tables) {
 			u.cut = min(u.cut, int(grp.prefix))
 		}
 	}
-	u.near = MaxCap
 	for _, r := range u.rules {
-		u.near = min(u.near, int(t.rules[r].near))
 		u.far = max(u.far, int(t.rules[r].reach))
 	}
 	u.first = make([]uint16, len(starts)*256)
@@ -66,9 +64,10 @@ func (u *bundle) finish(t *Tables) {
 			u.first[k*256+b] = j.next[uint32(q)*j.ncls+uint32(j.cls[b])]
 		}
 	}
-	u.front = make([]bool, len(u.alive))
+	u.front, u.near = make([]bool, len(u.alive)), make([]int32, len(u.alive))
 	for q, off := range u.alive {
 		for _, local := range t.listAt(off) {
+			u.near[q] = max(u.near[q], t.rules[u.rules[local]].near)
 			u.front[q] = u.front[q] || t.rules[u.rules[local]].flags&flagEndFilter == 0
 		}
 	}
@@ -395,7 +394,7 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 		}
 	}
 	counts := func(s int, q uint16) bool {
-		return q != anchorDead && (!special && n-s <= u.near || f.counts(u, s, q))
+		return q != anchorDead && (!special && n-s <= int(u.near[q]) || f.counts(u, s, q))
 	}
 	best, state := n, uint16(anchorDead)
 	for _, x := range lives {

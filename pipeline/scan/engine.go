@@ -223,6 +223,19 @@ type lastHit struct {
 func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed, keep int) {
 	front := n - int(s.held)
 	win = win[front:]
+	n = int(s.held)
+	tried := -1
+	if len(win)-n < twinBytes && !end && out.n <= MatchCap/2 && t.calm(s) { // the way of most pieces of a stream
+		before := s.st
+		free, at, ok := t.glides(s, win, n)
+		if !ok {
+			free, ok = t.quickly(s, win, n, at, nil)
+		}
+		if ok {
+			return len(win) - n, front + free
+		}
+		s.st, tried = before, len(win)-n
+	}
 	for {
 		n = int(s.held)
 		rest := len(win) - n - keep
@@ -242,7 +255,10 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 		case end && k == rest:
 			took, free = t.block(s, piece, n, true, out, nil)
 		case k < twinBytes:
-			if free, quick = t.quick(s, piece, n, nil); !quick {
+			if k != tried {
+				free, quick = t.quick(s, piece, n, nil)
+			}
+			if tried = -1; !quick {
 				took, free = t.block(s, piece, n, false, out, nil)
 			}
 		default:

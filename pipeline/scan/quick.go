@@ -77,22 +77,41 @@ func (t *Tables) glider() {
 // glides scans b, of which b[:n] was fed before, if what is told in it leads to nothing and no thread is under way.
 // With ok false it has stepped the tables up to index at, and what they told there is yet to be handled.
 func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
-	st := s.st[:len(t.groups)]
-	for at = n; at < len(b); {
-		k, hit := t.step(0, len(t.groups), st, b[at:])
-		if at += k; !hit {
-			break
-		}
-		for g := range st {
-			if st[g]&accept != 0 && !t.nothing(b, at, &t.groups[g], st[g]&^accept) {
+	if len(t.groups) == 2 { // by far the most frequent case, without a call
+		t0, t1 := t.next[0], t.next[1]
+		s0, s1 := s.st[0], s.st[1]
+		for i, c := range b[n:] {
+			k := t.pack[c]
+			s0, s1 = t0[s0+uint32(uint8(k))], t1[s1+uint32(uint8(k>>8))]
+			if (s0|s1)&accept == 0 {
+				continue
+			}
+			if at = n + i + 1; s0&accept != 0 && !t.nothing(b, at, &t.groups[0], s0&^accept) || s1&accept != 0 && !t.nothing(b, at, &t.groups[1], s1&^accept) {
+				s.st[0], s.st[1] = s0, s1
 				return 0, at, false
 			}
+			s0, s1 = s0&^accept, s1&^accept
 		}
-		for g := range st {
-			st[g] &^= accept
+		s.st[0], s.st[1] = s0, s1
+	} else {
+		st := s.st[:len(t.groups)]
+		for at = n; at < len(b); {
+			k, hit := t.step(0, len(t.groups), st, b[at:])
+			if at += k; !hit {
+				break
+			}
+			for g := range st {
+				if st[g]&accept != 0 && !t.nothing(b, at, &t.groups[g], st[g]&^accept) {
+					return 0, at, false
+				}
+			}
+			for g := range st {
+				st[g] &^= accept
+			}
 		}
 	}
 	now := len(b)
+	at = now
 	free = now
 	if t.norms {
 		if !isASCII(b) {
@@ -102,10 +121,14 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 	if t.glide.lit >= 0 {
 		grp := &t.groups[t.glide.lit]
 		if d := int(grp.live[grp.number(s.st[t.glide.lit])]); d > 0 {
-			if d > 16 || now < 16 || d > int(grp.near) {
+			if d > now || d > int(grp.near) {
 				return 0, at, false
 			}
-			if ascii, single := looks(b[now-16:]); !ascii || !single {
+			if now < 16 || d > 16 {
+				if !plain(b[now-d:]) {
+					return 0, at, false
+				}
+			} else if ascii, single := looks(b[now-16:]); (!ascii || !single) && !plain(b[now-d:]) {
 				return 0, at, false
 			}
 			free = now - d
@@ -117,7 +140,15 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 		bound = n - int(m.back)
 	}
 	best, state := now, uint16(anchorDead)
-	if d := int(grp.live[grp.number(s.st[t.glide.filter])]); d > 0 {
+	// In a long piece the word most likely ends: looking for others is cheaper.
+	if bound > 0 || int(m.back) == n {
+		if q := m.q; q != anchorDead && (now-n <= 8 || n > 32) {
+			if q = u.alone(q, b[n:]); q != anchorDead && now-bound <= int(u.near[q]) {
+				best, state = bound, q
+			}
+		}
+	}
+	if d := int(grp.live[grp.number(s.st[t.glide.filter])]); state == anchorDead && d > 0 {
 		before := -1
 		if s.ntail[0] > 0 {
 			before = int(s.tail[0][tailLen-1])
@@ -134,13 +165,13 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 			if q == anchorDead {
 				continue
 			}
-			if now-x > u.near {
+			if now-x > int(u.near[q]) {
 				return 0, at, false
 			}
 			best, state = x, q
 		}
-		free = min(free, best)
 	}
+	free = min(free, best)
 	s.live[u.view].back, s.live[u.view].q = uint16(now-best), state
 	s.live[1-u.view].back = noMark.back
 	s.at += int64(now - n)
@@ -160,12 +191,16 @@ func (t *Tables) nothing(b []byte, i int, g *group, st uint32) bool {
 		l := &t.lits[k]
 		switch {
 		case l.trigger && !l.follows(b[i:]):
-		case l.head && l.strict && i < len(b) && b[i] < utf8.RuneSelf:
-			// The next character alone tells most phrases apart.
-			w := l.rest[0]
-			if c := b[i]; c == w || c|0x20 == w|0x20 || isGap(c) && w == ' ' {
+		case l.trigger && l.now && t.rules[l.rule].flags&flagBehind == 0:
+			x := i - int(l.syms)
+			if x < 1 || !plain(b[x:i]) {
 				return false
 			}
+			a := &t.anch[t.rules[l.rule].anchor]
+			if q, ok := a.run(a.next[anchorFront*a.ncls+uint32(a.cls[b[x-1]])], b[x:]); !ok || q != anchorDead {
+				return false
+			}
+		case l.head && l.strict && differ(b[i:], l.rest):
 		default:
 			return false
 		}
@@ -227,7 +262,7 @@ func (t *Tables) quick(s *State, b []byte, n int, tw *twin) (free int, ok bool) 
 		return 0, false
 	}
 	before, i := s.st, n
-	if tw == nil && t.glide.ok && s.rescan == 0 && s.n == [3]uint8{} && s.flags&^stateLatin == 0 && (!t.norms || sameTails(s)) {
+	if tw == nil && t.calm(s) {
 		if free, i, ok = t.glides(s, b, n); ok {
 			return free, true
 		}
@@ -236,6 +271,11 @@ func (t *Tables) quick(s *State, b []byte, n int, tw *twin) (free int, ok bool) 
 		s.st = before
 	}
 	return free, ok
+}
+
+// calm tells whether a piece may go the shortest way: nothing is under way but what the tables know.
+func (t *Tables) calm(s *State) bool {
+	return t.glide.ok && s.rescan == 0 && s.n == [3]uint8{} && s.flags&^stateLatin == 0 && (!t.norms || sameTails(s))
 }
 
 // sameTails tells whether both views are the same in front of the held text.
@@ -317,7 +357,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 		for _, x := range q.starts[:hits] {
 			x := int(x)
 			a, ended := u.from(b, x, q.before)
-			if ended || a != anchorDead && now-x > u.near {
+			if ended || a != anchorDead && now-x > int(u.near[a]) {
 				return 0, false
 			}
 			if a != anchorDead {
@@ -337,7 +377,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 				if ended {
 					return 0, false
 				}
-				if known = a != anchorDead && now-bound <= u.near; known {
+				if known = a != anchorDead && now-bound <= int(u.near[a]); known {
 					best, state = bound, a
 				}
 			}
@@ -369,7 +409,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 					continue
 				}
 				a, ended := u.from(b, x, q.before)
-				if ended || a != anchorDead && now-x > u.near {
+				if ended || a != anchorDead && now-x > int(u.near[a]) {
 					return 0, false
 				}
 				if a != anchorDead {
@@ -378,7 +418,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 			}
 			for x := lo; x < best; x++ {
 				a, ended := u.from(b, x, q.before)
-				if ended || a != anchorDead && now-x > u.near {
+				if ended || a != anchorDead && now-x > int(u.near[a]) {
 					return 0, false
 				}
 				if a != anchorDead {
@@ -730,21 +770,41 @@ func (u *bundle) kindAt(b []byte, x, before int) uint32 {
 }
 
 // plain tells whether each byte from x to e is a symbol of its own.
-func (q *quick) plain(x, e int) bool {
-	if x < 0 {
-		return false
-	}
-	if ascii, single := looks(q.b[x:e]); ascii && single {
+func (q *quick) plain(x, e int) bool { return x >= 0 && plain(q.b[x:e]) }
+
+// plain tells whether each byte of p is a symbol of its own.
+func plain(p []byte) bool {
+	if ascii, single := looks(p); ascii && single {
 		return true
 	}
 	gap := false
-	for _, c := range q.b[x:e] {
+	for _, c := range p {
 		again := gap
 		if gap = isGap(c); c >= utf8.RuneSelf || gap && again {
 			return false
 		}
 	}
 	return true
+}
+
+// differ tells whether p, or what may follow it, can't go on as rest does, whatever the case.
+func differ(p []byte, rest string) bool {
+	for i := range min(len(p), len(rest)) {
+		c, w := p[i], rest[i]
+		if c >= utf8.RuneSelf || w >= utf8.RuneSelf {
+			return false // it takes a closer look
+		}
+		if isGap(c) && w == ' ' {
+			if i+1 < len(p) && isGap(p[i+1]) {
+				return false
+			}
+			continue
+		}
+		if c|0x20 != w|0x20 {
+			return true
+		}
+	}
+	return false
 }
 
 // dies tells whether what a literal from x to e begins certainly leads to nothing within the piece.
