@@ -315,7 +315,7 @@ func method(w writef) {
   x-regexp lets regexp read the whole text at once, which is its best case, and checks that both find the same number of matches.
   x-hostile is the worst of 15 texts that come near matches again and again.
 - **Processes**: ` + "`bench/lean`" + `. In every round each process gets the same requests once, in rotating order, on the same two cores as the load generator;
-  CPU time is the kernel's (10 ms ticks over thousands of requests); the ratio is the median of the rounds' own ratios. Every answer is read to its
+  CPU time is that of the process's clock, in nanoseconds (where there is none, the kernel's 10 ms ticks); the ratio is the median of the rounds' own ratios. Every answer is read to its
   end and checked to be whole.
 - **Not shown**: numbers of other gateways. None publishes them with policies on, and we did not run any.
 `)
