@@ -124,11 +124,7 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 			if d > now || d > int(grp.near) {
 				return 0, at, false
 			}
-			if now < 16 || d > 16 {
-				if !plain(b[now-d:]) {
-					return 0, at, false
-				}
-			} else if ascii, single := looks(b[now-16:]); (!ascii || !single) && !plain(b[now-d:]) {
+			if (d > 8 || now < 8 || !plainWord(binary.LittleEndian.Uint64(b[now-8:]))) && !plain(b[now-d:]) {
 				return 0, at, false
 			}
 			free = now - d
@@ -635,6 +631,13 @@ func (s *State) bound(view View, n int, marks bool) int {
 	return 0
 }
 
+// plainWord is plain for eight bytes; it may say no where white space is not what stands side by side.
+func plainWord(v uint64) bool {
+	const ones = 0x0101010101010101
+	gap := ^(v&(0x7F*ones) + 0x5F*ones) & (0x80 * ones) // bytes up to the space
+	return v&(0x80*ones) == 0 && gap&(gap<<8) == 0
+}
+
 // looks tells whether p is pure ASCII, and whether no two bytes that may be white space stand side by side in it.
 func looks(p []byte) (ascii, single bool) {
 	const ones = 0x0101010101010101
@@ -672,10 +675,9 @@ func (g *group) earliest(b []byte, d, lo int) int {
 	}
 	p := now
 	for p-lo >= 8 { // without a jump for each byte
-		m := uint(0)
-		for i, c := range b[p-8 : p][:8] {
-			m |= uint(g.stop[c]) << i
-		}
+		c, stop := (*[8]byte)(b[p-8:p]), &g.stop
+		m := uint(stop[c[0]]) | uint(stop[c[1]])<<1 | uint(stop[c[2]])<<2 | uint(stop[c[3]])<<3 |
+			uint(stop[c[4]])<<4 | uint(stop[c[5]])<<5 | uint(stop[c[6]])<<6 | uint(stop[c[7]])<<7
 		if m != 0 {
 			return min(x, p-8+bits.Len(m))
 		}
