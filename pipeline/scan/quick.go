@@ -221,11 +221,11 @@ func (t *Tables) noWord(b []byte, i int, g *group, what uint32) bool {
 			return false
 		}
 		x := e
-		for x > 0 && g.stop[b[x-1]] == 0 {
+		for x > 0 && e-x <= longWord && g.stop[b[x-1]] == 0 {
 			x--
 		}
-		if x == 0 {
-			return false // it may have begun in front
+		if x == 0 || e-x > longWord {
+			return false // it may have begun in front, or it takes long to find out
 		}
 		for ; x < e; x++ {
 			if u.run(b, x) != anchorDead {
@@ -454,8 +454,9 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 
 const (
 	twinBytes = 96 // of a piece that is worth being stepped in two halves
-	maxTwin   = 3  // tables; more are stepped one piece after the other
+	maxTwin   = 3  // tables; with more, two runs find no room in the registers
 	maxTold   = 16
+	longWord  = 48 // bytes
 )
 
 // tell is what a group tells at index i.
@@ -604,21 +605,6 @@ func (t *Tables) pair(s, r *[maxGroups]uint32, a, b []byte) int {
 			}
 		}
 		s[0], s[1], s[2], r[0], r[1], r[2] = s0, s1, s2, r0, r1, r2
-	case 4:
-		t0, t1, t2, t3 := t.next[0], t.next[1], t.next[2], t.next[3]
-		s0, s1, s2, s3, r0, r1, r2, r3 := s[0], s[1], s[2], s[3], r[0], r[1], r[2], r[3]
-		for ; i < len(a); i++ {
-			k, l := pack[a[i]], pack[b[i]]
-			s0, r0 = t0[s0+uint32(uint8(k))], t0[r0+uint32(uint8(l))]
-			s1, r1 = t1[s1+uint32(uint8(k>>8))], t1[r1+uint32(uint8(l>>8))]
-			s2, r2 = t2[s2+uint32(uint8(k>>16))], t2[r2+uint32(uint8(l>>16))]
-			s3, r3 = t3[s3+uint32(uint8(k>>24))], t3[r3+uint32(uint8(l>>24))]
-			if (s0|s1|s2|s3|r0|r1|r2|r3)&accept != 0 {
-				i++
-				break
-			}
-		}
-		s[0], s[1], s[2], s[3], r[0], r[1], r[2], r[3] = s0, s1, s2, s3, r0, r1, r2, r3
 	}
 	return i
 }
