@@ -75,6 +75,7 @@ type (
 	}
 	TTFT struct {
 		Contender                            string
+		Rate, Full                           int // streams a second: measured at, and the full load
 		P50Millis, P99Ms, AddedP50, AddedP99 float64
 	}
 )
