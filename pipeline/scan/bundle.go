@@ -662,8 +662,8 @@ func (f *feed) phraseAt(ru *rule, s int) (to int, wait bool) {
 		if i == len(b) && !f.end {
 			return 0, room(0)
 		}
-		if i < len(b) && isWord(int(b[i])) {
-			return 0, false
+		if isWord(int(b[i-1])) == (i < len(b) && isWord(int(b[i]))) {
+			return 0, false // the text may have a fold of the letter, which is no word character
 		}
 	}
 	if v.rawTo(i)-from > int(ru.cap) {

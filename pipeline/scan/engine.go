@@ -360,7 +360,8 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 	ended := s.flags&stateEnded != 0
 	stop := len(b)
 	if tw != nil && ascii && !tw.done {
-		t.twin(&s.st, b, n, tw)
+		st := s.st // mark needs what it is now
+		t.twin(&st, b, n, tw)
 	}
 	switch {
 	case tw != nil && tw.ok: // b was stepped already
@@ -752,6 +753,13 @@ func (f *feed) add(m Match, x int) {
 	w := f.work()
 	if m.End <= f.given {
 		return // found again
+	}
+	if f.again {
+		for i := range w.done[:w.nd] {
+			if w.done[i].Match == m {
+				return // it waits in the slots
+			}
+		}
 	}
 	if w.nd == maxDone {
 		if raw := m.Start - f.base; x < 0 && raw >= 0 && f.t.rules[m.Rule].flags&(flagHold|flagBehind) == flagHold {
@@ -1571,8 +1579,8 @@ func (f *feed) comes(view View, x int) bool {
 		switch {
 		case ru.view != view || ru.flags&(flagHold|flagBehind) != flagHold:
 		case !l.trigger:
-			if isWord(int(ru.phrase[0])) && isWord(v.byteAt(x-1)) {
-				continue
+			if isWord(int(ru.phrase[0])) && isWord(v.byteAt(x-1)) == isWord(v.byteAt(x)) {
+				continue // the text may have a fold of the letter, which is no word character
 			}
 			if _, wait := f.phraseAt(ru, x); wait {
 				return true

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"regexp/syntax"
@@ -320,6 +321,8 @@ func (b *builder) literalGroup(view View, t *trie, memo map[string]uint32) (*gro
 		for i := range f.acc[s] {
 			f.acc[s][i] += off
 		}
+		// What began first is handled first.
+		slices.SortStableFunc(f.acc[s], func(i, j uint16) int { return cmp.Compare(b.t.lits[j].syms, b.t.lits[i].syms) })
 	}
 	g := &group{view: view, literal: true}
 	b.t.setForward(g, f, memo)

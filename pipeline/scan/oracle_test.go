@@ -365,3 +365,42 @@ func TestStartsAmongManyLiveOnesAreNotForgotten(t *testing.T) {
 		t.Error(gaveUp, problem)
 	}
 }
+
+// What a review of the engine showed.
+func TestReviewedCasesEqualTheOracle(t *testing.T) {
+	open, short := Rule{ID: "open", Pattern: `cab[a-z]`, Cap: 9}, Rule{ID: "short", Pattern: `[bc]1`, Span: true}
+	folds := []Rule{{ID: "cap", Phrase: "secret key to", Span: true, Cap: 15}, {ID: "folds", Phrase: "key ſk kk", Fold: true, Span: true}}
+	head := []Rule{{ID: "head", Phrase: "ask sksksk sks ok", Fold: true, Span: true}}
+	long := "b1caba" + strings.Repeat("z", 91) + "cabzz"
+	for _, c := range []struct {
+		name  string
+		rules []Rule
+		text  string
+		cuts  []int
+	}{
+		{"the first end of a piece that was stepped in two halves counts", []Rule{open, short}, long + "\n12", []int{6, len(long)}},
+		{"a phrase that begins with a fold beyond ASCII is held for", folds, "x\u212a", []int{4}},
+		{"and it is found", folds, "x\u212aey \u017fk kk", []int{4, 8}},
+		{"a phrase ends with a fold beyond ASCII where a word begins", head, "ask sksksk sks o\u212aa", nil},
+		{"and nowhere else", head, "ask sksksk sks o\u212a.", nil},
+		{"nor at the end", head, "ask sksksk sks o\u212a", nil},
+		{"of two triggers of a rule that end together the longer one goes first", []Rule{{ID: "two", Pattern: `a?aab`, Span: true}}, "aaab", nil},
+		{"what is found again and waits comes once", []Rule{
+			{ID: "behind", Pattern: `ab[ab]{0,3}=?(b?c+)\b`, Group: 1, Span: true},
+			{ID: "groups", Pattern: `\b[bc]{2}\d{1,2}(?:[ -]?[abc1]{4}){2,7}(?:[ -]?[abc1]{1,3})?\b`, Cap: 30, Span: true},
+			{ID: "long", Pattern: `a[abc1 ]{5,}(?:b|c)1[abc]{12}b`, Cap: 90, Span: true}, short,
+		}, "abc abc bc1b1bcaabc abc ", []int{20, 24}},
+	} {
+		tb, _, err := Build(c.rules, Options{})
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		pt, err := plainBuild(c.rules, Options{})
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if gaveUp, problem := compare(t, tb, pt, c.text, c.cuts, 1, 0); gaveUp || problem != "" {
+			t.Errorf("%s: %v\n%s", c.name, gaveUp, problem)
+		}
+	}
+}
