@@ -1049,7 +1049,7 @@ func (f *feed) advanceBehind(th *thread, ru *rule, upto int) {
 		}
 		if n&infoAccept != 0 && q != anchorDead {
 			first := b.next[uint32(f.front(ru.anchor, v, i))*b.ncls+uint32(b.cls[c])]
-			if first != anchorDead && !f.startsAt(th.rule, i) {
+			if first != anchorDead && !f.startsAt(th.rule, i) && !f.covered(th.rule, v, i) {
 				word := f.begin(ru, th.rule, i, i)
 				word.x = th.x
 				f.newThread(word)
@@ -1063,6 +1063,17 @@ func (f *feed) advanceBehind(th *thread, ru *rule, upto int) {
 	if f.end && upto == len(v.b) {
 		th.q = anchorDead
 	}
+}
+
+// covered tells whether a match of rule r that waits covers index i: what is found again may begin inside it.
+func (f *feed) covered(r uint16, v *stream, i int) bool {
+	at := f.base + int64(v.rawAt(i))
+	for k := range f.w.done[:f.w.nd] {
+		if m := &f.w.done[k]; m.Rule == uint32(r) && m.Start <= at && at < m.End {
+			return true
+		}
+	}
+	return false
 }
 
 func (f *feed) startsAt(r uint16, s int) bool {

@@ -390,6 +390,10 @@ func TestReviewedCasesEqualTheOracle(t *testing.T) {
 			{ID: "groups", Pattern: `\b[bc]{2}\d{1,2}(?:[ -]?[abc1]{4}){2,7}(?:[ -]?[abc1]{1,3})?\b`, Cap: 30, Span: true},
 			{ID: "long", Pattern: `a[abc1 ]{5,}(?:b|c)1[abc]{12}b`, Cap: 90, Span: true}, short,
 		}, "abc abc bc1b1bcaabc abc ", []int{20, 24}},
+		{"a word inside a match that waits is not found again", []Rule{
+			{ID: "behind", Pattern: `abc[ab =]{0,3}([abc=]{2,4})`, Group: 1, Span: true}, {ID: "open", Phrase: "abc", Fold: true},
+			{ID: "long", Pattern: `a[abc1 ]{5,}(?:b|c)1[abc]{12}b`, Cap: 90, Span: true},
+		}, "abc abc abcaab", []int{7, 14}},
 	} {
 		tb, _, err := Build(c.rules, Options{})
 		if err != nil {
