@@ -212,7 +212,11 @@ func (b *builder) bothFilter(view View, front, wordy []int) (bool, error) {
 	}
 	for _, above := range []int{8, 4, 1} {
 		p, err := b.endFilter(wordy, above)
-		for k := prefixBytes; k > 1 && err == nil; k-- {
+		work := 0 // states that the shortest form took
+		for _, k := range []int{2, prefixBytes, prefixBytes - 1} {
+			if err != nil || work*3 > filterWork {
+				break // the longer ones would most likely be given up
+			}
 			a := &auto{}
 			whole := false
 			if err = b.addWords(a, wordy, above); err == nil {
@@ -221,18 +225,26 @@ func (b *builder) bothFilter(view View, front, wordy []int) (bool, error) {
 			if err != nil {
 				return false, err
 			}
-			var f *dfa
-			if f, err = newDet(a, &b.steps).forward(detMode{limit: filterWork}, b.opt.MaxSteps); err == nil {
-				clear(f.dist)
-				f.minimise(1, &b.steps)
-				if f.n <= filterStates {
-					p.fwd = f
-					b.addEnd(view, p, bothFilter, k, whole)
-					return true, nil
-				}
-			} else if err == errStates {
-				err = nil
+			f, err := newDet(a, &b.steps).forward(detMode{limit: filterWork}, b.opt.MaxSteps)
+			if err == errStates {
+				continue
+			} else if err != nil {
+				return false, err
 			}
+			n := f.n
+			clear(f.dist)
+			if f.minimise(1, &b.steps); f.n > filterStates {
+				continue
+			}
+			p.both, p.k, p.whole = f, k, whole
+			if work = n; k > 2 {
+				break
+			}
+		}
+		if p != nil && p.both != nil {
+			p.fwd = p.both
+			b.addEnd(view, p, bothFilter, p.k, p.whole)
+			return true, nil
 		}
 		if err != nil && err != errStates {
 			return false, err
@@ -245,6 +257,9 @@ func (b *builder) bothFilter(view View, front, wordy []int) (bool, error) {
 type endPart struct {
 	rules    []int
 	fwd, rev *dfa
+	both     *dfa // with the first k bytes of other words
+	k        int
+	whole    bool // none of those is shorter
 }
 
 // endFilter makes an end filter of rules without the counts above a bound.
@@ -259,7 +274,7 @@ func (b *builder) endFilter(rules []int, above int) (*endPart, error) {
 		return nil, err
 	}
 	r, err := d.backward(filterStates, b.opt.MaxSteps)
-	return &endPart{rules, f, r}, err
+	return &endPart{rules: rules, fwd: f, rev: r}, err
 }
 
 // endFilters makes end filters of rules, most at the most, and gives the rules that found no place in one.
