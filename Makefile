@@ -52,7 +52,7 @@ check: vet staticcheck gen-check race invariants fuzz gate ## everything CI runs
 
 .PHONY: race
 race: ## the suite under the race detector
-	$(GO) test -race -short ./...
+	$(GO) test -race -short -timeout 20m ./...
 
 .PHONY: invariants
 invariants: ## the suite with invariant checks and poisoned buffers
