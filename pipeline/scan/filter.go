@@ -211,55 +211,78 @@ func (b *builder) bothFilter(view View, front, wordy []int) (bool, error) {
 		return false, nil
 	}
 	for _, above := range []int{8, 4, 1} {
-		p, err := b.endFilter(wordy, above)
+		var best *endPart
 		work := 0 // states that the shortest form took
 		for _, k := range []int{2, prefixBytes, prefixBytes - 1} {
-			if err != nil || work*3 > filterWork {
+			if work*3 > filterWork {
 				break // the longer ones would most likely be given up
 			}
-			a := &auto{}
-			whole := false
-			if err = b.addWords(a, wordy, above); err == nil {
-				whole, err = b.addFronts(a, front, k)
+			p, n, err := b.bothPart(front, wordy, above, k)
+			if err != nil && err != errStates {
+				return false, err
 			}
 			if err != nil {
-				return false, err
-			}
-			f, err := newDet(a, &b.steps).forward(detMode{limit: filterWork}, b.opt.MaxSteps)
-			if err == errStates {
-				continue
-			} else if err != nil {
-				return false, err
-			}
-			n := f.n
-			clear(f.dist)
-			if f.minimise(1, &b.steps); f.n > filterStates {
 				continue
 			}
-			p.both, p.k, p.whole = f, k, whole
+			best = p
 			if work = n; k > 2 {
 				break
 			}
 		}
-		if p != nil && p.both != nil {
-			p.fwd = p.both
-			b.addEnd(view, p, bothFilter, p.k, p.whole)
+		if best != nil {
+			b.addEnd(view, best, bothFilter, best.k, best.whole)
 			return true, nil
-		}
-		if err != nil && err != errStates {
-			return false, err
 		}
 	}
 	return false, nil
+}
+
+// bothPart makes a filter of the first k bytes of words and of whole words. A rule of front whose first k bytes are
+// those of any word is told by its whole words. n is how many states it took before it was minimised.
+func (b *builder) bothPart(front, wordy []int, above, k int) (p *endPart, n int, err error) {
+	var short []int
+	whole := slices.Clone(wordy)
+	for _, i := range front {
+		n, err := b.ruleNFA(i, b.comp[i].exact)
+		if err != nil {
+			return nil, 0, err
+		}
+		if n.common(k) {
+			whole = append(whole, i)
+		} else {
+			short = append(short, i)
+		}
+	}
+	slices.Sort(whole)
+	if p, err = b.endFilter(whole, above); err != nil {
+		return nil, 0, err
+	}
+	a := &auto{}
+	if err = b.addWords(a, whole, above); err == nil {
+		p.whole, err = b.addFronts(a, short, k)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	f, err := newDet(a, &b.steps).forward(detMode{limit: filterWork}, b.opt.MaxSteps)
+	if err != nil {
+		return nil, 0, err
+	}
+	n = f.n
+	clear(f.dist)
+	if f.minimise(1, &b.steps); f.n > filterStates {
+		return nil, 0, errStates
+	}
+	p.fwd, p.k = f, k
+	return p, n, nil
 }
 
 // endPart is an end filter in the making.
 type endPart struct {
 	rules    []int
 	fwd, rev *dfa
-	both     *dfa // with the first k bytes of other words
-	k        int
-	whole    bool // none of those is shorter
+	k        int  // with the first k bytes of other words,
+	whole    bool // none of which is shorter
 }
 
 // endFilter makes an end filter of rules without the counts above a bound.
