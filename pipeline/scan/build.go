@@ -93,7 +93,6 @@ type lit struct {
 	trigger bool
 	now     bool                // its end does not depend on what follows
 	head    bool                // the beginning of a phrase
-	strict  bool                // of one: what must follow begins with an ASCII character
 	rest    string              // of one: what must follow
 	after   [afterBytes]byteSet // of a trigger: bytes that may follow it
 }
@@ -1129,7 +1128,6 @@ func (t *Tables) finish() {
 				_, n := utf8.DecodeRuneInString(l.rest)
 				l.rest = l.rest[n:]
 			}
-			l.strict = l.now && l.rest != "" && l.rest[0] < utf8.RuneSelf
 		}
 	}
 	t.marks = true

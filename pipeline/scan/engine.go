@@ -348,7 +348,7 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 		f.had.nd, f.had.nth = f.w.nd, f.w.nth
 	}
 	if s.flags&stateFront != 0 {
-		lo := t.front(s, n)
+		lo := t.frontFrom(s, n)
 		f.try(Raw, lo, n-1)
 		if !ascii {
 			lo = 0
@@ -413,8 +413,8 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 	return len(b) - n, free
 }
 
-// front is the first start that stateFront tells of; n bytes are held.
-func (t *Tables) front(s *State, n int) int {
+// frontFrom is the first start that stateFront tells of; n bytes are held.
+func (t *Tables) frontFrom(s *State, n int) int {
 	if len(t.fuzzy) > 0 {
 		return 0
 	}

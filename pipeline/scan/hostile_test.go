@@ -22,14 +22,7 @@ func TestRepeatedNearMatchesEqualTheOracle(t *testing.T) {
 		{ID: "secret", Pattern: `(?i)(?:api_?key|secret)["']?[ \t]{0,3}[:=][ \t]{0,3}["']([^"'\n]{4,})["']`, Group: 1, Validator: Validator{Name: SecretLike, A: 1000}, Span: true},
 		{ID: "phrase", Phrase: "old operation", Fold: true, Span: true},
 	}
-	tb, _, err := Build(rules, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pt, err := plainBuild(rules, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	tb, pt := builtTwice(t, rules)
 	units := []string{
 		"1.2.3.4.5.6.7.8.", "first.last@sub-domain.", "a@b.cc-d.ee-", "046-4", "046-454-286-", "6-454-28-", "046-45-123-", "AB12 CD34 EF56 ",
 		"bf59-acc7-6a37-", "4111 1111 1112 ", "sk-T3Blaaaaaaaaaa-", "sk-aT3BlbkFJ-", "eyJabcdefgh.", "eyJrabcdefgh-", "eyJrabcdefgh-eyJx ",

@@ -262,6 +262,20 @@ func FuzzMatchesAndHoldBackEqualTheOracle(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) { diff(t, seed) })
 }
 
+// builtTwice builds rules as tables and as the reference.
+func builtTwice(t *testing.T, rules []Rule) (*Tables, *plainTables) {
+	t.Helper()
+	tb, _, err := Build(rules, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pt, err := plainBuild(rules, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tb, pt
+}
+
 // What random parts of the rulebook showed, each with the least that shows it.
 func TestRegressionsEqualTheOracle(t *testing.T) {
 	for _, c := range []struct {
@@ -290,14 +304,7 @@ func TestRegressionsEqualTheOracle(t *testing.T) {
 			rules = append(rules, Rule{ID: "iban", Pattern: `\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?\b`, Fold: true, Cap: 48, Span: true},
 				Rule{ID: "codice", Pattern: `\b[A-Z]{6}[0-9LMNPQRSTUV]{2}[A-EHLMPRST][0-9LMNPQRSTUV]{2}[A-Z][0-9LMNPQRSTUV]{3}[A-Z]\b`, Fold: true, Span: true})
 		}
-		tb, _, err := Build(rules, Options{})
-		if err != nil {
-			t.Fatalf("%s: %v", c.name, err)
-		}
-		pt, err := plainBuild(rules, Options{})
-		if err != nil {
-			t.Fatalf("%s: %v", c.name, err)
-		}
+		tb, pt := builtTwice(t, rules)
 		if gaveUp, problem := compare(t, tb, pt, c.text, c.cuts, 1, 0); gaveUp || problem != "" {
 			t.Errorf("%s: %v\n%s", c.name, gaveUp, problem)
 		}
@@ -395,14 +402,7 @@ func TestReviewedCasesEqualTheOracle(t *testing.T) {
 			{ID: "long", Pattern: `a[abc1 ]{5,}(?:b|c)1[abc]{12}b`, Cap: 90, Span: true},
 		}, "abc abc abcaab", []int{7, 14}},
 	} {
-		tb, _, err := Build(c.rules, Options{})
-		if err != nil {
-			t.Fatalf("%s: %v", c.name, err)
-		}
-		pt, err := plainBuild(c.rules, Options{})
-		if err != nil {
-			t.Fatalf("%s: %v", c.name, err)
-		}
+		tb, pt := builtTwice(t, c.rules)
 		if gaveUp, problem := compare(t, tb, pt, c.text, c.cuts, 1, 0); gaveUp || problem != "" {
 			t.Errorf("%s: %v\n%s", c.name, gaveUp, problem)
 		}

@@ -12,11 +12,16 @@ type quick struct {
 	before int // the byte in front of b, -1 = none
 	starts [16]int32
 	n      int // of starts
-	wait   [4]waiting
+	wait   [maxWait]waiting
 	nw     int // of wait
-	behind [4]waiting
+	behind [maxWait]waiting
 	nb     int // of behind
 }
+
+const (
+	maxWait = 4                          // threads of each sort
+	_       = uint(maxSlots - 5*maxWait) // all have room in the slots: one takes three halves, of a look-behind two
+)
 
 // waiting is a thread that is alive at the end of the piece: of a triggered rule, of a phrase (slotText), or of a
 // look-behind, in which no word begins.
@@ -27,7 +32,7 @@ type waiting struct {
 
 // later notes a thread that is alive; false says that there is no room.
 func (q *quick) later(rule, state uint16, x int) bool {
-	if 3*q.nw+2*len(q.behind)+3 > maxSlots {
+	if q.nw == len(q.wait) {
 		return false
 	}
 	q.wait[q.nw] = waiting{rule, state, int32(x)}
@@ -196,7 +201,10 @@ func (t *Tables) nothing(b []byte, i int, g *group, st uint32) bool {
 			if q, ok := a.run(a.next[anchorFront*a.ncls+uint32(a.cls[b[x-1]])], b[x:]); !ok || q != anchorDead {
 				return false
 			}
-		case l.head && l.strict && differ(b[i:], l.rest):
+		case l.head:
+			if no, _ := differ(b[i:], l.rest, true); !no {
+				return false
+			}
 		default:
 			return false
 		}
@@ -212,7 +220,10 @@ func (t *Tables) noWord(b []byte, i int, g *group, what uint32) bool {
 	}
 	if what&toldFront != 0 {
 		x := e - int(g.prefix)
-		if !g.whole || x < 1 || u.run(b, x) != anchorDead {
+		if !g.whole || x < 1 {
+			return false
+		}
+		if q, ended := u.from(b, x, -1); ended || q != anchorDead {
 			return false
 		}
 	}
@@ -228,26 +239,12 @@ func (t *Tables) noWord(b []byte, i int, g *group, what uint32) bool {
 			return false // it may have begun in front, or it takes long to find out
 		}
 		for ; x < e; x++ {
-			if u.run(b, x) != anchorDead {
+			if q, ended := u.from(b, x, -1); ended || q != anchorDead {
 				return false
 			}
 		}
 	}
 	return true
-}
-
-// run runs the joint automaton from start x > 0 of b until no word can come. It gives anchorDead if none ended.
-func (u *bundle) run(b []byte, x int) uint16 {
-	q := u.first[uint32(u.kind[b[x-1]])<<8|uint32(b[x])]
-	for _, c := range b[x+1:] {
-		if q == anchorDead {
-			break
-		}
-		if q = u.joint.next[uint32(q)*u.joint.ncls+uint32(u.joint.cls[c])]; u.joint.info[q]&infoAccept != 0 {
-			break
-		}
-	}
-	return q
 }
 
 // quick scans a short piece in which nothing ends and nothing is under way but what the tables know, which is
@@ -304,7 +301,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 		for _, u := range t.bundle {
 			from = min(from, s.bound(u.view, n, t.marks))
 		}
-		for x := max(from, t.front(s, n)); x < n; x++ {
+		for x := max(from, t.frontFrom(s, n)); x < n; x++ {
 			if t.begins(&q, x) && !q.add(x) {
 				return 0, false
 			}
@@ -775,24 +772,28 @@ func plain(p []byte) bool {
 	return true
 }
 
-// differ tells whether p, or what may follow it, can't go on as rest does, whatever the case.
-func differ(p []byte, rest string) bool {
-	for i := range min(len(p), len(rest)) {
+// differ compares p with what should follow. no says that p is something else; open that p is all of it so far, and
+// more must come. With neither it takes a closer look, or p has all of it.
+func differ(p []byte, rest string, fold bool) (no, open bool) {
+	for i := range len(rest) {
+		if i == len(p) {
+			return false, true
+		}
 		c, w := p[i], rest[i]
 		if c >= utf8.RuneSelf || w >= utf8.RuneSelf {
-			return false // it takes a closer look
+			return false, false
 		}
 		if isGap(c) && w == ' ' {
 			if i+1 < len(p) && isGap(p[i+1]) {
-				return false
+				return false, false
 			}
 			continue
 		}
-		if c|0x20 != w|0x20 {
-			return true
+		if c != w && (!fold || c|0x20 != w|0x20 || c|0x20 < 'a' || c|0x20 > 'z') {
+			return true, false
 		}
 	}
-	return false
+	return false, false
 }
 
 // dies tells whether what a literal from x to e begins certainly leads to nothing within the piece.
@@ -852,23 +853,8 @@ func (t *Tables) looking(q *quick, rule, s uint16, i int) bool {
 // may still come, it is noted.
 func (t *Tables) differs(q *quick, rule uint16, x, i int, p string) bool {
 	r, b := &t.rules[rule], q.b
-	fold := r.flags&flagFold != 0
-	for ; i < len(b) && len(p) > 0; i, p = i+1, p[1:] {
-		c, w := b[i], p[0]
-		if c >= utf8.RuneSelf || w >= utf8.RuneSelf {
-			return false // it takes a closer look
-		}
-		if isGap(c) && w == ' ' {
-			if i+1 < len(b) && isGap(b[i+1]) {
-				return false
-			}
-			continue
-		}
-		if c != w && (!fold || c|0x20 != w|0x20 || c|0x20 < 'a' || c|0x20 > 'z') {
-			return true
-		}
-	}
-	return len(p) > 0 && len(b)-x < int(r.cap) && q.later(rule, slotText, x)
+	no, open := differ(b[i:], p, r.flags&flagFold != 0)
+	return no || open && len(b)-x < int(r.cap) && q.later(rule, slotText, x)
 }
 
 // resume goes on with the threads of the last piece; n bytes were read.
