@@ -361,7 +361,7 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 	stop := len(b)
 	if tw != nil && ascii && !tw.done {
 		st := s.st // mark needs what it is now
-		t.twin(&st, b, n, tw)
+		t.twin(&st, b, t.before(s), n, tw)
 	}
 	switch {
 	case tw != nil && tw.ok: // b was stepped already

@@ -82,6 +82,7 @@ func (t *Tables) glider() {
 // glides scans b, of which b[:n] was fed before, if what is told in it leads to nothing and no thread is under way.
 // With ok false it has stepped the tables up to index at, and what they told there is yet to be handled.
 func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
+	before := t.before(s)
 	if len(t.groups) == 2 { // by far the most frequent case, without a call
 		t0, t1 := t.next[0], t.next[1]
 		s0, s1 := s.st[0], s.st[1]
@@ -91,7 +92,7 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 			if (s0|s1)&accept == 0 {
 				continue
 			}
-			if at = n + i + 1; s0&accept != 0 && !t.nothing(b, at, &t.groups[0], s0&^accept) || s1&accept != 0 && !t.nothing(b, at, &t.groups[1], s1&^accept) {
+			if at = n + i + 1; s0&accept != 0 && !t.nothing(b, before, at, &t.groups[0], s0&^accept) || s1&accept != 0 && !t.nothing(b, before, at, &t.groups[1], s1&^accept) {
 				s.st[0], s.st[1] = s0, s1
 				return 0, at, false
 			}
@@ -106,7 +107,7 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 				break
 			}
 			for g := range st {
-				if st[g]&accept != 0 && !t.nothing(b, at, &t.groups[g], st[g]&^accept) {
+				if st[g]&accept != 0 && !t.nothing(b, before, at, &t.groups[g], st[g]&^accept) {
 					return 0, at, false
 				}
 			}
@@ -150,10 +151,6 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 		}
 	}
 	if d := int(grp.live[grp.number(s.st[t.glide.filter])]); state == anchorDead && d > 0 {
-		before := -1
-		if s.ntail[0] > 0 {
-			before = int(s.tail[0][tailLen-1])
-		}
 		lo := max(bound, grp.earliest(b, d, max(bound, now-u.far)))
 		if free <= lo {
 			best = lo
@@ -183,22 +180,40 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 	return free, at, true
 }
 
-// nothing tells whether what a group tells at index i is seen to lead to nothing within b.
-func (t *Tables) nothing(b []byte, i int, g *group, st uint32) bool {
+// unknownByte stands for the byte in front of a piece where the two views differ in it.
+const unknownByte = -2
+
+// before is the byte in front of the held text, -1 if there is none.
+func (t *Tables) before(s *State) int {
+	switch {
+	case t.norms && !sameTails(s):
+		return unknownByte
+	case s.ntail[0] > 0:
+		return int(s.tail[0][tailLen-1])
+	}
+	return -1
+}
+
+// nothing tells whether what a group tells at index i is seen to lead to nothing within b; before is the byte in
+// front of b.
+func (t *Tables) nothing(b []byte, before, i int, g *group, st uint32) bool {
 	if !g.literal {
-		return g.filter != noFilter && t.noWord(b, i, g, g.tells(st))
+		return g.filter != noFilter && t.noWord(b, before, i, g, g.tells(st))
 	}
 	for _, k := range t.listAt(g.acc[g.number(st)]) {
 		l := &t.lits[k]
 		switch {
 		case l.trigger && !l.follows(b[i:]):
-		case l.trigger && l.now && t.rules[l.rule].flags&flagBehind == 0:
-			x := i - int(l.syms)
-			if x < 1 || !plain(b[x:i]) {
+		case l.trigger:
+			r, e := &t.rules[l.rule], i-1
+			if l.now {
+				e = i
+			}
+			x := e - int(l.syms)
+			if x < 0 || x == 0 && before == unknownByte || !plain(b[x:e]) {
 				return false
 			}
-			a := &t.anch[t.rules[l.rule].anchor]
-			if q, ok := a.run(a.next[anchorFront*a.ncls+uint32(a.cls[b[x-1]])], b[x:]); !ok || q != anchorDead {
+			if q, ok := t.runs(r, b, before, x); !ok || q != anchorDead {
 				return false
 			}
 		case l.head:
@@ -212,18 +227,28 @@ func (t *Tables) nothing(b []byte, i int, g *group, st uint32) bool {
 	return true
 }
 
+// runs runs a triggered rule from index x of b to its end, or its look-behind if it has one. ok is false if a word
+// ends on the way, or may begin behind the look-behind.
+func (t *Tables) runs(r *rule, b []byte, before, x int) (state uint16, ok bool) {
+	if r.flags&flagBehind != 0 {
+		return t.behind(r, t.anch[r.behind].at(b, x, before), b, before, x)
+	}
+	a := &t.anch[r.anchor]
+	return a.run(a.at(b, x, before), b[x:])
+}
+
 // noWord tells whether at index i no word begins or ends of those that a filter tells of.
-func (t *Tables) noWord(b []byte, i int, g *group, what uint32) bool {
+func (t *Tables) noWord(b []byte, before, i int, g *group, what uint32) bool {
 	u, e := t.sole[g.view], i-1
 	if u == nil {
 		return false
 	}
 	if what&toldFront != 0 {
 		x := e - int(g.prefix)
-		if !g.whole || x < 1 {
+		if !g.whole || x < 0 || x == 0 && before == unknownByte {
 			return false
 		}
-		if q, ended := u.from(b, x, -1); ended || q != anchorDead {
+		if q, ended := u.from(b, x, before); ended || q != anchorDead {
 			return false
 		}
 	}
@@ -235,11 +260,11 @@ func (t *Tables) noWord(b []byte, i int, g *group, what uint32) bool {
 		for x > 0 && e-x <= longWord && g.stop[b[x-1]] == 0 {
 			x--
 		}
-		if x == 0 || e-x > longWord {
+		if x == 0 && (before == unknownByte || before >= 0 && g.stop[before] == 0) || e-x > longWord {
 			return false // it may have begun in front, or it takes long to find out
 		}
 		for ; x < e; x++ {
-			if q, ended := u.from(b, x, -1); ended || q != anchorDead {
+			if q, ended := u.from(b, x, before); ended || q != anchorDead {
 				return false
 			}
 		}
@@ -286,11 +311,8 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 	}
 	st := &s.st
 	var q quick
-	q.b, q.before = b, -1
-	if s.ntail[0] > 0 {
-		q.before = int(s.tail[0][tailLen-1])
-	}
-	if t.norms && !sameTails(s) {
+	q.b, q.before = b, t.before(s)
+	if q.before == unknownByte {
 		return 0, false
 	}
 	if s.n != [3]uint8{} && !t.resume(s, &q, n) {
@@ -307,7 +329,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 			}
 		}
 	}
-	if tw != nil && t.twin(st, b, n, tw) {
+	if tw != nil && t.twin(st, b, q.before, n, tw) {
 		for _, x := range tw.told[:tw.n] {
 			if !t.passes(&q, &t.groups[x.group], x.st, int(x.i)) {
 				return 0, false
@@ -319,7 +341,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 		for g := range t.groups {
 			if st[g]&accept != 0 {
 				st[g] &^= accept
-				if !t.nothing(b, i, &t.groups[g], st[g]) && !t.passes(&q, &t.groups[g], st[g], i) {
+				if !t.nothing(b, q.before, i, &t.groups[g], st[g]) && !t.passes(&q, &t.groups[g], st[g], i) {
 					return 0, false
 				}
 			}
@@ -476,7 +498,7 @@ type twin struct {
 // that two runs take little more time than one. The second run begins as if nothing were under way; what the first
 // one comes to is run on until both agree, which in most texts is a word later. It notes in tw what was told and
 // does not lead to nothing. With false it has done nothing: there are many tables, or much was told.
-func (t *Tables) twin(st *[maxGroups]uint32, b []byte, from int, tw *twin) bool {
+func (t *Tables) twin(st *[maxGroups]uint32, b []byte, before, from int, tw *twin) bool {
 	groups := len(t.groups)
 	if tw.done = true; groups == 0 || groups > maxTwin {
 		return false
@@ -500,8 +522,8 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, from int, tw *twin) bool 
 		if n+groups > maxTold || nl+groups > maxTold {
 			return false
 		}
-		n += t.tells(told[n:], b, from+i, s[:groups])
-		nl += t.tells(late[nl:], b, from+h+i, r[:groups])
+		n += t.tells(told[n:], b, before, from+i, s[:groups])
+		nl += t.tells(late[nl:], b, before, from+h+i, r[:groups])
 	}
 	for i := 2 * h; i < len(p); {
 		k, _ := t.step(0, groups, r[:groups], p[i:])
@@ -509,7 +531,7 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, from int, tw *twin) bool 
 		if nl+groups > maxTold {
 			return false
 		}
-		nl += t.tells(late[nl:], b, from+i, r[:groups])
+		nl += t.tells(late[nl:], b, before, from+i, r[:groups])
 	}
 	i := h
 	for s != guess {
@@ -526,7 +548,7 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, from int, tw *twin) bool 
 		if n+groups > maxTold {
 			return false
 		}
-		n += t.tells(told[n:], b, from+i, s[:groups])
+		n += t.tells(told[n:], b, before, from+i, s[:groups])
 	}
 	for _, x := range late[:nl] {
 		if int(x.i) <= from+i {
@@ -544,11 +566,11 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, from int, tw *twin) bool 
 }
 
 // tells writes what states tell at index i that may lead to something.
-func (t *Tables) tells(to []tell, b []byte, i int, st []uint32) (n int) {
+func (t *Tables) tells(to []tell, b []byte, before, i int, st []uint32) (n int) {
 	for g, s := range st {
 		if s&accept != 0 {
 			st[g] = s &^ accept
-			if !t.nothing(b, i, &t.groups[g], s&^accept) {
+			if !t.nothing(b, before, i, &t.groups[g], s&^accept) {
 				to[n] = tell{uint16(i), uint8(g), s &^ accept}
 				n++
 			}
@@ -810,7 +832,7 @@ func (t *Tables) dies(q *quick, l *lit, x, e int) bool {
 				return false
 			}
 		}
-		state, ok := t.anch[r.anchor].run(t.anch[r.anchor].at(b, x, q.before), b[x:])
+		state, ok := t.runs(r, b, q.before, x)
 		return ok && (state == anchorDead || len(b)-x < int(r.near) && q.later(l.rule, state, x))
 	case l.trigger:
 		return t.looking(q, l.rule, t.anch[r.behind].at(b, x, q.before), x)
@@ -818,23 +840,30 @@ func (t *Tables) dies(q *quick, l *lit, x, e int) bool {
 	return false
 }
 
-// looking runs a look-behind from state s at index i, and tells whether no word begins behind it. If one may still
-// begin, the thread is noted.
-func (t *Tables) looking(q *quick, rule, s uint16, i int) bool {
-	r, b := &t.rules[rule], q.b
+// behind runs a look-behind from state s at index i of b to its end. ok is false if a word may begin behind it.
+func (t *Tables) behind(r *rule, s uint16, b []byte, before, i int) (state uint16, ok bool) {
 	a, word := &t.anch[r.behind], &t.anch[r.anchor]
 	for ; i < len(b); i++ {
 		if s = a.next[uint32(s)*a.ncls+uint32(a.cls[b[i]])]; s == anchorDead {
-			return true
+			return s, true
 		}
 		if a.info[s]&infoAccept != 0 {
-			if state, ok := word.run(word.at(b, i, q.before), b[i:]); !ok || state != anchorDead {
-				return false // a word may begin here
+			if q, ok := word.run(word.at(b, i, before), b[i:]); !ok || q != anchorDead {
+				return s, false
 			}
 		}
 	}
 	if a.info[s]&infoDist == infoDist {
-		return true
+		s = anchorDead
+	}
+	return s, true
+}
+
+// looking is behind, and notes the thread if a word may still begin.
+func (t *Tables) looking(q *quick, rule, s uint16, i int) bool {
+	s, ok := t.behind(&t.rules[rule], s, q.b, q.before, i)
+	if !ok || s == anchorDead {
+		return ok
 	}
 	for _, w := range q.behind[:q.nb] {
 		if w.rule == rule {
