@@ -252,6 +252,11 @@ func Build(rules []Rule, opt Options) (*Tables, Report, error) {
 		}
 	}
 	b.t.finish()
+	for i := range b.t.groups {
+		if g := &b.t.groups[i]; g.stops && b.t.sole[g.view] != nil {
+			g.findSure(b.t.sole[g.view])
+		}
+	}
 	rep.Groups = len(b.t.groups)
 	rep.TableBytes = b.t.bytes()
 	for i := range rep.Rules {

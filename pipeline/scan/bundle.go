@@ -445,7 +445,7 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 				if d&liveEnd != 0 {
 					f.reverse(grp, n, max(int(f.bound[u.view]), n-u.far))
 				}
-				if d &^= liveEnd; d > 0 {
+				if d &^= liveEnd | liveSure; d > 0 {
 					f.try(u.view, n-d, n-1)
 				}
 			}

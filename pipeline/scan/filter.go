@@ -29,7 +29,8 @@ const (
 	toldFront = 1 << iota // the first bytes of a word were read
 	toldEnd               // a word may have ended
 
-	liveEnd = 0x80 // a word of the end filter; the rest is the number of first bytes
+	liveEnd  = 0x80 // a word of the end filter,
+	liveSure = 0x40 // and what began behind the last stop is live in the joint automaton; the rest is the number of first bytes
 )
 
 const (
@@ -403,6 +404,65 @@ func (g *group) findStops() {
 	}
 	g.stops = g.stop[' ']&g.stop['\n'] != 0
 }
+
+// findSure marks the states of an end filter in which at most sureBytes letters behind a stop are live in the joint
+// automaton, whichever they are: it follows both automata from every stop, and no such text leads there with which
+// the other one is dead, or so long that a cap may matter.
+func (g *group) findSure(u *bundle) {
+	type pair struct {
+		st uint32 // of the filter
+		q  uint16
+	}
+	unsure := make([]bool, len(g.live))
+	seen := map[pair]bool{}
+	var level []pair
+	visit := func(st uint32, q uint16) {
+		p := pair{st &^ accept, q}
+		if seen[p] {
+			return
+		}
+		seen[p] = true
+		level = append(level, p)
+		if q == anchorDead || u.joint.info[q]&infoDist == infoDist || u.near[q] <= sureBytes {
+			unsure[g.number(p.st)] = true
+		}
+	}
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	begun := map[pair]bool{} // of states behind stops, and kinds
+	for b := range 256 {
+		if g.stop[b] == 0 {
+			continue
+		}
+		kind := uint16(u.kind[b])
+		for st := uint32(0); int(st) < len(g.next); st += g.ncls {
+			x := pair{g.next[st+uint32(g.cls[b])] &^ accept, kind}
+			if begun[x] {
+				continue
+			}
+			begun[x], unsure[g.number(x.st)] = true, true
+			for _, c := range []byte(letters) {
+				visit(g.next[x.st+uint32(g.cls[c])], u.first[kind<<8|uint16(c)])
+			}
+		}
+	}
+	for range sureBytes - 1 { // one letter more each time
+		last := level
+		level = nil
+		for _, p := range last {
+			for _, c := range []byte(letters) {
+				visit(g.next[p.st+uint32(g.cls[c])], u.joint.next[uint32(p.q)*u.joint.ncls+uint32(u.joint.cls[c])])
+			}
+		}
+	}
+	for p := range seen {
+		if s := g.number(p.st); !unsure[s] && g.live[s]&liveEnd != 0 {
+			g.live[s] |= liveSure
+		}
+	}
+}
+
+// sureBytes is how long a word may be that is seen to be live at once: with the stop in front it is read as one number.
+const sureBytes = 7
 
 // An interval of starts that are to be run, both ends included.
 type interval struct{ from, to int32 }

@@ -151,7 +151,13 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 		}
 	}
 	if d := int(grp.live[grp.number(s.st[t.glide.filter])]); state == anchorDead && d > 0 {
-		lo := max(bound, grp.earliest(b, d, max(bound, now-u.far)))
+		if x, sure := grp.sure(b, d, bound); sure {
+			best = x
+		}
+		lo := best
+		if lo == now {
+			lo = grp.earliest(b, d, max(bound, now-u.far))
+		}
 		if free <= lo {
 			best = lo
 		}
@@ -408,7 +414,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 						if !grp.begun(&q, far) {
 							return 0, false
 						}
-						d &^= liveEnd
+						d &^= liveEnd | liveSure
 					}
 					if d > 0 {
 						lo = min(lo, grp.earliest(b, d, far))
@@ -674,7 +680,7 @@ func looks(p []byte) (ascii, single bool) {
 // the piece; d is the live number of its state. A filter without stops (begun) serves for first bytes only.
 func (g *group) earliest(b []byte, d, lo int) int {
 	now := len(b)
-	x := max(lo, now-d&^liveEnd)
+	x := max(lo, now-d&^(liveEnd|liveSure))
 	if d&liveEnd == 0 {
 		return x
 	}
@@ -692,6 +698,22 @@ func (g *group) earliest(b []byte, d, lo int) int {
 		p--
 	}
 	return min(x, p)
+}
+
+// sure gives the start of the word at the end of the piece if it is sure to be live: it stands behind a stop, and has
+// at most sureBytes letters and nothing else; d is the live number of the filter's state.
+func (g *group) sure(b []byte, d, lo int) (x int, ok bool) {
+	now := len(b)
+	if d&liveSure == 0 || now <= sureBytes {
+		return 0, false
+	}
+	const ones = 0x0101010101010101
+	v := binary.LittleEndian.Uint64(b[now-sureBytes-1:])
+	low := v&(0x7F*ones) | 0x20*ones
+	letters := (low + (0x80-'a')*ones) &^ (low + (0x7F-'z')*ones) &^ v & (0x80 * ones)
+	k := bits.LeadingZeros64(^letters&(0x80*ones)) / 8 // of them at the end
+	x = now - k
+	return x, uint(k-1) < sureBytes && d&^(liveEnd|liveSure) <= k && x >= lo && g.stop[b[x-1]] == 1
 }
 
 // begun notes the starts from lo on of the words that an end filter has under way at the end of the piece, the
