@@ -225,18 +225,29 @@ func (a *attempt) sent() bool {
 	return err == nil
 }
 
-// sentAll tells without waiting whether all of the request went out.
+// lateWriter is how long a whole answer waits for the word that its request went out: the server has read it most
+// likely, but on a busy machine the goroutine that wrote it may not have run since.
+const lateWriter = 2 * time.Millisecond
+
+// sentAll tells whether all of the request went out.
 func (a *attempt) sentAll() bool {
 	if a.wrote == nil {
 		return true
 	}
+	var err error
 	select {
-	case err := <-a.wrote:
-		a.wrote = nil
-		return err == nil
+	case err = <-a.wrote:
 	default:
-		return false
+		t := time.NewTimer(lateWriter)
+		defer t.Stop()
+		select {
+		case err = <-a.wrote:
+		case <-t.C:
+			return false
+		}
 	}
+	a.wrote = nil
+	return err == nil
 }
 
 // exchange sends the request and reads the head of the answer. fresh tells that
