@@ -156,7 +156,9 @@ type det struct {
 	clos  [][]uint32 // memo of closures by (pc, kind before, kind after)
 	mark  []uint32
 	gen   uint32
-	dist  []int32 // by (pc, kind before): bytes to a match at least; <0: none can be reached
+	dist  []int32   // by (pc, kind before): bytes to a match at least; <0: none can be reached
+	reads [][]uint8 // memo by pc of a byte instruction: the classes that it reads
+	kinds [][]uint8 // by next kind: the classes whose bytes are of it
 	steps *int
 }
 
@@ -165,8 +167,74 @@ func newDet(a *auto, steps *int) *det {
 	d.cls, d.rep = a.classes(d.k)
 	d.clos = make([][]uint32, len(a.inst)*d.k.n*d.k.nn)
 	d.mark = make([]uint32, len(a.inst))
+	d.reads = make([][]uint8, len(a.inst))
+	d.kinds = make([][]uint8, d.k.nn)
+	for c, b := range d.rep {
+		kn := d.k.nextOf[b]
+		d.kinds[kn] = append(d.kinds[kn], uint8(c))
+	}
 	d.distances()
 	return d
+}
+
+// readBy lists the classes that a byte instruction reads.
+func (d *det) readBy(pc uint32) []uint8 {
+	if d.reads[pc] == nil {
+		in, l := &d.a.inst[pc], []uint8{}
+		for c, b := range d.rep {
+			if byte(b) >= in.lo && byte(b) <= in.hi {
+				l = append(l, uint8(c))
+			}
+		}
+		d.reads[pc] = l
+	}
+	return d.reads[pc]
+}
+
+// moves is what a set of instructions comes to, by class: the instructions that follow, and the rules whose word
+// ended.
+type moves struct {
+	out [][]uint32
+	acc [][]uint16
+}
+
+// moves finds what kernel comes to behind a byte of kind k, and puts it in to. Words that now tells of are not noted.
+func (d *det) moves(to *moves, kernel []uint32, k uint8, now func(uint16) bool) {
+	if to.out == nil {
+		to.out, to.acc = make([][]uint32, len(d.rep)+1), make([][]uint16, len(d.rep)+1)
+	}
+	for c := range to.out {
+		to.out[c], to.acc[c] = to.out[c][:0], to.acc[c][:0]
+	}
+	for kn := range d.k.nn {
+		for _, u := range kernel {
+			for _, x := range d.closure(u, k, uint8(kn)) {
+				in := &d.a.inst[x]
+				if in.op != opMatch {
+					for _, c := range d.readBy(x) {
+						*d.steps++
+						if b := d.rep[c]; d.k.nextOf[b] == uint8(kn) && d.live(in.out, d.k.of[b]) {
+							to.out[c] = append(to.out[c], in.out)
+						}
+					}
+					continue
+				}
+				if now != nil && now(d.a.rule[x]) {
+					continue
+				}
+				l := &d.a.looks[in.arg]
+				for _, c := range d.kinds[kn] {
+					*d.steps++
+					if l.has(byte(d.rep[c])) {
+						to.acc[c] = append(to.acc[c], d.a.rule[x])
+					}
+				}
+				if end := len(d.rep); l.eof && d.k.nextOf[256] == uint8(kn) {
+					to.acc[end] = append(to.acc[end], d.a.rule[x])
+				}
+			}
+		}
+	}
 }
 
 var emptyList = []uint32{}
@@ -239,11 +307,6 @@ func (d *det) distances() {
 		pcs = append(pcs, pc)
 	}
 	slices.Sort(pcs)
-	nextKinds := make([][]int, d.k.nn) // bytes of each next kind, by class representative
-	for c, b := range d.rep {
-		kn := d.k.nextOf[b]
-		nextKinds[kn] = append(nextKinds[kn], c)
-	}
 	for _, pc := range pcs {
 		for kp := range d.k.n {
 			u := node{pc, uint8(kp)}
@@ -255,14 +318,14 @@ func (d *det) distances() {
 					if in.op == opMatch {
 						l := &d.a.looks[in.arg]
 						ok := d.k.nextOf[256] == uint8(kn) && l.eof
-						for _, c := range nextKinds[kn] {
+						for _, c := range d.kinds[kn] {
 							ok = ok || l.has(byte(d.rep[c]))
 						}
 						done = done || ok
 						continue
 					}
 					var seen uint64
-					for _, c := range nextKinds[kn] {
+					for _, c := range d.kinds[kn] {
 						b := d.rep[c]
 						if byte(b) < in.lo || byte(b) > in.hi {
 							continue
@@ -380,37 +443,8 @@ func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 	} else {
 		intern(nil, d.k.bot, nil, 0)
 	}
-	// What the starts contribute, by (kind before, class).
-	type contrib struct {
-		kernel []uint32
-		acc    []uint16
-	}
-	startMemo := make([]*contrib, d.k.n*ncls)
-	step := func(kernel []uint32, k uint8, c int) (out []uint32, acc []uint16) {
-		b := -1
-		kn := d.k.nextOf[256]
-		if c < len(d.rep) {
-			b = d.rep[c]
-			kn = d.k.nextOf[b]
-		}
-		for _, u := range kernel {
-			for _, x := range d.closure(u, k, kn) {
-				*d.steps++
-				in := &d.a.inst[x]
-				if in.op == opMatch {
-					if m.now != nil && m.now(d.a.rule[x]) {
-						continue
-					}
-					if l := &d.a.looks[in.arg]; b < 0 && l.eof || b >= 0 && l.has(byte(b)) {
-						acc = append(acc, d.a.rule[x])
-					}
-				} else if b >= 0 && byte(b) >= in.lo && byte(b) <= in.hi && d.live(in.out, d.k.of[b]) {
-					out = append(out, in.out)
-				}
-			}
-		}
-		return out, acc
-	}
+	startMoves := make([]moves, d.k.n) // of the starts, by the kind before
+	var own moves
 	for i := 0; i < len(states); i++ {
 		if len(states) > m.limit {
 			return nil, errStates
@@ -419,6 +453,11 @@ func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 			return nil, errSteps
 		}
 		st := states[i]
+		d.moves(&own, st.kernel, st.k, m.now)
+		begin := &startMoves[st.k]
+		if !m.anchored && begin.out == nil {
+			d.moves(begin, startPCs, st.k, m.now)
+		}
 		for c := range ncls {
 			*d.steps++
 			b := -1
@@ -435,14 +474,10 @@ func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 					to = 1
 				}
 			default:
-				out, acc := step(st.kernel, st.k, c)
+				out, acc := own.out[c], own.acc[c]
 				if !m.anchored {
-					sm := &startMemo[int(st.k)*ncls+c]
-					if *sm == nil {
-						o, a := step(startPCs, st.k, c)
-						*sm = &contrib{o, a}
-					}
-					out = append(out, (*sm).kernel...)
+					out = append(out, begin.out[c]...)
+					own.out[c] = out
 				}
 				slices.Sort(out)
 				out = slices.Compact(out)
