@@ -480,7 +480,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 const (
 	twinBytes = 96 // of a piece that is worth being stepped in two halves
 	maxTwin   = 3  // tables; with more, two runs find no room in the registers
-	maxTold   = 16
+	maxTold   = 24 // in one piece
 	longWord  = 48 // bytes
 )
 
@@ -503,13 +503,28 @@ type twin struct {
 // twin steps the tables over p in two halves side by side: each step of a table waits for the one before it, so
 // that two runs take little more time than one. The second run begins as if nothing were under way; what the first
 // one comes to is run on until both agree, which in most texts is a word later. It notes in tw what was told and
-// does not lead to nothing. With false it has done nothing: there are many tables, or much was told.
+// does not lead to nothing. With false it has done nothing: much was told. More than maxTwin tables are
+// stepped in one run.
 func (t *Tables) twin(st *[maxGroups]uint32, b []byte, before, from int, tw *twin) bool {
 	groups := len(t.groups)
-	if tw.done = true; groups == 0 || groups > maxTwin {
+	if tw.done = true; groups == 0 {
 		return false
 	}
 	n, told := 0, &tw.told
+	if groups > maxTwin {
+		s := *st
+		for i := from; i < len(b); {
+			k, _ := t.step(0, groups, s[:groups], b[i:])
+			i += k
+			if n+groups > maxTold {
+				return false
+			}
+			n += t.tells(told[n:], b, before, i, s[:groups])
+		}
+		*st = s
+		tw.n, tw.st, tw.ok = n, s, true
+		return true
+	}
 	p := b[from:]
 	h := len(p) / 2
 	for h > len(p)/2-16 && p[h-1] != ' ' {
