@@ -364,7 +364,7 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 		t.twin(&st, b, t.before(s), n, tw)
 	}
 	switch {
-	case tw != nil && tw.ok: // b was stepped already
+	case tw != nil && tw.ok && !t.much(tw): // b was stepped already
 		f.mark(0, len(t.groups), n)
 		for _, x := range tw.told[:tw.n] {
 			f.events(int(x.group), x.st, int(x.i)-1, int(x.i))
@@ -531,6 +531,20 @@ func (f *feed) mark(lo, hi, i int) {
 	}
 }
 
+// muchTold is how many matches in one block are seen to find room in the output and the slots.
+const muchTold = MatchCap / 4
+
+// much tells whether what is noted in tw may be more than that: such a piece is cut where it becomes too much.
+func (t *Tables) much(tw *twin) bool {
+	n := 0
+	for _, x := range tw.told[:tw.n] {
+		if g := &t.groups[x.group]; g.filter == noFilter {
+			n += len(t.listAt(g.acc[g.number(x.st)]))
+		}
+	}
+	return n > muchTold
+}
+
 // steps runs the groups lo to hi over the bytes from i to n of their view. With mayStop it ends early when
 // much is under way.
 func (f *feed) steps(lo, hi, i, n int, st []uint32, mayStop bool) int {
@@ -554,7 +568,7 @@ func (f *feed) steps(lo, hi, i, n int, st []uint32, mayStop bool) int {
 				f.events(lo+g, st[g], i-1, i)
 			}
 		}
-		if mayStop && f.w != nil && (f.w.nd > f.had.nd+MatchCap/4 || f.w.nth > max(f.had.nth, maxThreads/2)) && i < n {
+		if mayStop && f.w != nil && (f.w.nd > f.had.nd+muchTold || f.w.nth > max(f.had.nth, maxThreads/2)) && i < n {
 			return i
 		}
 	}

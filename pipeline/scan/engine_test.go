@@ -335,3 +335,33 @@ func BenchmarkScan(b *testing.B) {
 		})
 	}
 }
+
+// Many matches in one piece are no reason to give a channel up, however many tables there are.
+func TestManyMatchesInOnePieceAreAllGivenOut(t *testing.T) {
+	more := []Rule{
+		{ID: "mail", Pattern: `\b[a-z]+@[a-z]{2,}\b`, Span: true},
+		{ID: "zebra", Phrase: "zebra", View: Normalised, Span: true},
+		{ID: "hash", Pattern: `\b[a-z]+#[a-z]{2,}\b`, View: Normalised, Span: true},
+		{ID: "open", Pattern: `q+u`},
+	}
+	for _, n := range []int{0, 1, 3, 4} {
+		rules := slices.Clone(more[:n])
+		for i := range 3 {
+			rules = append(rules, Rule{ID: fmt.Sprint("foo", i), Phrase: "foo"})
+		}
+		tb, _, err := Build(rules, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{
+			strings.Repeat("foo xxxxxx ", 300),
+			strings.Repeat("foo xxxxxxxxxxx ", 16) + strings.Repeat("foo xxxxxxx ", 21) + "the end of it and a lot more",
+		} {
+			for _, size := range []int{256, len(text)} {
+				if got := len(feedAll(t, tb, text, size)); got != 3*strings.Count(text, "foo") {
+					t.Errorf("%d tables, pieces of %d bytes: %d matches, want %d", len(tb.groups), size, got, 3*strings.Count(text, "foo"))
+				}
+			}
+		}
+	}
+}

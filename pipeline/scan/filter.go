@@ -439,7 +439,7 @@ func (g *group) findSure(u *bundle) {
 			if begun[x] {
 				continue
 			}
-			begun[x], unsure[g.number(x.st)] = true, true
+			begun[x] = true
 			for _, c := range []byte(letters) {
 				visit(g.next[x.st+uint32(g.cls[c])], u.first[kind<<8|uint16(c)])
 			}
@@ -447,7 +447,9 @@ func (g *group) findSure(u *bundle) {
 	}
 	for range sureBytes - 1 { // one letter more each time
 		last := level
-		level = nil
+		if level = nil; len(seen) > maxSure {
+			return
+		}
 		for _, p := range last {
 			for _, c := range []byte(letters) {
 				visit(g.next[p.st+uint32(g.cls[c])], u.joint.next[uint32(p.q)*u.joint.ncls+uint32(u.joint.cls[c])])
@@ -461,8 +463,10 @@ func (g *group) findSure(u *bundle) {
 	}
 }
 
-// sureBytes is how long a word may be that is seen to be live at once: with the stop in front it is read as one number.
-const sureBytes = 7
+const (
+	sureBytes = 7       // of a word that is seen to be live at once: with the stop in front it is read as one number
+	maxSure   = 1 << 16 // pairs of states that are looked at for it
+)
 
 // An interval of starts that are to be run, both ends included.
 type interval struct{ from, to int32 }

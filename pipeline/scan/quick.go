@@ -151,14 +151,11 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 		}
 	}
 	if d := int(grp.live[grp.number(s.st[t.glide.filter])]); state == anchorDead && d > 0 {
-		if x, sure := grp.sure(b, d, bound); sure {
-			best = x
-		}
-		lo := best
-		if lo == now {
+		lo, sure := grp.sure(b, d, bound)
+		if !sure {
 			lo = grp.earliest(b, d, max(bound, now-u.far))
 		}
-		if free <= lo {
+		if sure || free <= lo {
 			best = lo
 		}
 		for x := lo; x < best; x++ {
@@ -507,24 +504,13 @@ type twin struct {
 // stepped in one run.
 func (t *Tables) twin(st *[maxGroups]uint32, b []byte, before, from int, tw *twin) bool {
 	groups := len(t.groups)
-	if tw.done = true; groups == 0 {
+	switch tw.done = true; {
+	case groups == 0:
 		return false
+	case groups > maxTwin:
+		return t.single(st, b, before, from, tw)
 	}
 	n, told := 0, &tw.told
-	if groups > maxTwin {
-		s := *st
-		for i := from; i < len(b); {
-			k, _ := t.step(0, groups, s[:groups], b[i:])
-			i += k
-			if n+groups > maxTold {
-				return false
-			}
-			n += t.tells(told[n:], b, before, i, s[:groups])
-		}
-		*st = s
-		tw.n, tw.st, tw.ok = n, s, true
-		return true
-	}
 	p := b[from:]
 	h := len(p) / 2
 	for h > len(p)/2-16 && p[h-1] != ' ' {
@@ -583,6 +569,22 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, before, from int, tw *twi
 	}
 	*st = r
 	tw.n, tw.st, tw.ok = n, r, true
+	return true
+}
+
+// single is twin in one run.
+func (t *Tables) single(st *[maxGroups]uint32, b []byte, before, from int, tw *twin) bool {
+	groups, n, s := len(t.groups), 0, *st
+	for i := from; i < len(b); {
+		k, _ := t.step(0, groups, s[:groups], b[i:])
+		i += k
+		if n+groups > maxTold {
+			return false
+		}
+		n += t.tells(tw.told[n:], b, before, i, s[:groups])
+	}
+	*st = s
+	tw.n, tw.st, tw.ok = n, s, true
 	return true
 }
 
