@@ -920,22 +920,11 @@ func (f *feed) trigger(r uint16, x, now int) {
 		}
 		th := thread{rule: r, q: f.front(ru.behind, &f.v[ru.view], x), pos: x, s: -1, best: -1, x: x}
 		f.advance(&th, now)
-		if th.q != anchorDead {
-			for i := range f.w.th[:f.w.nth] {
-				o := &f.w.th[i]
-				if o.rule == r && o.s < 0 {
-					f.advance(o, now)
-					if o.q == th.q {
-						th.q = anchorDead // the same from here on
-						break
-					}
-				}
-			}
-		}
-		if th.q != anchorDead {
-			f.newThread(th)
-		}
 		f.resolve(r, now)
+		if th.q != anchorDead && !f.known(&th, f.w.nth) {
+			f.newThread(th)
+			f.resolve(r, now)
+		}
 		return
 	}
 	if th := f.find(r); th != nil {
@@ -955,6 +944,17 @@ func (f *feed) trigger(r uint16, x, now int) {
 	if th := f.newThread(f.begin(ru, r, x, x)); th != nil {
 		f.run(th, now)
 	}
+}
+
+// known tells whether one of the first n threads goes on as a look-behind does.
+func (f *feed) known(th *thread, n int) bool {
+	for i := range f.w.th[:n] {
+		if o := &f.w.th[i]; o.rule == th.rule && o.s < 0 && o.q == th.q && o.pos == th.pos {
+			o.x = min(o.x, th.x)
+			return true
+		}
+	}
+	return false
 }
 
 // front is the state of an anchored automaton at index x, which knows the byte in front of it.
@@ -1245,8 +1245,11 @@ func (f *feed) match(th *thread, ru *rule) {
 func (f *feed) resolve(r uint16, upto int) {
 	w := f.w
 	for i := 0; i < w.nth; i++ { // a look-behind adds threads at the end
-		if w.th[i].rule == r {
-			f.advance(&w.th[i], upto)
+		if th := &w.th[i]; th.rule == r {
+			if f.advance(th, upto); th.s < 0 && th.q != anchorDead && f.known(th, i) {
+				f.drop(th)
+				i--
+			}
 		}
 	}
 	for {

@@ -46,3 +46,32 @@ func TestRepeatedNearMatchesEqualTheOracle(t *testing.T) {
 		}
 	}
 }
+
+// A look-behind without end is one thread, however often its trigger comes.
+func TestLookBehindsThatGoOnAlikeAreOne(t *testing.T) {
+	rules := []Rule{
+		{ID: "far", Pattern: `key[^.]*([a-z]{2,}=)`, Group: 1, Span: true},
+		{ID: "near", Pattern: `key[^.]{0,9}([a-z]{2,}=)`, Group: 1, Span: true},
+		{ID: "mail", Pattern: `\b[a-z]+@[a-z]{2,}\b`, Span: true},
+	}
+	tb, pt := builtTwice(t, rules)
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 150 {
+		var text strings.Builder
+		for range 1 + r.IntN(30) {
+			text.WriteString([]string{"key ", "key ", "key", "xxxxx", "ab= ", ".", "a@bb "}[r.IntN(7)])
+		}
+		cuts := cutsOf(r, text.Len(), []int{1, 4, 20, 80}[r.IntN(4)])
+		if _, problem := compare(t, tb, pt, text.String(), cuts, ^uint64(0), r.IntN(3)); problem != "" {
+			t.Fatalf("%q %v\n%s", text.String(), cuts, problem)
+		}
+	}
+	var s State
+	s.Reset(^uint64(0))
+	var out Matches
+	for range 200 {
+		if tb.Feed(&s, []byte("key "), 0, false, &out); s.n[0] > 6 || s.rescan > 0 || s.held > 0 {
+			t.Fatalf("%d look-behinds are carried, %d bytes are held, %d found again", s.n[0], s.held, s.rescan)
+		}
+	}
+}
