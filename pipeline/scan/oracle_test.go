@@ -230,7 +230,7 @@ func compare(t *testing.T, tb *Tables, pt *plainTables, text string, cuts []int,
 			continue // the beginning of a trigger inside a match of a triggered rule is held for
 		}
 		if r, n := utf8.DecodeRuneInString(text[want[i].hold:at]); tb.norms && r == utf8.RuneError && n == 1 &&
-			got[i].hold == want[i].hold+1 && !utf8.FullRuneInString(text[got[i].hold:at]) {
+			got[i].hold > want[i].hold && dropped(text[want[i].hold+1:got[i].hold]) && !utf8.FullRuneInString(text[got[i].hold:at]) {
 			continue // a byte that is no rune, in front of the beginning of one: the reference holds it as the beginning of another
 		}
 		if got[i].hold != want[i].hold {
@@ -238,6 +238,17 @@ func compare(t *testing.T, tb *Tables, pt *plainTables, text string, cuts []int,
 		}
 	}
 	return false, ""
+}
+
+// dropped tells whether the normalised view has nothing of text.
+func dropped(text string) bool {
+	var buf [4]byte
+	for _, r := range text {
+		if n, _ := normRune(foldPages(), r, false, &buf); n > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func TestMatchesAndHoldBackEqualTheOracle(t *testing.T) {
