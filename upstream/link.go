@@ -234,20 +234,15 @@ func (a *attempt) sentAll() bool {
 	if a.wrote == nil {
 		return true
 	}
-	var err error
+	late := time.NewTimer(lateWriter)
+	defer late.Stop()
 	select {
-	case err = <-a.wrote:
-	default:
-		t := time.NewTimer(lateWriter)
-		defer t.Stop()
-		select {
-		case err = <-a.wrote:
-		case <-t.C:
-			return false
-		}
+	case err := <-a.wrote:
+		a.wrote = nil
+		return err == nil
+	case <-late.C:
+		return false
 	}
-	a.wrote = nil
-	return err == nil
 }
 
 // exchange sends the request and reads the head of the answer. fresh tells that

@@ -149,17 +149,17 @@ func (a *auto) classes(k *kinds) (of [256]uint8, rep []int) {
 
 // det is the work of making an automaton deterministic.
 type det struct {
-	a     *auto
-	k     *kinds
-	cls   [256]uint8
-	rep   []int
-	clos  [][]uint32 // memo of closures by (pc, kind before, kind after)
-	mark  []uint32
-	gen   uint32
-	dist  []int32   // by (pc, kind before): bytes to a match at least; <0: none can be reached
-	reads [][]uint8 // memo by pc of a byte instruction: the classes that it reads
-	kinds [][]uint8 // by next kind: the classes whose bytes are of it
-	steps *int
+	a      *auto
+	k      *kinds
+	cls    [256]uint8
+	rep    []int
+	clos   [][]uint32 // memo of closures by (pc, kind before, kind after)
+	mark   []uint32
+	gen    uint32
+	dist   []int32   // by (pc, kind before): bytes to a match at least; <0: none can be reached
+	reads  [][]uint8 // memo by pc of a byte instruction: the classes that it reads
+	ofKind [][]uint8 // by next kind: the classes whose bytes are of it
+	steps  *int
 }
 
 func newDet(a *auto, steps *int) *det {
@@ -168,10 +168,10 @@ func newDet(a *auto, steps *int) *det {
 	d.clos = make([][]uint32, len(a.inst)*d.k.n*d.k.nn)
 	d.mark = make([]uint32, len(a.inst))
 	d.reads = make([][]uint8, len(a.inst))
-	d.kinds = make([][]uint8, d.k.nn)
+	d.ofKind = make([][]uint8, d.k.nn)
 	for c, b := range d.rep {
 		kn := d.k.nextOf[b]
-		d.kinds[kn] = append(d.kinds[kn], uint8(c))
+		d.ofKind[kn] = append(d.ofKind[kn], uint8(c))
 	}
 	d.distances()
 	return d
@@ -223,7 +223,7 @@ func (d *det) moves(to *moves, kernel []uint32, k uint8, now func(uint16) bool) 
 					continue
 				}
 				l := &d.a.looks[in.arg]
-				for _, c := range d.kinds[kn] {
+				for _, c := range d.ofKind[kn] {
 					*d.steps++
 					if l.has(byte(d.rep[c])) {
 						to.acc[c] = append(to.acc[c], d.a.rule[x])
@@ -318,14 +318,14 @@ func (d *det) distances() {
 					if in.op == opMatch {
 						l := &d.a.looks[in.arg]
 						ok := d.k.nextOf[256] == uint8(kn) && l.eof
-						for _, c := range d.kinds[kn] {
+						for _, c := range d.ofKind[kn] {
 							ok = ok || l.has(byte(d.rep[c]))
 						}
 						done = done || ok
 						continue
 					}
 					var seen uint64
-					for _, c := range d.kinds[kn] {
+					for _, c := range d.ofKind[kn] {
 						b := d.rep[c]
 						if byte(b) < in.lo || byte(b) > in.hi {
 							continue

@@ -371,14 +371,7 @@ func TestStartsAmongManyLiveOnesAreNotForgotten(t *testing.T) {
 		{ID: "account", Pattern: `\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?\b`, Fold: true, Cap: 48, Span: true},
 		{ID: "key", Pattern: `[A-Za-z0-9+/]{76}ACDb[A-Za-z0-9+/]{5}[AQgw]==`, Span: true},
 	}
-	tb, _, err := Build(rules, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pt, err := plainBuild(rules, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	tb, pt := builtTwice(t, rules)
 	if gaveUp, problem := compare(t, tb, pt, "862B4Jz5QwJZHw6+4915112345678", []int{23, 26}, 1, 0); gaveUp || problem != "" {
 		t.Error(gaveUp, problem)
 	}

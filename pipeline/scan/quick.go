@@ -83,6 +83,9 @@ func (t *Tables) glider() {
 // With ok false it has stepped the tables up to index at, and what they told there is yet to be handled.
 func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 	before := t.before(s)
+	if before == unknownByte {
+		return 0, n, false
+	}
 	if len(t.groups) == 2 { // by far the most frequent case, without a call
 		t0, t1 := t.next[0], t.next[1]
 		s0, s1 := s.st[0], s.st[1]
@@ -296,7 +299,7 @@ func (t *Tables) quick(s *State, b []byte, n int, tw *twin) (free int, ok bool) 
 
 // calm tells whether a piece may go the shortest way: nothing is under way but what the tables know.
 func (t *Tables) calm(s *State) bool {
-	return t.glide.ok && s.rescan == 0 && s.n == [3]uint8{} && s.flags&^stateLatin == 0 && (!t.norms || sameTails(s))
+	return t.glide.ok && s.rescan == 0 && s.n == [3]uint8{} && s.flags&^stateLatin == 0
 }
 
 // sameTails tells whether both views are the same in front of the held text.
