@@ -171,6 +171,7 @@ type anchored struct {
 	info []uint16
 	ncls uint32
 	cls  [256]uint8
+	head [4]uint64 // bit by byte: a word may begin with it
 }
 
 const (
@@ -1136,6 +1137,9 @@ func (t *Tables) finish() {
 		}
 	}
 	t.marks = true
+	for i := range t.anch {
+		t.anch[i].heads()
+	}
 	seen := [2]bool{}
 	for _, u := range t.bundle {
 		u.finish(t)
@@ -1158,7 +1162,7 @@ func (t *Tables) bytes() int {
 		n += 4*(len(g.next)+len(g.acc)+len(g.rnext)) + len(g.live) + 512
 	}
 	for i := range t.anch {
-		n += 2*(len(t.anch[i].next)+len(t.anch[i].info)) + 256
+		n += 2*(len(t.anch[i].next)+len(t.anch[i].info)) + 256 + 32
 	}
 	for _, u := range t.bundle {
 		n += 2*(len(u.joint.next)+len(u.joint.info)+len(u.first)+len(u.rules)+len(u.dist)) + 4*(len(u.acc)+len(u.alive)) + len(u.front) + 512

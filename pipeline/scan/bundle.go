@@ -19,6 +19,7 @@ type bundle struct {
 	dist  []uint16 // by state: bytes to the nearest end of a word, distNone without one
 	near  []int32  // by state: starts at most this far back are live under the cap of a rule
 	far   int      // no word is longer
+	own   []uint32 // by rule: the list of it alone, 0 if no state has it
 	bot   uint8    // kind of the text's beginning
 	kind  [256]uint8
 }
@@ -62,6 +63,12 @@ func (u *bundle) finish(t *Tables) {
 	for k, q := range starts {
 		for b := range 256 {
 			u.first[k*256+b] = j.next[uint32(q)*j.ncls+uint32(j.cls[b])]
+		}
+	}
+	u.own = make([]uint32, len(u.rules))
+	for _, off := range u.alive {
+		if l := t.listAt(off); len(l) == 1 {
+			u.own[l[0]] = off
 		}
 	}
 	u.front, u.near = make([]bool, len(u.alive)), make([]int32, len(u.alive))
@@ -353,11 +360,21 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 	lives := buf[:0]
 	many := false
 	s := 0
+	own, from := f.threadOf(u)
 	for _, x := range iv {
 		for s = max(s, int(x.from)); s <= int(x.to) && s < n; s++ {
 			q := f.firstAt(u, s)
 			if q == anchorDead {
 				continue
+			}
+			if own != 0 && s > from && !f.end {
+				if to, ok := f.until(u, q, s, own); ok {
+					if u.front[to] && n-s > u.cut {
+						f.s.flags |= stateFront
+						f.frontAt = min(f.frontAt, v.rawAt(s))
+					}
+					continue
+				}
 			}
 			q, list := f.joint(u, q, s)
 			if list == manyLists {
@@ -424,13 +441,14 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 		case q == anchorDead || u.joint.info[q]&infoDist == infoDist:
 		case counts(s, q):
 			best, state = s, q
-		default: // the cap ended it
+		default: // the cap ended it, or threads go first
+			taken := special && f.taken(u, q)
 			for s++; s < best; s++ {
 				to, ok := f.meets(u, s, q)
 				if !ok {
 					break
 				}
-				if counts(s, to) {
+				if !(taken && to == q) && counts(s, to) {
 					best, state = s, to
 				}
 			}
@@ -475,11 +493,58 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 	return hold
 }
 
+// threadOf gives the list of the one rule of the bundle that has a thread, and where that begins; 0 if none or more
+// have.
+func (f *feed) threadOf(u *bundle) (list uint32, from int) {
+	if f.w == nil {
+		return 0, 0
+	}
+	for i := range f.w.th[:f.w.nth] {
+		if th := &f.w.th[i]; f.t.rules[th.rule].flags&flagBundle != 0 && th.s >= 0 {
+			if list != 0 {
+				return 0, 0
+			}
+			if k := slices.Index(u.rules, th.rule); k >= 0 {
+				list, from = u.own[k], th.s
+			}
+		}
+	}
+	return list, from
+}
+
+// until runs the joint automaton from start s, after whose first byte it is in state q, until its words can only be
+// those of one list. ok is false if one ends before, or if it takes long.
+func (f *feed) until(u *bundle, q uint16, s int, list uint32) (to uint16, ok bool) {
+	b := f.v[u.view].b
+	next, cls, ncls := u.joint.next, &u.joint.cls, u.joint.ncls
+	for _, c := range b[s+1 : min(len(b), s+1+shortWay)] {
+		if u.alive[q] == list {
+			return q, true
+		}
+		if q = next[uint32(q)*ncls+uint32(cls[c])]; q == anchorDead || u.joint.info[q]&infoAccept != 0 {
+			break
+		}
+	}
+	return q, false
+}
+
+const shortWay = 12 // bytes
+
+// taken tells whether all rules whose words may still end in state q have a thread.
+func (f *feed) taken(u *bundle, q uint16) bool {
+	f.work()
+	for _, local := range f.t.listAt(u.alive[q]) {
+		if f.find(u.rules[local]) == nil {
+			return false
+		}
+	}
+	return true
+}
+
 // counts tells whether a word of a rule may begin at s, at which the joint automaton is live in state q, that
 // would be a match.
 func (f *feed) counts(u *bundle, s int, q uint16) bool {
 	f.work()
-	f.busy = true
 	v := &f.v[u.view]
 	alive := f.t.listAt(u.alive[q])
 	for _, local := range alive {
@@ -531,7 +596,6 @@ func (f *feed) words(u *bundle, s int, lives []liveStart, many bool) {
 // wordsOf starts a thread at s for each rule of a list that has none.
 func (f *feed) wordsOf(u *bundle, off uint32, s int, lives []liveStart, many bool) {
 	f.work()
-	f.busy = true
 	v := &f.v[u.view]
 	now := len(v.b)
 next:

@@ -39,9 +39,12 @@ type State struct {
 	live   [2]mark // of each view
 	slots  [maxSlots]uint16
 	// With fuzzy terms: low bits of the channel offset up to which words were compared with them. Without: how far in
-	// front of the end the first start stands that stateFront tells of.
+	// front of the end the first start stands that stateFront tells of, and noteUnseen.
 	note uint16
 }
+
+// noteUnseen says that not all starts that stateFront tells of were run to the end of what was fed.
+const noteUnseen = 1 << 15
 
 // A mark says what is known of the starts in the held text for the bundle of a view: none in front of it can
 // become a match any more, but those of rules that have a thread.
@@ -200,7 +203,7 @@ type feed struct {
 	tally      tally // of the text from tallyAt on, for this rule; nil: none
 	tallyAt    int
 	tallyOf    *rule
-	busy       bool // words of a bundle ended, or its starts had to be measured under the caps
+	busy       bool // a match of a bundle ended, if it is the longest or not
 }
 
 type lastHit struct {
@@ -405,7 +408,7 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 	}
 	s.held = uint16(len(b) - free)
 	s.flags &^= stateBusy
-	if f.busy || s.n[2] > 0 {
+	if f.busy {
 		s.flags |= stateBusy
 	}
 	f.v = [2]stream{}
@@ -418,7 +421,7 @@ func (t *Tables) frontFrom(s *State, n int) int {
 	if len(t.fuzzy) > 0 {
 		return 0
 	}
-	return max(0, n-int(s.note))
+	return max(0, n-int(s.note&^noteUnseen))
 }
 
 // isASCII tells whether p has no byte above 127.
@@ -1111,6 +1114,7 @@ func (f *feed) word(th *thread, ru *rule, v *stream, i int) {
 		}
 	}
 	th.best = i
+	f.busy = f.busy || ru.flags&flagBundle != 0
 }
 
 // varied tells whether the text from s to e has the entropy that a rule wants. Longer words from the same start
@@ -1187,7 +1191,7 @@ func (f *feed) run(th *thread, upto int) {
 			f.match(th, ru)
 			from = th.best
 		}
-		for a, v := &f.t.anch[ru.anchor], &f.v[ru.view]; from <= th.last && from < upto && a.next[uint32(f.front(ru.anchor, v, from))*a.ncls+uint32(a.cls[v.byteAt(from)])] == anchorDead; {
+		for a, v := &f.t.anch[ru.anchor], &f.v[ru.view]; from <= th.last && from < upto && (!a.mayBegin(v.b[from]) || a.next[uint32(f.front(ru.anchor, v, from))*a.ncls+uint32(a.cls[v.b[from]])] == anchorDead); {
 			from++ // no word begins here
 		}
 		if from > th.last || from >= upto {

@@ -28,14 +28,22 @@ func TestRepeatedNearMatchesEqualTheOracle(t *testing.T) {
 		"bf59-acc7-6a37-", "4111 1111 1112 ", "sk-T3Blaaaaaaaaaa-", "sk-aT3BlbkFJ-", "eyJabcdefgh.", "eyJrabcdefgh-", "eyJrabcdefgh-eyJx ",
 		`api_key = "secret1": `, "old operation old 12-a@b-", "x.web.example/1234567-",
 	}
+	matches := []string{
+		"DE89 3704 0044 0532 0130 00", "AB12 DE89 3704 0044 0532 0130 00 CD34", "DE89370400440532013000", "1234 5678 9007 ", "4111 1234 5678 9007 ",
+		"046-454-286", "046-45 ", " a.b@c-d.ee ", "sk-abcdT3Blwxyz0123 ", "eyJabcdef.eyJabcdef", "eyJr0123456789=", `secret: "a1b2c3d4e5"`,
+	}
 	r := rand.New(rand.NewPCG(1, 2))
-	rounds := 40
+	rounds := 60
 	if testing.Short() {
 		rounds = 10
 	}
 	for _, u := range units {
 		for range rounds {
 			text := strings.Repeat(u, 1+(60+r.IntN(240))/len(u))
+			if r.IntN(3) > 0 { // what began in front of a match, and is none, must not hide it
+				k := r.IntN(len(text))
+				text = text[:k] + matches[r.IntN(len(matches))] + text[k:]
+			}
 			if r.IntN(2) == 0 {
 				text += units[r.IntN(len(units))]
 			}

@@ -15,7 +15,10 @@ type quick struct {
 	wait   [maxWait]waiting
 	nw     int // of wait
 	behind [maxWait]waiting
-	nb     int // of behind
+	nb     int  // of behind
+	back   int  // starts from here on that may begin a word are run again,
+	unseen bool // as some of them were not to the end of the last piece
+	thread bool // and one of them had a thread
 }
 
 const (
@@ -148,7 +151,10 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 	// In a long piece the word most likely ends: looking for others is cheaper.
 	if bound > 0 || int(m.back) == n {
 		if q := m.q; q != anchorDead && (now-n <= 8 || n > 32) {
-			if q = u.alone(q, b[n:]); q != anchorDead && now-bound <= int(u.near[q]) {
+			if q = u.alone(q, b[n:]); q != anchorDead {
+				if now-bound > int(u.near[q]) {
+					return 0, at, false
+				}
 				best, state = bound, q
 			}
 		}
@@ -321,6 +327,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 	if q.before == unknownByte {
 		return 0, false
 	}
+	q.back = n
 	if s.n != [3]uint8{} && !t.resume(s, &q, n) {
 		return 0, false
 	}
@@ -329,12 +336,15 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 		for _, u := range t.bundle {
 			from = min(from, s.bound(u.view, n, t.marks))
 		}
-		for x := max(from, t.frontFrom(s, n)); x < n; x++ {
-			if t.begins(&q, x) && !q.add(x) {
-				return 0, false
-			}
+		q.back = min(q.back, max(from, t.frontFrom(s, n)))
+		q.unseen = q.unseen || s.note&noteUnseen != 0
+	}
+	for x := q.back; x < n; x++ {
+		if t.begins(&q, x) && !q.add(x) {
+			return 0, false
 		}
 	}
+	old := q.n
 	if tw != nil && t.twin(st, b, q.before, n, tw) {
 		for _, x := range tw.told[:tw.n] {
 			if !t.passes(&q, &t.groups[x.group], x.st, int(x.i)) {
@@ -347,7 +357,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 		for g := range t.groups {
 			if st[g]&accept != 0 {
 				st[g] &^= accept
-				if !t.nothing(b, q.before, i, &t.groups[g], st[g]) && !t.passes(&q, &t.groups[g], st[g], i) {
+				if grp := &t.groups[g]; (grp.filter != noFilter || !t.nothing(b, q.before, i, grp, st[g])) && !t.passes(&q, grp, st[g], i) {
 					return 0, false
 				}
 			}
@@ -372,36 +382,55 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 	}
 	front := 0                                                     // the first start of stateFront, from the end
 	back, open := [2]uint16{noMark.back, noMark.back}, [2]uint16{} // of the marks
-	hits := q.n
+	hits, covered := q.n, false
 	for _, u := range t.bundle {
 		best, state := now, uint16(anchorDead)
-		for _, x := range q.starts[:hits] {
-			x := int(x)
-			a, ended := u.from(b, x, q.before)
-			if ended || a != anchorDead && now-x > int(u.near[a]) {
+		bound, known := s.bound(u.view, n, t.marks), false
+		ran, capped := -1, uint16(anchorDead)
+		// In a long piece the word most likely ends: looking for others is cheaper.
+		if m := s.live[u.view]; t.marks && int(m.back) <= n && m.q != anchorDead && (now-n <= 8 || n > 32 || old > 0) && !q.thread {
+			a, ok := t.refused(u, m.q, b, bound, n, n)
+			if !ok {
 				return 0, false
 			}
-			if a != anchorDead {
-				if u.front[a] && now-x > u.cut {
-					front = max(front, now-x)
-				}
-				if x < best {
-					best, state = x, a
-				}
+			if known, ok = t.fits(u, a, now-bound); !ok {
+				return 0, false
+			}
+			if ran = bound; known {
+				best, state = bound, a
+			} else {
+				capped = a
 			}
 		}
-		bound, known := s.bound(u.view, n, t.marks), false
-		if m := s.live[u.view]; t.marks && int(m.back) <= n {
-			// In a long piece the word most likely ends: looking for others is cheaper.
-			if m.q != anchorDead && (now-n <= 8 || n > 32) {
-				a, ended := u.on(m.q, b[n:])
-				if ended {
-					return 0, false
-				}
-				if known = a != anchorDead && now-bound <= int(u.near[a]); known {
-					best, state = bound, a
-				}
+		for k, x := range q.starts[:hits] {
+			x, since := int(x), 0
+			if k < old && !q.unseen {
+				since = n
 			}
+			a, live, ok := state, known, true
+			switch {
+			case x == ran:
+			case x > best && t.lone(u.alive[state]):
+				a, live, ok = t.covered(u, b, q.before, x, since, u.alive[state])
+				covered = covered || live
+			default:
+				a, live, ok = t.open(u, b, q.before, x, since)
+			}
+			if !ok {
+				return 0, false
+			}
+			if live && u.front[a] && now-x > u.cut {
+				front = max(front, now-x)
+			}
+			if live && x < best {
+				best, state = x, a
+			}
+		}
+		if capped != anchorDead {
+			if best, state, ok = t.heir(u, b, q.before, bound, capped, best, state); !ok {
+				return 0, false
+			}
+			known = true
 		}
 		if !known {
 			// What a literal is held for needs no second reason, and the next piece can do without the state.
@@ -429,20 +458,20 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 				if x >= best {
 					continue
 				}
-				a, ended := u.from(b, x, q.before)
-				if ended || a != anchorDead && now-x > int(u.near[a]) {
+				a, live, ok := t.open(u, b, q.before, x, n)
+				if !ok {
 					return 0, false
 				}
-				if a != anchorDead {
+				if live {
 					best, state = x, a
 				}
 			}
 			for x := lo; x < best; x++ {
-				a, ended := u.from(b, x, q.before)
-				if ended || a != anchorDead && now-x > int(u.near[a]) {
+				a, live, ok := t.open(u, b, q.before, x, n)
+				if !ok {
 					return 0, false
 				}
-				if a != anchorDead {
+				if live {
 					best, state = x, a
 				}
 			}
@@ -471,6 +500,9 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 		s.flags |= stateFront
 	}
 	s.note = uint16(front)
+	if covered {
+		s.note |= noteUnseen
+	}
 	if free > 0 {
 		t.moveTails(s, b[:free])
 	}
@@ -764,8 +796,11 @@ func (t *Tables) passes(q *quick, g *group, st uint32, i int) bool {
 	switch {
 	case g.filter != noFilter:
 		what := g.tells(st)
-		if what&toldEnd != 0 {
+		if what&toldEnd != 0 && !t.noWord(q.b, q.before, i, g, toldEnd) {
 			return false
+		}
+		if what&toldFront == 0 || q.n > len(q.starts)/2 && t.noWord(q.b, q.before, i, g, toldFront) {
+			return true
 		}
 		hi := i - 1
 		if g.whole {
@@ -871,7 +906,7 @@ func (t *Tables) dies(q *quick, l *lit, x, e int) bool {
 	case l.trigger && r.flags&flagBehind == 0:
 		for _, w := range q.wait[:q.nw] {
 			if w.rule == l.rule {
-				return false
+				return int(w.x) <= x // what began later counts when that one is over
 			}
 		}
 		state, ok := t.runs(r, b, q.before, x)
@@ -930,10 +965,14 @@ func (t *Tables) differs(q *quick, rule uint16, x, i int, p string) bool {
 
 // resume goes on with the threads of the last piece; n bytes were read.
 func (t *Tables) resume(s *State, q *quick, n int) bool {
-	if s.n[2] > 0 {
-		return false
+	h := s.slots[2*s.n[0]+3*s.n[1]:]
+	for range s.n[2] { // in a start that ended no match the tables see what its thread would
+		if t.rules[h[0]].flags&(flagBundle|flagBehind) != flagBundle || h[1] >= slotText || h[2] > maxDist || h[3] != noMatch {
+			return false
+		}
+		q.back, q.unseen, q.thread, h = min(q.back, n-int(h[2])), true, true, h[4:]
 	}
-	h := s.slots[:2*s.n[0]+3*s.n[1]]
+	h = s.slots[:2*s.n[0]+3*s.n[1]]
 	for range s.n[0] {
 		if !t.looking(q, h[0], h[1], n) {
 			return false
@@ -955,11 +994,17 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 		default:
 			a := &t.anch[r.anchor]
 			state, ok := a.run(h[1], q.b[n:])
-			for ok && state == anchorDead && x < n-1 { // then another start may count
-				x++
-				state, ok = a.run(a.at(q.b, x, q.before), q.b[x:])
+			if ok && state != anchorDead && !a.fits(r, state, len(q.b)-x) { // the cap ended it
+				x, state, ok = a.heir(r, q.b, q.before, x, n, state)
 			}
-			if !ok || state != anchorDead && (len(q.b)-x >= int(r.near) || !q.later(h[0], state, x)) {
+			for ok && state == anchorDead && x < n-1 { // then another start may count
+				if x++; a.mayBegin(q.b[x]) {
+					if state, ok = a.run(a.at(q.b, x, q.before), q.b[x:]); ok && state != anchorDead && !a.fits(r, state, len(q.b)-x) {
+						x, state, ok = a.heir(r, q.b, q.before, x, n, state)
+					}
+				}
+			}
+			if !ok || state != anchorDead && !q.later(h[0], state, x) {
 				return false
 			}
 		}
@@ -976,6 +1021,70 @@ func (a *anchored) at(b []byte, x, before int) uint16 {
 		return anchorBegin
 	}
 	return a.next[anchorFront*a.ncls+uint32(a.cls[before])]
+}
+
+// heads fills head.
+func (a *anchored) heads() {
+	var may [256]bool // by class
+	front := append([]uint16{anchorBegin}, a.next[anchorFront*a.ncls:(anchorFront+1)*a.ncls]...)
+	for _, q := range front {
+		for c, to := range a.next[uint32(q)*a.ncls : (uint32(q)+1)*a.ncls] {
+			may[c] = may[c] || to != anchorDead
+		}
+	}
+	for b, c := range a.cls {
+		if may[c] {
+			a.head[b/64] |= 1 << (b % 64)
+		}
+	}
+}
+
+// mayBegin tells whether a word may begin with c.
+func (a *anchored) mayBegin(c byte) bool { return a.head[c/64]>>(c%64)&1 == 1 }
+
+// fits tells whether a run in state q, which began that many bytes back, can come to an end under the rule's cap.
+func (a *anchored) fits(r *rule, q uint16, back int) bool {
+	return back+int(a.info[q]&infoDist) <= int(r.cap)
+}
+
+// heir finds the first start behind x and in front of n that is live, where the run from x is in state q at the end of
+// b, no word ended in it, and its cap is used up: most runs meet that one. ok is false if a word ended, or if it
+// takes long.
+func (a *anchored) heir(r *rule, b []byte, before, x, n int, q uint16) (to int, state uint16, ok bool) {
+	var run [4 * longMeet]uint16 // the states of the run from x
+	from, k := x, 0
+	for x++; x < n; x++ {
+		if !a.mayBegin(b[x]) {
+			continue
+		}
+		p := a.at(b, x, before)
+		for i := x; p != anchorDead && i < len(b); i++ {
+			if p = a.next[uint32(p)*a.ncls+uint32(a.cls[b[i]])]; p == anchorDead {
+				break
+			}
+			if a.info[p]&infoAccept != 0 {
+				return 0, 0, false
+			}
+			for ; k <= i-from; k++ {
+				if k == len(run) {
+					return 0, 0, false
+				}
+				s := a.at(b, from, before)
+				if k > 0 {
+					s = run[k-1]
+				}
+				run[k] = a.next[uint32(s)*a.ncls+uint32(a.cls[b[from+k]])]
+			}
+			if p == run[i-from] {
+				p = q
+				break
+			}
+		}
+		if a.info[p]&infoDist != infoDist && a.fits(r, p, len(b)-x) {
+			return x, p, true
+		}
+	}
+	return x - 1, anchorDead, true
 }
 
 // run goes on from state s over p. ok is false if a word ends on the way.
@@ -1016,6 +1125,126 @@ func (u *bundle) on(q uint16, p []byte) (to uint16, ended bool) {
 		q = anchorDead
 	}
 	return q, false
+}
+
+// refused goes on from state q of a run from start x, the byte at index i of b being the next, to the end of b. ok is
+// false if a word may be a match that is seen to have ended at index since or later.
+func (t *Tables) refused(u *bundle, q uint16, b []byte, x, i, since int) (to uint16, ok bool) {
+	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	for ; i < len(b); i++ {
+		if q == anchorDead {
+			return q, true
+		}
+		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
+		if info[q]&infoAccept != 0 && i >= since && !t.refuses(u.acc[q], u, b[x:i]) {
+			return q, false
+		}
+	}
+	if info[q]&infoDist == infoDist {
+		q = anchorDead
+	}
+	return q, true
+}
+
+// refuses tells whether the checks of all rules of a list are against the word w.
+func (t *Tables) refuses(list uint32, u *bundle, w []byte) bool {
+	for _, local := range t.listAt(list) {
+		r := &t.rules[u.rules[local]]
+		if len(w) <= int(r.cap) && (r.flags&flagCheck == 0 || r.tallied || r.accepts(w)) {
+			return false
+		}
+	}
+	return true
+}
+
+// open is refused from start x of b on, and tells whether x is live at the end.
+func (t *Tables) open(u *bundle, b []byte, before, x, since int) (q uint16, live, ok bool) {
+	if q, ok = t.refused(u, u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], b, x, x+1, since); ok {
+		live, ok = t.fits(u, q, len(b)-x)
+	}
+	return q, live, ok
+}
+
+// covered is open for a start behind one that is live at the end of b, by the one rule of a list: it stops where it
+// could come to nothing but a match of that rule, for which the earlier start goes first.
+func (t *Tables) covered(u *bundle, b []byte, before, x, since int, list uint32) (q uint16, live, ok bool) {
+	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	q = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+	for i := x + 1; i < len(b) && q != anchorDead; i++ {
+		if u.alive[q] == list {
+			return q, true, true
+		}
+		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
+		if info[q]&infoAccept != 0 && i >= since && !t.refuses(u.acc[q], u, b[x:i]) {
+			return q, false, false
+		}
+	}
+	return q, info[q]&infoDist != infoDist, true
+}
+
+// lone tells whether a list has one rule.
+func (t *Tables) lone(list uint32) bool { return t.lists[list] == 1 }
+
+// fits tells whether a start that many bytes back, whose run is in state q, is live under the caps of the rules. ok is
+// false if that takes a closer look.
+func (t *Tables) fits(u *bundle, q uint16, back int) (live, ok bool) {
+	switch {
+	case q == anchorDead || back > u.far:
+		return false, true
+	case back <= int(u.near[q]):
+		return true, true
+	}
+	alive := t.listAt(u.alive[q])
+	if len(alive) != 1 {
+		return false, false
+	}
+	return back+int(u.dist[q]) <= int(t.rules[u.rules[alive[0]]].cap), true
+}
+
+// heir finds the first start behind bound and in front of best that is live, where the run from bound is in state q at
+// the end of b and its cap is used up: most runs meet that one. Without one it gives best and its state. ok is
+// false if it takes long.
+func (t *Tables) heir(u *bundle, b []byte, before, bound int, q uint16, best int, state uint16) (x int, at uint16, ok bool) {
+	next, cls, ncls := u.joint.next, &u.joint.cls, u.joint.ncls
+	checked := false // what ended one run may be a match for another
+	for _, local := range t.listAt(u.alive[q]) {
+		checked = checked || t.rules[u.rules[local]].flags&flagCheck != 0
+	}
+	var run [4 * longMeet]uint16 // the states of the run from bound
+	run[0] = u.first[u.kindAt(b, bound, before)<<8|uint32(b[bound])]
+	n := 1
+	for x = max(bound+1, len(b)-u.far); x < best; x++ {
+		p, i := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], x
+		for p != anchorDead {
+			for ; n <= i-bound; n++ {
+				if n == len(run) {
+					return best, state, false
+				}
+				run[n] = next[uint32(run[n-1])*ncls+uint32(cls[b[bound+n]])]
+			}
+			if p == run[i-bound] {
+				if p = q; checked {
+					p, ok = t.refused(u, u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], b, x, x+1, 0)
+					if !ok {
+						return best, state, false
+					}
+				}
+				break
+			}
+			if i++; i == len(b) {
+				break
+			}
+			p = next[uint32(p)*ncls+uint32(cls[b[i]])]
+		}
+		if u.joint.info[p]&infoDist == infoDist {
+			continue
+		}
+		live, ok := t.fits(u, p, len(b)-x)
+		if live || !ok {
+			return x, p, ok
+		}
+	}
+	return best, state, true
 }
 
 // alone is on where nothing can have ended.
