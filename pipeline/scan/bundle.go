@@ -19,6 +19,7 @@ type bundle struct {
 	dist  []uint16 // by state: bytes to the nearest end of a word, distNone without one
 	near  []int32  // by state: starts at most this far back are live under the cap of a rule
 	far   int      // no word is longer
+	only  []*rule  // by state: the rule whose word ended, if it is one and judges its words
 	own   []uint32 // by rule: the list of it alone, 0 if no state has it
 	bot   uint8    // kind of the text's beginning
 	kind  [256]uint8
@@ -63,6 +64,14 @@ func (u *bundle) finish(t *Tables) {
 	for k, q := range starts {
 		for b := range 256 {
 			u.first[k*256+b] = j.next[uint32(q)*j.ncls+uint32(j.cls[b])]
+		}
+	}
+	u.only = make([]*rule, len(u.acc))
+	for q, off := range u.acc {
+		if l := t.listAt(off); len(l) == 1 {
+			if r := &t.rules[u.rules[l[0]]]; r.checked() {
+				u.only[q] = r
+			}
 		}
 	}
 	u.own = make([]uint32, len(u.rules))
@@ -216,6 +225,7 @@ func (f *feed) joint(u *bundle, q uint16, s int) (to uint16, list uint32) {
 	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
 	i := s + 1
 	n := min(len(b), s+u.far+1)
+	f.ended = 0
 	old, own := &f.trace[f.traced], &f.trace[1-f.traced]
 	if f.traceOf != u || n-old.from > maxTrace {
 		old = nil
@@ -230,7 +240,7 @@ func (f *feed) joint(u *bundle, q uint16, s int) (to uint16, list uint32) {
 			return q, list
 		}
 		if info[q]&infoAccept != 0 {
-			list = bothLists(list, u.acc[q])
+			list, f.ended = bothLists(list, u.acc[q]), i
 			if own != nil {
 				own.ends(i, list)
 			}
@@ -258,6 +268,7 @@ func (f *feed) along(u *bundle, old *trace, i, n int, list uint32) (to uint16, b
 	default:
 		list = manyLists
 	}
+	f.ended = max(f.ended, old.accept)
 	to = old.q[min(old.n, n-old.from)-1]
 	for i = old.from + old.n; i < n; i++ { // the older one was shorter
 		if to = u.joint.next[uint32(to)*u.joint.ncls+uint32(u.joint.cls[b[i]])]; to == anchorDead {
@@ -266,7 +277,7 @@ func (f *feed) along(u *bundle, old *trace, i, n int, list uint32) (to uint16, b
 		old.q[old.n] = to
 		old.n++
 		if u.joint.info[to]&infoAccept != 0 {
-			list = bothLists(list, u.acc[to])
+			list, f.ended = bothLists(list, u.acc[to]), i
 			old.ends(i, bothLists(old.list, u.acc[to]))
 		}
 	}
@@ -281,7 +292,7 @@ func (f *feed) over(u *bundle, q uint16, n int, list uint32) (to uint16, both ui
 	}
 	if f.end {
 		if q = u.joint.next[uint32(q)*u.joint.ncls+u.joint.ncls-1]; u.joint.info[q]&infoAccept != 0 {
-			list = bothLists(list, u.acc[q])
+			list, f.ended = bothLists(list, u.acc[q]), n
 		}
 		return anchorDead, list
 	}
@@ -360,7 +371,12 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 	lives := buf[:0]
 	many := false
 	s := 0
+	openS, openQ := int(f.bound[u.view]), f.open(u)
 	own, from := f.threadOf(u)
+	wants := false // a thread: it has none yet
+	if own == 0 && openQ != anchorDead && f.sole(u, openS, openQ) {
+		own, from, wants = u.alive[openQ], openS, true
+	}
 	for _, x := range iv {
 		for s = max(s, int(x.from)); s <= int(x.to) && s < n; s++ {
 			q := f.firstAt(u, s)
@@ -373,14 +389,31 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 						f.s.flags |= stateFront
 						f.frontAt = min(f.frontAt, v.rawAt(s))
 					}
+					if wants {
+						f.work()
+						r := u.rules[f.t.listAt(own)[0]]
+						if th := f.newThread(f.begin(&f.t.rules[r], r, from, s)); th != nil {
+							f.run(th, n)
+						}
+						wants = false
+					}
 					continue
 				}
 			}
 			q, list := f.joint(u, q, s)
-			if list == manyLists {
-				f.words(u, s, lives, many)
-			} else if list != 0 {
-				f.wordsOf(u, list, s, lives, many)
+			if list != 0 {
+				if list == manyLists {
+					f.words(u, s, lives, many)
+				} else {
+					last := 0
+					if q == anchorDead && v.at == nil {
+						last = f.ended
+					}
+					f.wordsOf(u, list, s, last, lives, many)
+				}
+				if l, at := f.threadOf(u); l != 0 || !wants {
+					own, from, wants = l, at, false
+				}
 			}
 			if q == anchorDead {
 				continue
@@ -430,25 +463,19 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 	}
 	searched := false // all starts up to best were tried
 	// The start that was live before, or those that the filters have under way.
-	if q := f.openQ[u.view]; q != anchorDead && f.t.marks && int(f.bound[u.view]) <= best {
-		s := int(f.bound[u.view])
-		for _, c := range v.b[f.old:] {
-			if q = u.joint.next[uint32(q)*u.joint.ncls+uint32(u.joint.cls[c])]; q == anchorDead {
-				break
-			}
-		}
+	if q := openQ; q != anchorDead && openS <= best {
+		s := openS
 		switch {
-		case q == anchorDead || u.joint.info[q]&infoDist == infoDist:
 		case counts(s, q):
 			best, state = s, q
-		default: // the cap ended it, or threads go first
-			taken := special && f.taken(u, q)
+		case special && f.taken(u, q):
+		default: // the cap ended it
 			for s++; s < best; s++ {
 				to, ok := f.meets(u, s, q)
 				if !ok {
 					break
 				}
-				if !(taken && to == q) && counts(s, to) {
+				if counts(s, to) {
 					best, state = s, to
 				}
 			}
@@ -474,6 +501,11 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 	search:
 		for _, x := range open {
 			for s = max(s, int(x.from)); s <= int(x.to) && s < best; s++ {
+				if own != 0 && s > from {
+					if _, ok := f.until(u, f.firstAt(u, s), s, own); ok {
+						continue
+					}
+				}
 				if q := f.liveAt(u, s); counts(s, q) {
 					best, state = s, q
 					break search
@@ -491,6 +523,33 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 		return min(hold, v.rawAt(best))
 	}
 	return hold
+}
+
+// open is the state at the end of the text of the start that was live before, dead if there is none.
+func (f *feed) open(u *bundle) uint16 {
+	q, v := f.openQ[u.view], &f.v[u.view]
+	if q == anchorDead || !f.t.marks { // or the text is not ASCII
+		return anchorDead
+	}
+	for _, c := range v.b[f.old:] {
+		if q == anchorDead {
+			return q
+		}
+		q = u.joint.next[uint32(q)*u.joint.ncls+uint32(u.joint.cls[c])]
+	}
+	if u.joint.info[q]&infoDist == infoDist {
+		return anchorDead
+	}
+	return q
+}
+
+// sole tells whether start s, which is live in state q at the end of the text, is so for one rule, under its cap.
+func (f *feed) sole(u *bundle, s int, q uint16) bool {
+	list := f.t.listAt(u.alive[q])
+	if len(list) != 1 || f.w != nil && (f.find(u.rules[list[0]]) != nil || f.guardOf(u.rules[list[0]]) != nil) {
+		return false
+	}
+	return len(f.v[u.view].b)-s+int(u.dist[q]) <= int(f.t.rules[u.rules[list[0]]].cap)
 }
 
 // threadOf gives the list of the one rule of the bundle that has a thread, and where that begins; 0 if none or more
@@ -583,18 +642,19 @@ func (f *feed) words(u *bundle, s int, lives []liveStart, many bool) {
 		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
 		if info[q]&infoAccept != 0 && u.acc[q] != told {
 			told = u.acc[q]
-			f.wordsOf(u, told, s, lives, many)
+			f.wordsOf(u, told, s, 0, lives, many)
 		}
 	}
 	if f.end && q != anchorDead && i == len(b) {
 		if q = next[uint32(q)*ncls+ncls-1]; info[q]&infoAccept != 0 {
-			f.wordsOf(u, u.acc[q], s, lives, many)
+			f.wordsOf(u, u.acc[q], s, 0, lives, many)
 		}
 	}
 }
 
-// wordsOf starts a thread at s for each rule of a list that has none.
-func (f *feed) wordsOf(u *bundle, off uint32, s int, lives []liveStart, many bool) {
+// wordsOf starts a thread at s for each rule of a list that has none. If last is not 0, the last of its words ended
+// there, and all are over.
+func (f *feed) wordsOf(u *bundle, off uint32, s, last int, lives []liveStart, many bool) {
 	f.work()
 	v := &f.v[u.view]
 	now := len(v.b)
@@ -638,10 +698,24 @@ next:
 				continue next
 			}
 		}
+		if last > 0 && f.whole(r, ru, s, last) {
+			continue
+		}
 		if th := f.newThread(f.begin(ru, r, s, s)); th != nil {
 			f.run(th, now)
 		}
 	}
+}
+
+// whole adds the longest word of a rule that begins at s, if that is a match: it ends at e.
+func (f *feed) whole(r uint16, ru *rule, s, e int) bool {
+	w := f.v[ru.view].b[s:e]
+	if len(w) > int(ru.cap) || ru.flags&flagCheck != 0 && (ru.tallied || !ru.accepts(w)) {
+		return false
+	}
+	f.busy = true
+	f.match(&thread{rule: r, s: s, best: e, x: unknown}, ru)
+	return true
 }
 
 // reaches tells whether a run from state s over p is alive at its end.

@@ -203,6 +203,7 @@ type feed struct {
 	tally      tally // of the text from tallyAt on, for this rule; nil: none
 	tallyAt    int
 	tallyOf    *rule
+	ended      int  // where the last word of the last run of a joint automaton ended, 0 = none
 	busy       bool // a match of a bundle ended, if it is the longest or not
 }
 
@@ -408,6 +409,10 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 	}
 	s.held = uint16(len(b) - free)
 	s.flags &^= stateBusy
+	h := s.slots[2*s.n[0]+3*s.n[1]:]
+	for range s.n[2] {
+		f.busy, h = f.busy || !t.spare(h), h[4:]
+	}
 	if f.busy {
 		s.flags |= stateBusy
 	}
@@ -926,7 +931,6 @@ func (f *feed) trigger(r uint16, x, now int) {
 		f.resolve(r, now)
 		if th.q != anchorDead && !f.known(&th, f.w.nth) {
 			f.newThread(th)
-			f.resolve(r, now)
 		}
 		return
 	}
@@ -1547,16 +1551,15 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 
 func (f *feed) resolveAll() {
 	w := f.w
+	var done [maxThreads]uint16 // rules
+	n := 0
 	for i := 0; i < w.nth; i++ {
 		r := w.th[i].rule
-		if f.t.rules[r].flags&flagBehind == 0 {
+		if f.t.rules[r].flags&flagBehind == 0 || slices.Contains(done[:n], r) {
 			continue
 		}
-		before := w.nth
 		f.resolve(r, len(f.v[f.t.rules[r].view].b))
-		if w.nth < before {
-			i = -1
-		}
+		done[n], n, i = r, n+1, -1 // the threads may stand in another order
 	}
 }
 

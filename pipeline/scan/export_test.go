@@ -59,3 +59,11 @@ func Explain(t *Tables) string {
 	fmt.Fprintf(&b, "anchored: %d, %d bytes; %d literals; lists %d bytes\n", len(t.anch), n, len(t.lits), 2*len(t.lists))
 	return b.String()
 }
+
+// WithFilterStates calls f while filters have at most n states: with few, rules are told by their first bytes.
+func WithFilterStates(n int, f func()) {
+	old := filterStates
+	filterStates = n
+	f()
+	filterStates = old
+}

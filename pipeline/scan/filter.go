@@ -35,12 +35,13 @@ const (
 
 const (
 	prefixBytes   = 4     // of a prefix filter, if it stays small
-	filterStates  = 4096  // of a filter
-	filterWork    = 16000 // of a filter, before states that cannot be told apart are merged
+	filterWork    = 16000 // states of a filter, before states that cannot be told apart are merged
 	maxEnds       = 2     // end filters of one view, beside the other
 	maxIntervals  = 16    // of starts to be run in one block
 	commonLetters = "etaoinsr"
 )
+
+var filterStates = 4096 // of a filter; tests lower it
 
 // prefixOf cuts the words of n after k bytes, and gives for each instruction how many bytes stand in front. whole
 // says that no word is shorter.

@@ -55,6 +55,74 @@ func TestRepeatedNearMatchesEqualTheOracle(t *testing.T) {
 	}
 }
 
+// A start that comes to nothing goes in front of later ones of its rule while it lives. They are looked at when it is
+// over, at their first words too.
+func TestStartsBehindALiveOneAreNotForgotten(t *testing.T) {
+	account := Rule{ID: "account", Pattern: `\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?\b`, Cap: 48, Validator: Validator{Name: IBAN}, Span: true}
+	long := Rule{ID: "long", Pattern: `\b[A-Z]{2}\d{2}[0-9A-Z ]{11,}\b`, Cap: 34, Validator: Validator{Name: IBAN}, Span: true}
+	either := Rule{ID: "either", Pattern: `\b(?:[0-9]{2}-){2}77\b|\b(?:[0-9]{2}-){3}[0-9]+y\b`, Validator: Validator{Name: Luhn}, Span: true}
+	digits := Rule{ID: "digits", Pattern: `\b7[0-9-]{4,30}8\b`, Cap: 20, Validator: Validator{Name: Luhn}, Span: true}
+	words := Rule{ID: "words", Pattern: `\b(?:[a-z]+-){2}x\b|\b(?:[a-z]+-){3}[a-z]+y\b`, Span: true}
+	mail := Rule{ID: "mail", Pattern: `\b[a-z-]{2,19}@[a-z]+\b`, Cap: 12, Allow: []string{"ab@xy"}, Span: true}
+	key := Rule{ID: "key", Pattern: `\bsk-(?:[a-z!-]{12,}=|[a-z]{3}!)`, Cap: 30, Span: true}
+	open := Rule{ID: "open", Pattern: `\b(?:[a-z]{1,3}-){2}x|\b(?:[a-z]{1,3}-){3}[a-z]+y`, Span: true}
+	es := Rule{ID: "es", Pattern: `\bES[0-9 a-z]{20,60}!`, Span: true}
+	name := Rule{ID: "name", Phrase: "old one", Span: true}
+	groups := []string{
+		"AB12 ", "CD34 ", "AB12 CD34 EF56 ", "ES91 2100 0418 4502 0005 1332", "ES91 2100 0418 4502 0005 1332 ", "NO93 8601 1117 947 ", "NO9386011117947 ",
+		"1234 ", "old one ", "-", "x", " ",
+	}
+	parts := []string{"a", "x", "y", "-", "-", "x ", "@", "ab", "12-", "34-", "77", "8", "7", " ", "sk-", "sk-abc!", "abcd-", "old one "}
+	const iban = "AB12 ES91 2100 0418 4502 0005 1332 x"
+	for i, c := range []struct {
+		rules []Rule
+		parts []string
+		most  int
+		texts []string // are cut at any two places
+	}{
+		{[]Rule{account}, groups, 14, []string{iban, "NO93 8601 1117 947, " + iban}},
+		{[]Rule{account, es}, groups, 14, []string{iban, "NO93 8601 1117 947, " + iban}},
+		{[]Rule{long}, groups, 14, []string{"NO93 8601 1117 947, " + iban}},
+		{[]Rule{account, long, name}, groups, 14, nil},
+		{[]Rule{either, digits}, parts, 60, nil},
+		{[]Rule{words, mail}, parts, 60, nil},
+		{[]Rule{open}, parts, 40, []string{"a-b-x a-b-c-xab ", "a-b-x a-b-c-d-xab ", "a-b-c-xy a-b-c-xa-x"}},
+		{[]Rule{open, mail, name}, parts, 40, []string{"a@x old one a-b-c-xab a-b-c-xab@x"}},
+		{[]Rule{key, name}, parts, 60, nil},
+		{[]Rule{words, key, either, name}, parts, 60, nil},
+	} {
+		for _, states := range []int{filterStates, 100} { // with few, rules are told by their first bytes
+			var tb *Tables
+			var pt *plainTables
+			WithFilterStates(states, func() { tb, pt = builtTwice(t, c.rules) })
+			for _, text := range c.texts {
+				for k := 1; k < len(text); k++ {
+					for j := k + 1; j < len(text); j++ {
+						if _, problem := compare(t, tb, pt, text, []int{k, j}, ^uint64(0), 0); problem != "" {
+							t.Fatalf("%d %d %q %d %d\n%s", i, states, text, k, j, problem)
+						}
+					}
+				}
+			}
+			r := rand.New(rand.NewPCG(5, uint64(i)))
+			rounds := 1200
+			if testing.Short() {
+				rounds = 200
+			}
+			for range rounds {
+				var text strings.Builder
+				for range 1 + r.IntN(c.most) {
+					text.WriteString(c.parts[r.IntN(len(c.parts))])
+				}
+				cuts := cutsOf(r, text.Len(), []int{1, 4, 20, 80}[r.IntN(4)])
+				if _, problem := compare(t, tb, pt, text.String(), cuts, ^uint64(0), r.IntN(3)); problem != "" {
+					t.Fatalf("%d %d %q %v\n%s", i, states, text.String(), cuts, problem)
+				}
+			}
+		}
+	}
+}
+
 // A look-behind without end is one thread, however often its trigger comes.
 func TestLookBehindsThatGoOnAlikeAreOne(t *testing.T) {
 	rules := []Rule{

@@ -357,7 +357,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 		for g := range t.groups {
 			if st[g]&accept != 0 {
 				st[g] &^= accept
-				if grp := &t.groups[g]; (grp.filter != noFilter || !t.nothing(b, q.before, i, grp, st[g])) && !t.passes(&q, grp, st[g], i) {
+				if grp := &t.groups[g]; (grp.filter != noFilter || q.nw > 0 || !t.nothing(b, q.before, i, grp, st[g])) && !t.passes(&q, grp, st[g], i) {
 					return 0, false
 				}
 			}
@@ -382,7 +382,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 	}
 	front := 0                                                     // the first start of stateFront, from the end
 	back, open := [2]uint16{noMark.back, noMark.back}, [2]uint16{} // of the marks
-	hits, covered := q.n, false
+	hits, unseen := q.n, false
 	for _, u := range t.bundle {
 		best, state := now, uint16(anchorDead)
 		bound, known := s.bound(u.view, n, t.marks), false
@@ -412,7 +412,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 			case x == ran:
 			case x > best && t.lone(u.alive[state]):
 				a, live, ok = t.covered(u, b, q.before, x, since, u.alive[state])
-				covered = covered || live
+				unseen = unseen || live
 			default:
 				a, live, ok = t.open(u, b, q.before, x, since)
 			}
@@ -500,7 +500,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 		s.flags |= stateFront
 	}
 	s.note = uint16(front)
-	if covered {
+	if unseen {
 		s.note |= noteUnseen
 	}
 	if free > 0 {
@@ -799,7 +799,7 @@ func (t *Tables) passes(q *quick, g *group, st uint32, i int) bool {
 		if what&toldEnd != 0 && !t.noWord(q.b, q.before, i, g, toldEnd) {
 			return false
 		}
-		if what&toldFront == 0 || q.n > len(q.starts)/2 && t.noWord(q.b, q.before, i, g, toldFront) {
+		if what&toldFront == 0 || q.n > len(q.starts)*3/4 && t.noWord(q.b, q.before, i, g, toldFront) {
 			return true
 		}
 		hi := i - 1
@@ -966,8 +966,8 @@ func (t *Tables) differs(q *quick, rule uint16, x, i int, p string) bool {
 // resume goes on with the threads of the last piece; n bytes were read.
 func (t *Tables) resume(s *State, q *quick, n int) bool {
 	h := s.slots[2*s.n[0]+3*s.n[1]:]
-	for range s.n[2] { // in a start that ended no match the tables see what its thread would
-		if t.rules[h[0]].flags&(flagBundle|flagBehind) != flagBundle || h[1] >= slotText || h[2] > maxDist || h[3] != noMatch {
+	for range s.n[2] {
+		if !t.spare(h) {
 			return false
 		}
 		q.back, q.unseen, q.thread, h = min(q.back, n-int(h[2])), true, true, h[4:]
@@ -989,6 +989,8 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 			if !t.differs(q, h[0], x, x, r.phrase) {
 				return false
 			}
+		case r.flags&(flagBundle|flagBehind|flagEndFilter) == flagBundle:
+			q.back, q.unseen, q.thread = min(q.back, x), true, true
 		case r.flags&(flagBehind|flagBundle) != 0:
 			return false
 		default:
@@ -1010,6 +1012,12 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 		}
 	}
 	return true
+}
+
+// spare tells whether the thread in a slot of four halves can be done without: its start ended no match so far, so
+// that it can be found again as any other.
+func (t *Tables) spare(h []uint16) bool {
+	return t.rules[h[0]].flags&(flagBundle|flagBehind|flagEndFilter) == flagBundle && h[1] < slotText && h[2] <= maxDist && h[3] == noMatch
 }
 
 // at is the state in front of index x of b; before is the byte in front of b.
@@ -1048,39 +1056,32 @@ func (a *anchored) fits(r *rule, q uint16, back int) bool {
 }
 
 // heir finds the first start behind x and in front of n that is live, where the run from x is in state q at the end of
-// b, no word ended in it, and its cap is used up: most runs meet that one. ok is false if a word ended, or if it
-// takes long.
+// b, no word ended in it, and its cap is used up: most runs meet that one. ok is false if a word ended in another.
 func (a *anchored) heir(r *rule, b []byte, before, x, n int, q uint16) (to int, state uint16, ok bool) {
-	var run [4 * longMeet]uint16 // the states of the run from x
-	from, k := x, 0
+	next, info, cls, ncls := a.next, a.info, &a.cls, a.ncls
+	old, k := a.at(b, x, before), x // the run from x is in state old in front of index k
 	for x++; x < n; x++ {
 		if !a.mayBegin(b[x]) {
 			continue
 		}
-		p := a.at(b, x, before)
-		for i := x; p != anchorDead && i < len(b); i++ {
-			if p = a.next[uint32(p)*a.ncls+uint32(a.cls[b[i]])]; p == anchorDead {
+		for ; k < x; k++ {
+			old = next[uint32(old)*ncls+uint32(cls[b[k]])]
+		}
+		p, o := a.at(b, x, before), old
+		for _, c := range b[x:] {
+			c := uint32(cls[c])
+			if p, o = next[uint32(p)*ncls+c], next[uint32(o)*ncls+c]; p == anchorDead {
 				break
 			}
-			if a.info[p]&infoAccept != 0 {
+			if info[p]&infoAccept != 0 {
 				return 0, 0, false
 			}
-			for ; k <= i-from; k++ {
-				if k == len(run) {
-					return 0, 0, false
-				}
-				s := a.at(b, from, before)
-				if k > 0 {
-					s = run[k-1]
-				}
-				run[k] = a.next[uint32(s)*a.ncls+uint32(a.cls[b[from+k]])]
-			}
-			if p == run[i-from] {
+			if p == o {
 				p = q
 				break
 			}
 		}
-		if a.info[p]&infoDist != infoDist && a.fits(r, p, len(b)-x) {
+		if info[p]&infoDist != infoDist && a.fits(r, p, len(b)-x) {
 			return x, p, true
 		}
 	}
@@ -1136,7 +1137,7 @@ func (t *Tables) refused(u *bundle, q uint16, b []byte, x, i, since int) (to uin
 			return q, true
 		}
 		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
-		if info[q]&infoAccept != 0 && i >= since && !t.refuses(u.acc[q], u, b[x:i]) {
+		if info[q]&infoAccept != 0 && i >= since && !u.refuses(t, q, b[x:i]) {
 			return q, false
 		}
 	}
@@ -1146,16 +1147,21 @@ func (t *Tables) refused(u *bundle, q uint16, b []byte, x, i, since int) (to uin
 	return q, true
 }
 
-// refuses tells whether the checks of all rules of a list are against the word w.
-func (t *Tables) refuses(list uint32, u *bundle, w []byte) bool {
-	for _, local := range t.listAt(list) {
-		r := &t.rules[u.rules[local]]
-		if len(w) <= int(r.cap) && (r.flags&flagCheck == 0 || r.tallied || r.accepts(w)) {
+// refuses tells whether the checks of all rules whose words end in state q are against the word w.
+func (u *bundle) refuses(t *Tables, q uint16, w []byte) bool {
+	if r := u.only[q]; r != nil {
+		return len(w) > int(r.cap) || !r.accepts(w)
+	}
+	for _, local := range t.listAt(u.acc[q]) {
+		if r := &t.rules[u.rules[local]]; len(w) <= int(r.cap) && (!r.checked() || r.accepts(w)) {
 			return false
 		}
 	}
 	return true
 }
+
+// checked tells whether words of the rule are judged by themselves.
+func (r *rule) checked() bool { return r.flags&flagCheck != 0 && !r.tallied }
 
 // open is refused from start x of b on, and tells whether x is live at the end.
 func (t *Tables) open(u *bundle, b []byte, before, x, since int) (q uint16, live, ok bool) {
@@ -1175,7 +1181,7 @@ func (t *Tables) covered(u *bundle, b []byte, before, x, since int, list uint32)
 			return q, true, true
 		}
 		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
-		if info[q]&infoAccept != 0 && i >= since && !t.refuses(u.acc[q], u, b[x:i]) {
+		if info[q]&infoAccept != 0 && i >= since && !u.refuses(t, q, b[x:i]) {
 			return q, false, false
 		}
 	}
@@ -1202,39 +1208,30 @@ func (t *Tables) fits(u *bundle, q uint16, back int) (live, ok bool) {
 }
 
 // heir finds the first start behind bound and in front of best that is live, where the run from bound is in state q at
-// the end of b and its cap is used up: most runs meet that one. Without one it gives best and its state. ok is
-// false if it takes long.
+// the end of b and its cap is used up: most runs meet that one. Without one it gives best and its state. Words that ended
+// on the way were seen to by whoever was told of them. ok is false if it takes a closer look.
 func (t *Tables) heir(u *bundle, b []byte, before, bound int, q uint16, best int, state uint16) (x int, at uint16, ok bool) {
 	next, cls, ncls := u.joint.next, &u.joint.cls, u.joint.ncls
-	checked := false // what ended one run may be a match for another
-	for _, local := range t.listAt(u.alive[q]) {
-		checked = checked || t.rules[u.rules[local]].flags&flagCheck != 0
-	}
-	var run [4 * longMeet]uint16 // the states of the run from bound
-	run[0] = u.first[u.kindAt(b, bound, before)<<8|uint32(b[bound])]
-	n := 1
+	old, k := u.first[u.kindAt(b, bound, before)<<8|uint32(b[bound])], bound // the run from bound is in state old after index k
 	for x = max(bound+1, len(b)-u.far); x < best; x++ {
-		p, i := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], x
-		for p != anchorDead {
-			for ; n <= i-bound; n++ {
-				if n == len(run) {
-					return best, state, false
-				}
-				run[n] = next[uint32(run[n-1])*ncls+uint32(cls[b[bound+n]])]
-			}
-			if p == run[i-bound] {
-				if p = q; checked {
-					p, ok = t.refused(u, u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], b, x, x+1, 0)
-					if !ok {
-						return best, state, false
-					}
-				}
+		p := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+		if p == anchorDead {
+			continue
+		}
+		for k < x {
+			k++
+			old = next[uint32(old)*ncls+uint32(cls[b[k]])]
+		}
+		o := old
+		for _, c := range b[x+1:] {
+			if p == o || p == anchorDead {
 				break
 			}
-			if i++; i == len(b) {
-				break
-			}
-			p = next[uint32(p)*ncls+uint32(cls[b[i]])]
+			c := uint32(cls[c])
+			p, o = next[uint32(p)*ncls+c], next[uint32(o)*ncls+c]
+		}
+		if p == o {
+			p = q
 		}
 		if u.joint.info[p]&infoDist == infoDist {
 			continue
