@@ -330,7 +330,6 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 	long := c.parts.left != nil && !short
 	var left *syntax.Regexp
 	var trig []prefix
-	head := c.parts.word
 	var front []rightAlt // conditions on the byte in front of a long look-behind
 	if long {
 		left = stripLeading(c.parts.left)
@@ -344,7 +343,6 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 			return c.fail(c.parts.left.String(), "is a look-behind without a literal to find it by",
 				"begin it with at least 2 literal bytes, or look at one character only")
 		}
-		head = left
 	} else {
 		trig = prefixes(c.parts.word, minTrigger)
 	}
@@ -427,7 +425,6 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 	}
 	triggered := func(trig []prefix) error {
 		rr.Class = ClassTriggered
-		cond := condition(behind, head)
 		for _, s := range trig {
 			for k, sym := range s.syms {
 				if !long {
@@ -441,7 +438,7 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 				}
 			}
 			tr := b.tr(c.View)
-			tr.add(s.syms, cond, 0, i, true, !long)
+			tr.add(s.syms, s.condition(behind), 0, i, true, !long)
 			a := r.anchor
 			if long {
 				a = r.behind
@@ -475,38 +472,6 @@ func (b *builder) anchor(f *dfa, rr *RuleReport) int32 {
 	rr.States += f.n
 	rr.Bytes += 2*len(an.next) + 2*len(an.info) + 256
 	return int32(len(b.t.anch) - 1)
-}
-
-// condition gives what must hold in front of a word: one of the look-behinds, if there are any, and the zero-width
-// conditions that the word begins with.
-func condition(behind []rightAlt, word *syntax.Regexp) []rightAlt {
-	var ops []syntax.EmptyOp
-	var lead func(re *syntax.Regexp) bool // the rest is to be looked at too
-	lead = func(re *syntax.Regexp) bool {
-		switch re.Op {
-		case syntax.OpConcat, syntax.OpCapture:
-			for _, s := range re.Sub {
-				if !lead(s) {
-					return false
-				}
-			}
-			return true
-		case syntax.OpBeginLine, syntax.OpEndLine, syntax.OpBeginText, syntax.OpEndText, syntax.OpWordBoundary, syntax.OpNoWordBoundary:
-			alts, _ := contextAlts(re, true)
-			ops = append(ops, alts[0].empty...)
-			return true
-		}
-		return false
-	}
-	lead(word)
-	if behind == nil {
-		behind = []rightAlt{{look: anyLook}}
-	}
-	var cond []rightAlt
-	for _, alt := range behind {
-		cond = append(cond, rightAlt{empty: append(slices.Clone(alt.empty), ops...), look: alt.look})
-	}
-	return cond
 }
 
 // splitFront takes the first element of a look-behind as conditions on one byte; rest is nil if it is not one.
@@ -617,8 +582,21 @@ func largestRepeat(re *syntax.Regexp) string {
 
 // A prefix is a literal that a word begins with, rune by rune, each with its case folds.
 type prefix struct {
-	syms []string // each the runes that may stand there
-	done bool     // nothing may be appended
+	ops  []syntax.EmptyOp // what must hold in front of it
+	syms []string         // each the runes that may stand there
+	done bool             // nothing may be appended
+}
+
+// condition gives what must hold in front of the prefix of a word: one of the look-behinds, if there are any, and its own
+// conditions.
+func (p prefix) condition(behind []rightAlt) (cond []rightAlt) {
+	if behind == nil {
+		behind = []rightAlt{{look: anyLook}}
+	}
+	for _, alt := range behind {
+		cond = append(cond, rightAlt{empty: append(slices.Clone(alt.empty), p.ops...), look: alt.look})
+	}
+	return cond
 }
 
 func (p prefix) bytes() int {
@@ -654,20 +632,22 @@ func prefixes(re *syntax.Regexp, least int) []prefix {
 	return nil
 }
 
-// cutPrefixes cuts to n symbols and leaves out what another prefix implies.
+// cutPrefixes cuts to n symbols and leaves out what another prefix implies, which must then do without conditions that
+// are not those of both.
 func cutPrefixes(ps []prefix, n int) []prefix {
 	var out []prefix
-	seen := map[string]bool{}
+	seen := map[string]int{}
 	slices.SortStableFunc(ps, func(a, b prefix) int { return cmp.Compare(len(a.syms), len(b.syms)) })
 next:
 	for _, p := range ps {
 		p.syms = p.syms[:min(n, len(p.syms))]
 		for k := range len(p.syms) + 1 {
-			if seen[strings.Join(p.syms[:k], "\x00")] {
+			if i, ok := seen[strings.Join(p.syms[:k], "\x00")]; ok {
+				out[i].ops = slices.DeleteFunc(slices.Clone(out[i].ops), func(op syntax.EmptyOp) bool { return !slices.Contains(p.ops, op) })
 				continue next
 			}
 		}
-		seen[strings.Join(p.syms, "\x00")] = true
+		seen[strings.Join(p.syms, "\x00")] = len(out)
 		out = append(out, p)
 	}
 	return out
@@ -705,13 +685,21 @@ func extend(ps []prefix, re *syntax.Regexp) []prefix {
 				if r, _ := utf8.DecodeRuneInString(a); p.bytes()+len(a) > maxTrigger || !p.fits(r) {
 					return stop()
 				}
-				out = append(out, prefix{syms: append(slices.Clone(p.syms), a)})
+				out = append(out, prefix{ops: p.ops, syms: append(slices.Clone(p.syms), a)})
 			}
 		}
 		return out
 	}
 	switch re.Op {
-	case syntax.OpEmptyMatch, syntax.OpBeginLine, syntax.OpEndLine, syntax.OpBeginText, syntax.OpEndText, syntax.OpWordBoundary, syntax.OpNoWordBoundary:
+	case syntax.OpEmptyMatch:
+		return ps
+	case syntax.OpBeginLine, syntax.OpEndLine, syntax.OpBeginText, syntax.OpEndText, syntax.OpWordBoundary, syntax.OpNoWordBoundary:
+		alts, _ := contextAlts(re, true)
+		for i := range ps {
+			if p := &ps[i]; !p.done && len(p.syms) == 0 {
+				p.ops = append(slices.Clone(p.ops), alts[0].empty...)
+			}
+		}
 		return ps
 	case syntax.OpLiteral:
 		for _, r := range re.Rune {
@@ -771,7 +759,7 @@ func extend(ps []prefix, re *syntax.Regexp) []prefix {
 		for _, s := range re.Sub {
 			cp := make([]prefix, len(ps))
 			for i, p := range ps {
-				cp[i] = prefix{slices.Clone(p.syms), p.done}
+				cp[i] = prefix{p.ops, slices.Clone(p.syms), p.done}
 			}
 			out = append(out, extend(cp, s)...)
 		}

@@ -123,6 +123,27 @@ func TestStartsBehindALiveOneAreNotForgotten(t *testing.T) {
 	}
 }
 
+// What an alternative asks of the byte in front of it is asked of its literal: no byte is held for a key inside a word.
+func TestAlternativesHaveTheirOwnConditions(t *testing.T) {
+	for i, pattern := range []string{
+		`\bsk-[a-z!-]{12,}=|\bsk-[a-z]{3}!`, `\bsk-[a-z!-]{12,}=|\bya-[a-z]{3}!`, `\bsk-[a-z!-]{12,}=|ya-[a-z]{3}!`,
+		`(?:\bsk-[a-z]|ya-|\B77-)[a-z]{2}`, `(?:\b|\B)sk-[a-z]{3}`, `(?:\b|!)sk-[a-z]{3}$`, `(?:sk-|\bsk-a|\Bya-)!*x`, `(?:^ya-|\bsk-)+x`,
+	} {
+		tb, pt := builtTwice(t, []Rule{{ID: "key", Pattern: pattern, Cap: 30, Span: true}})
+		r := rand.New(rand.NewPCG(7, uint64(i)))
+		for range 600 {
+			var text strings.Builder
+			for range 1 + r.IntN(40) {
+				text.WriteString([]string{"a", "x", "y", "-", "-", "x ", "ab", "77-", "7", "sk-", " ", "ya-", "sk-abc!", "yaya", "ya-abc", "!", "="}[r.IntN(17)])
+			}
+			cuts := cutsOf(r, text.Len(), []int{1, 4, 20, 80}[r.IntN(4)])
+			if _, problem := compare(t, tb, pt, text.String(), cuts, ^uint64(0), r.IntN(3)); problem != "" {
+				t.Fatalf("%s %q %v\n%s", pattern, text.String(), cuts, problem)
+			}
+		}
+	}
+}
+
 // A look-behind without end is one thread, however often its trigger comes.
 func TestLookBehindsThatGoOnAlikeAreOne(t *testing.T) {
 	rules := []Rule{
