@@ -33,6 +33,9 @@ func TestPageSaysMetMissedAndNotMeasured(t *testing.T) {
 			t.Errorf("the page does not have %q", want)
 		}
 	}
+	if strings.Contains(text, "%!") {
+		t.Error("a sentence of the page is taken for a format")
+	}
 }
 
 func TestNumberKeepsAboutThreeDigits(t *testing.T) {
