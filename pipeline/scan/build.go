@@ -37,7 +37,7 @@ type rule struct {
 	flags     ruleFlags
 	cap       int32
 	near      int32 // starts at most this far back are live under the cap, whatever the state
-	reach     int32 // raw bytes of its longest word, under the cap
+	reach     int32 // bytes of its longest word in its view, under the cap
 	group     int16 // -1: none
 	anchor    int32 // index of its anchored automaton, -1: none
 	behind    int32 // the same of its look-behind

@@ -433,7 +433,7 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 		return hold
 	}
 	// The earliest start that is live.
-	special := v.at != nil // what the view drops counts against the cap
+	special := false
 	if w := f.w; w != nil {
 		// Rules with a thread or a guard have starts that do not count.
 		for i := range w.th[:w.nth] {
@@ -614,10 +614,10 @@ func (f *feed) counts(u *bundle, s int, q uint16) bool {
 		if g := f.guardOf(r); g != nil && s < g.e {
 			continue
 		}
-		if len(alive) == 1 && v.at == nil { // the joint automaton is the rule's own from here on
+		if len(alive) == 1 { // the joint automaton is the rule's own from here on
 			return len(v.b)-s+int(u.dist[q]) <= int(f.t.rules[r].cap)
 		}
-		if v.rawTo(len(v.b))-v.rawAt(s) > int(f.t.rules[r].reach) {
+		if len(v.b)-s > int(f.t.rules[r].reach) {
 			continue
 		}
 		th := f.begin(&f.t.rules[r], r, s, s)
@@ -686,7 +686,7 @@ next:
 			return true
 		}
 		if many {
-			// That is one at most as far back as the rule reaches: what the view drops counts too.
+			// That is one at most as far back as the rule reaches.
 			for x := max(lo, now-int(ru.reach)); x < s; x++ {
 				if earlier(x) {
 					continue next
@@ -753,13 +753,7 @@ func (f *feed) phraseAt(ru *rule, s int) (to int, wait bool) {
 	v := &f.v[ru.view]
 	b, i, p := v.b, s, ru.phrase
 	fold := ru.flags&flagFold != 0
-	from := v.rawAt(s)
-	room := func(need int) bool { // at least need bytes are missing
-		if need == 0 {
-			return !f.end && v.rawTo(len(b))-from <= int(ru.cap)
-		}
-		return !f.end && f.readUpTo(v)-from+need <= int(ru.cap)
-	}
+	room := func(need int) bool { return !f.end && len(b)-s+need <= int(ru.cap) } // at least need bytes are missing
 	for len(p) > 0 {
 		if p[0] == ' ' {
 			gap := i
@@ -804,7 +798,7 @@ func (f *feed) phraseAt(ru *rule, s int) (to int, wait bool) {
 			return 0, false // the text may have a fold of the letter, which is no word character
 		}
 	}
-	if v.rawTo(i)-from > int(ru.cap) {
+	if i-s > int(ru.cap) {
 		return 0, false
 	}
 	return i, false

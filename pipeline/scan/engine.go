@@ -179,7 +179,6 @@ type feed struct {
 	floor   int   // starts in front of it are no longer looked for
 	again   bool  // what was fed before is run again
 	given   int64 // matches that end up to here were given out
-	raw     int   // raw bytes that count as read, from the base
 	w       *work // &own once something was found
 	own     work
 	hit     [maxGroups]lastHit
@@ -335,7 +334,6 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 		nb = normPool.Get().(*norm)
 		nn, carry = f.normalise(nb, n-int(s.flags/stateCarry&3), end)
 	}
-	f.raw = len(b) - carry
 	if s.n != [3]uint8{} || s.rescan > 0 {
 		f.load(n)
 	}
@@ -392,7 +390,6 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 		f.finish(s.st[:len(t.groups)])
 		s.flags |= stateEnded
 	}
-	f.raw = len(b) - carry
 	s.at += int64(len(b) - n)
 	s.flags = s.flags&^(3*stateCarry) | uint8(carry)*stateCarry
 	free = f.settle(out, len(b)-carry)
@@ -863,9 +860,8 @@ func (f *feed) literal(view View, l *lit, e, now int) {
 		}
 		return
 	}
-	m := Match{Start: f.base + int64(v.rawAt(x)), End: f.base + int64(v.rawTo(e)), Rule: uint32(l.rule)}
-	if m.End-m.Start <= int64(r.cap) {
-		f.add(m, unknown)
+	if e-x <= int(r.cap) {
+		f.add(Match{Start: f.base + int64(v.rawAt(x)), End: f.base + int64(v.rawTo(e)), Rule: uint32(l.rule)}, unknown)
 	}
 }
 
@@ -1035,7 +1031,7 @@ func (f *feed) advance(th *thread, upto int) {
 			th.seen = true
 			f.word(th, ru, v, i)
 		}
-		if info&infoDist == infoDist || v.rawTo(i+1)-v.rawAt(th.s) > int(ru.cap) {
+		if info&infoDist == infoDist || i+1-th.s > int(ru.cap) {
 			q = anchorDead
 			break
 		}
@@ -1108,7 +1104,7 @@ func (f *feed) startsAt(r uint16, s int) bool {
 
 // word notes that a word of the thread ends at i, if it is in the rule's language.
 func (f *feed) word(th *thread, ru *rule, v *stream, i int) {
-	if v.rawTo(i)-v.rawAt(th.s) > int(ru.cap) {
+	if i-th.s > int(ru.cap) {
 		return
 	}
 	if ru.flags&flagCheck != 0 {
@@ -1575,7 +1571,7 @@ func (f *feed) holdLiteral(g, hold int) int {
 	x, ok := v.back(now, int(d))
 	from := max(x, 0) // the first start that counts, if x does not
 	if ok && x >= 0 {
-		if n := int(grp.near); v.rawTo(now)-v.rawAt(x) <= n && f.readUpTo(v)-v.rawAt(x) <= n || f.comes(grp.view, x) {
+		if now-x <= int(grp.near) || f.comes(grp.view, x) {
 			f.keepGuards(grp.view, x)
 			return min(hold, v.rawAt(x))
 		}
@@ -1635,25 +1631,9 @@ func (f *feed) comes(view View, x int) bool {
 	return false
 }
 
-// readUpTo is how many raw bytes the view has read.
-func (f *feed) readUpTo(v *stream) int {
-	if v.at == nil {
-		return len(v.b)
-	}
-	return f.raw
-}
-
 // alive tells whether a thread can still come to an end within its cap.
 func (f *feed) alive(th *thread, ru *rule, v *stream) bool {
-	if th.q == anchorDead {
-		return false
-	}
-	a := &f.t.anch[ru.anchor]
-	dist := int(a.info[th.q] & infoDist)
-	if dist == 0 {
-		return v.rawTo(len(v.b))-v.rawAt(th.s) <= int(ru.cap)
-	}
-	return f.readUpTo(v)-v.rawAt(th.s)+dist <= int(ru.cap)
+	return th.q != anchorDead && f.t.anch[ru.anchor].fits(ru, th.q, len(v.b)-th.s)
 }
 
 // save packs threads, waiting matches and guards; n is the number of raw bytes of the block. What does not fit

@@ -433,7 +433,7 @@ func (f *feed) fuzzyNode(set *fuzzySet, w *fuzzyWork, depth int, node uint32) (l
 // fuzzyOpen tells whether the open token may become a word behind node.
 func (f *feed) fuzzyOpen(set *fuzzySet, w *fuzzyWork, k *token, node uint32) bool {
 	v := &f.v[set.view]
-	if node == 0 && f.readUpTo(v)-v.rawAt(w.start) <= set.leastCap { // no rule is ruled out
+	if node == 0 && len(v.b)-w.start <= set.leastCap { // no rule is ruled out
 		return set.begins(&w.near, k)
 	}
 	nd := &set.nodes[node]
@@ -449,7 +449,7 @@ func (f *feed) fuzzyOpen(set *fuzzySet, w *fuzzyWork, k *token, node uint32) boo
 // covers s.
 func (f *feed) viable(set *fuzzySet, rules []uint16, s, more int) bool {
 	v := &f.v[set.view]
-	far := f.readUpTo(v) - v.rawAt(s) + more
+	far := len(v.b) - s + more
 	for _, r := range rules {
 		if far <= int(f.t.rules[r].cap) && !f.guarded(r, s) {
 			return true
@@ -471,7 +471,7 @@ func (f *feed) fuzzyMatch(set *fuzzySet, w *fuzzyWork, r uint16, depth int) {
 	v := &f.v[set.view]
 	ru := &f.t.rules[r]
 	s, e := w.start, w.tok[depth].end
-	if f.guarded(r, s) || v.rawTo(e)-v.rawAt(s) > int(ru.cap) || ru.flags&flagCheck != 0 && !ru.accepts(v.b[s:e]) {
+	if f.guarded(r, s) || e-s > int(ru.cap) || ru.flags&flagCheck != 0 && !ru.accepts(v.b[s:e]) {
 		return
 	}
 	m := Match{Start: f.base + int64(v.rawAt(s)), End: f.base + int64(v.rawTo(e)), Rule: uint32(r)}

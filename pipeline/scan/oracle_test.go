@@ -322,6 +322,39 @@ func TestRegressionsEqualTheOracle(t *testing.T) {
 	}
 }
 
+// A word is found however many invisible characters stand in it, as long as there is room for them: they do not count
+// against its cap.
+func TestStuffingHidesNothing(t *testing.T) {
+	for i, r := range []Rule{
+		{Phrase: "thermonuclear device", Fold: true, Span: true},
+		{Phrase: "thermonuclear device", Fold: true, Span: true, Cap: 24},
+		{Pattern: `(?i)\bthermo[a-z]+ dev[a-z]*\b`, Span: true},
+		{Pattern: `(?i)\b[a-z]{3,20} dev[a-z]+`, Cap: 30, Span: true},
+		{Phrase: "thermonuclear device", Distance: 2, Fold: true, Span: true},
+	} {
+		r.ID, r.View = "a", Normalised
+		tb, pt := builtTwice(t, []Rule{r})
+		for _, n := range []int{30, 170, 200, 600, 5000} {
+			for _, drop := range []string{"\u200b", "\u00ad", "\U000e0101"} {
+				n := n / len(drop) * 3
+				text := "a thermo" + strings.Repeat(drop, n) + "nuclear de" + strings.Repeat(drop, 7) + "vice. "
+				for _, piece := range []int{13, 300, len(text)} {
+					var cuts []int
+					for at := piece; at < len(text); at += piece {
+						cuts = append(cuts, at)
+					}
+					if _, problem := compare(t, tb, pt, text, cuts, ^uint64(0), 0); problem != "" {
+						t.Fatalf("%d: %s", i, problem)
+					}
+					if all, _, ok := FeedCut(t, tb, text, cuts); ok && len(all) != 1 {
+						t.Errorf("%d: %d matches among %d of %+q", i, len(all), n, drop)
+					}
+				}
+			}
+		}
+	}
+}
+
 // Invisible characters without end after the beginning of a match: the text that is held stays small, or the channel
 // is given up.
 func TestInvisibleTextIsNotHeldWithoutEnd(t *testing.T) {

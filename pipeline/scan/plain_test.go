@@ -440,7 +440,6 @@ func (p *plainState) behind(r *plainRule, v *plainView, s int64) bool {
 func (p *plainState) longest(r *plainRule, v *plainView, s int64, end bool) (to int64, live bool) {
 	list := p.l1[:0]
 	p.gen++
-	from := v.at[s-v.off]
 	ops := emptyOps(v.byteAt(s-1), v.byteAt(s))
 	list = r.word.closure(list, r.word.start, ops, p.mark, p.gen)
 	for i := s; ; i++ {
@@ -450,7 +449,7 @@ func (p *plainState) longest(r *plainRule, v *plainView, s int64, end bool) (to 
 			// Undecided: what the conditions would be is open.
 			for _, pc := range list {
 				need := int64(r.dist[pc][byteKind(v.byteAt(i-1))])
-				if need == 0 && v.to[i-1-v.off]-from <= int64(r.cap) || need > 0 && p.fed-int64(p.viewCarry(r))-from+need <= int64(r.cap) {
+				if i-s+need <= int64(r.cap) {
 					live = true
 				}
 			}
@@ -464,7 +463,7 @@ func (p *plainState) longest(r *plainRule, v *plainView, s int64, end bool) (to 
 			if in.op == opMatch {
 				l := &r.word.looks[in.arg]
 				if (nextByte < 0 && l.eof || nextByte >= 0 && l.has(byte(nextByte))) && i > s &&
-					v.to[i-1-v.off]-from <= int64(r.cap) && r.accept(v.b[s-v.off:i-v.off]) {
+					i-s <= int64(r.cap) && r.accept(v.b[s-v.off:i-v.off]) {
 					to = i
 				}
 				continue
@@ -479,18 +478,11 @@ func (p *plainState) longest(r *plainRule, v *plainView, s int64, end bool) (to 
 			}
 		}
 		p.l1, p.l2 = next, list
-		if nextByte < 0 || len(next) == 0 || v.to[i-v.off]-from > int64(r.cap) {
+		if nextByte < 0 || len(next) == 0 || i+1-s > int64(r.cap) {
 			return to, false
 		}
 		list = next
 	}
-}
-
-func (p *plainState) viewCarry(r *plainRule) int {
-	if r.View == Normalised {
-		return p.ncarry
-	}
-	return 0
 }
 
 func (r *plainRule) accept(w []byte) bool {
@@ -587,8 +579,7 @@ func (r *plainRule) tokenStart(v *plainView, s int64) bool {
 // near compares the words of the text from s on with the words of a fuzzy term, one full edit matrix each. to is
 // the end of the match, 0 without one; live says that it may still become one.
 func (p *plainState) near(r *plainRule, v *plainView, s int64, end bool) (to int64, live bool) {
-	from := v.at[s-v.off]
-	room := int64(r.cap) - (p.fed - int64(p.viewCarry(r)) - from) // bytes that may still follow
+	room := int64(r.cap) - (v.len() - s) // bytes that may still follow
 	words := strings.FieldsFunc(strings.Join(r.phrase, " "), func(c rune) bool { return !tokenByte(int(c)) })
 	i := s
 	for k, word := range words {
@@ -639,7 +630,7 @@ func (p *plainState) near(r *plainRule, v *plainView, s int64, end bool) (to int
 			return 0, false
 		}
 	}
-	if v.to[i-1-v.off]-from > int64(r.cap) || !r.accept(v.b[s-v.off:i-v.off]) {
+	if i-s > int64(r.cap) || !r.accept(v.b[s-v.off:i-v.off]) {
 		return 0, false
 	}
 	return i, false

@@ -6,7 +6,7 @@
 //
 // # Semantics
 //
-// The language of a rule is the set of words of at most Cap raw bytes that its regular expression matches in
+// The language of a rule is the set of words of at most Cap bytes of its view that its regular expression matches in
 // their context, that its validator accepts and that are not on its allow-list. The matches of a rule in a
 // channel are the leftmost-longest words of that language that do not overlap. They depend on the text of the
 // channel only, never on how it was cut: the pieces may end anywhere, inside a rune too.
@@ -21,8 +21,8 @@ import "fmt"
 
 // Limits. They show up in the errors of Build.
 const (
-	DefaultCap  = 512   // raw bytes of one match, unless the rule says otherwise
-	MaxCap      = 8000  // raw bytes; the most that a rule may ask for
+	DefaultCap  = 512   // bytes of one match in its view, unless the rule says otherwise
+	MaxCap      = 8000  // the most that a rule may ask for
 	MaxRules    = 32000 // rules of one table set
 	MaxDistance = 8     // edits of a fuzzy term, per word
 	MatchCap    = 64    // matches that Matches holds
@@ -56,7 +56,7 @@ type Rule struct {
 	Group     int       // capture group that is the word; 0 = the whole match
 	Validator Validator // zero: none
 	Allow     []string  // words that are no matches (compared as bytes, in the rule's view; without case if Fold)
-	Cap       int       // raw bytes; 0 = DefaultCap
+	Cap       int       // bytes of its view; 0 = DefaultCap
 	// Span rules feed edits, blocks or blocking scores: they report exact spans and are held for. Other rules
 	// report the first position of each run of ends and a lower bound of the start (End - Cap), since their text
 	// may be gone. A rule
@@ -112,8 +112,8 @@ type RuleReport struct {
 	States   int // of its own automaton
 	Bytes    int // of its own tables
 	Span     bool
-	Cap      int // raw bytes
-	LongHold int // longest hold-back in raw bytes; 0 if the rule is not held for
+	Cap      int // bytes of its view
+	LongHold int // longest hold-back in bytes of its view (what the normalised one drops is held too); 0 if the rule is not held for
 }
 
 // Report is what Build says of all.
@@ -122,7 +122,7 @@ type Report struct {
 	Groups     int // automata stepped side by side
 	TableBytes int
 	StateBytes int // per channel, without the held text
-	LongHold   int // longest hold-back of all rules, raw bytes
+	LongHold   int // longest hold-back of all rules, bytes of their views
 }
 
 // Match is one match. Start and End are channel offsets in raw bytes; Start is only a lower bound for a rule
