@@ -1,8 +1,12 @@
 package upstream_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -34,7 +38,6 @@ func TestEveryFaultBeforeTheFirstContentFallsBack(t *testing.T) {
 		"1xx flood":      {o: mock.Options{Fault: mock.Flood1xx}, want: "too_large"},
 		"500":            {o: status(500), want: "server_error"},
 		"502 html":       {o: mock.Options{Fault: mock.StatusHTML, Status: 502}, want: "server_error"},
-		"400 html":       {o: mock.Options{Fault: mock.StatusHTML, Status: 400}, want: "bad_content_type"},
 		"503":            {o: status(503), want: "overloaded"},
 		"529":            {o: status(529), want: "overloaded"},
 		"401":            {o: status(401), want: "auth"},
@@ -142,6 +145,50 @@ func TestClientFaultsAreRelayedAndAskNoOtherTarget(t *testing.T) {
 		}
 		if s := p.Snapshot().Targets[0]; s.Breaker != "closed" || s.Failures != 0 {
 			t.Fatalf("a client's fault counted: %+v", s)
+		}
+	}
+}
+
+// A proxy before the provider answers with a page of its own: the status counts, the page does not go on.
+func TestClientFaultsWithoutAReadableBodyAreTheClientsToo(t *testing.T) {
+	head := func(status int, rest string) string {
+		return fmt.Sprintf("HTTP/1.1 %d %s\r\nConnection: close\r\n%s", status, http.StatusText(status), rest)
+	}
+	for name, answer := range map[string]string{
+		"page":      "Content-Type: text/html\r\nContent-Length: 13\r\n\r\n<html></html>",
+		"no type":   "Content-Length: 0\r\n\r\n",
+		"no body":   "Content-Type: application/json\r\nContent-Length: 0\r\n\r\n",
+		"bad JSON":  "Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{\"error\":",
+		"cut JSON":  "Content-Type: application/json\r\nContent-Length: 90\r\n\r\n{\"error\":",
+		"too large": "Content-Type: application/json\r\n\r\n{\"error\":\"" + strings.Repeat("x", 300<<10) + "\"}",
+	} {
+		for _, status := range []int{400, 413, 422} {
+			for _, stream := range []bool{true, false} {
+				bad := serveScript(t, nil, func(_ int, c net.Conn, br *bufio.Reader) {
+					if _, err := take(br); err == nil {
+						_, _ = io.WriteString(c, head(status, answer))
+					}
+					_ = c.Close()
+				})
+				other := startMock(t, mock.Options{})
+				p := newPool(t, upstream.Options{}, target(t, "a", bad.url(), ""), target(t, "b", other.URL, ""))
+				for range 8 {
+					a, err := p.Do(background(t), call("model-a", "x", stream))
+					if err != nil {
+						t.Fatalf("%s, %d: %v", name, status, err)
+					}
+					if a.Status != status || a.Stream || len(a.Whole) > 0 {
+						t.Fatalf("%s: status %d, body %.60s", name, a.Status, a.Whole)
+					}
+					a.Close()
+				}
+				if n := other.Count(); n != 0 {
+					t.Errorf("%s, %d: the other target was asked %d times", name, status, n)
+				}
+				if s := p.Snapshot().Targets[0]; s.Breaker != "closed" || s.Failures != 0 {
+					t.Errorf("%s, %d: a client's fault counted: %+v", name, status, s)
+				}
+			}
 		}
 	}
 }

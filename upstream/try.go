@@ -274,18 +274,25 @@ func (y *try) refused(isJSON bool) *Failure {
 	if f.Class != InvalidRequest {
 		return f
 	}
+	// The status says whose fault it is, whatever the body is. A body that is no
+	// JSON of this API (a proxy's page) does not go on: nobody could scan it.
 	if !isJSON {
-		f.Class, f.Err = BadContentType, errors.New("read error: its body is not JSON")
+		f.Err = errors.New("read error: its body is not JSON")
 		return f
 	}
 	if bad := y.readAll(maxErrorBody); bad != nil {
-		bad.Status = y.status
-		return bad
+		if bad.Class == Cancelled {
+			return bad
+		}
+		y.drop()
+		f.Err = bad.Err
+		return f
 	}
 	sc := y.cs.p.getScratch()
 	defer y.cs.p.putScratch(sc)
 	if err := y.cs.dialect().ParseResponse(&sc.parser, y.read.B, &sc.chunk); err != nil {
-		f.Class, f.Err = BadEvent, errors.New("read error: its body is not valid JSON")
+		y.drop()
+		f.Err = errors.New("read error: its body is not valid JSON")
 		return f
 	}
 	if sc.chunk.HasError && isContextLength(&sc.chunk, y.read.B) {

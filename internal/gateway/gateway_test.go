@@ -665,6 +665,7 @@ func TestUpstreamFailuresHaveTheirStatusAndRecord(t *testing.T) {
 		{"429", mock.Options{Fault: mock.Status, Status: 429, Retry: 7}, false, 429, "rate_limit_exceeded", "upstream_error"},
 		{"400", mock.Options{Fault: mock.Status, Status: 400, Code: "bad_thing"}, false, 400, "bad_thing", "upstream_refused"},
 		{"400 of a stream", mock.Options{Fault: mock.Status, Status: 400, Code: "bad_thing"}, true, 400, "bad_thing", "upstream_refused"},
+		{"413 with a page", mock.Options{Fault: mock.StatusHTML, Status: 413}, true, 413, `"code":"upstream_refused"`, "upstream_refused"},
 		{"reset", mock.Options{Fault: mock.RST}, true, 502, "upstream_error", "upstream_error"},
 		{"not JSON", mock.Options{Fault: mock.HTML}, false, 502, "upstream_error", "upstream_error"},
 		{"cut in mid-stream", mock.Options{Fault: mock.Cut, Text: "one two three four five six", After: 3}, true, 200, `"type":"upstream_error"`, ""},
