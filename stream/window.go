@@ -183,7 +183,7 @@ type Window struct {
 	sp    splices
 	frame int64 // frames read
 
-	gate     bool // a frame with text or an end came: the head may leave
+	gate     bool // a frame with text or an end came, or the head is long: it may leave
 	dropFrom int64
 	done     bool
 	err      error
@@ -360,6 +360,11 @@ func (w *Window) event(ev sse.Event) {
 	if w.x.Terminal() {
 		w.decide()
 		return
+	}
+	if !w.gate && w.heldBytes() > w.o.MaxHeld {
+		// A long head without text: nothing in it waits for a decision, so it leaves.
+		w.gate = true
+		w.release()
 	}
 	if w.heldBytes() > w.o.MaxHeld {
 		w.overflow()

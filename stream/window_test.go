@@ -498,6 +498,31 @@ func TestOverflowIsABlock(t *testing.T) {
 	}
 }
 
+// A head without text waits for nobody's decision: when it is long it leaves, at any cut.
+func TestALongHeadIsNoOverflow(t *testing.T) {
+	c := newChain(word{text: "secret", action: pipeline.Block})
+	for name, empty := range map[string]string{
+		"empty": "data: " + head + `{"index":0,"delta":{"role":"assistant","content":""}}` + "]}\n\n",
+		"null":  "data: " + head + `{"index":0,"delta":{"role":"assistant","content":null}}` + "]}\n\n",
+		"none":  role(0),
+	} {
+		long := strings.Repeat(empty, 2*stream.DefaultMaxHeld/len(empty))
+		in := long + content(0, "an answer") + finish(0, "stop") + done
+		got := relay(c, stream.Options{}, []byte(in))
+		if string(got.out) != in || got.report.End != stream.EndDone {
+			t.Errorf("%s: %+v", name, got.report)
+		}
+		one := slices.Collect(slices.Chunk([]byte(in), 333))
+		if cut := relay(c, stream.Options{}, one...); string(cut.out) != in || cut.report.HeldMax > stream.DefaultMaxHeld+1024 {
+			t.Errorf("%s, in pieces: %+v", name, cut.report)
+		}
+		a := read(t, relay(c, stream.Options{}, []byte(long+content(0, "a sec")+content(0, "ret")+done)).out)
+		if a.reason == "window_overflow" || a.content[0] != "a " || a.finish[0] != "content_filter" {
+			t.Errorf("%s: a finding behind the head: %+v", name, a)
+		}
+	}
+}
+
 func TestFindingsOfOneChannelAreBounded(t *testing.T) {
 	c := newChain(word{text: "ab", action: pipeline.Redact, repl: "_"})
 	text := strings.Repeat("ab", pipeline.MaxFindings)
