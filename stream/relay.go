@@ -47,6 +47,9 @@ type Relay struct {
 	KeepAlive    time.Duration
 	BetweenBytes time.Duration
 	ReadSize     int
+	// EndOf, when not nil, says how a stream ended from which reading failed with
+	// err; without it that is EndUpstreamError.
+	EndOf func(err error) End
 	// BeforeEnd, when not nil, is called once, before the last bytes go to the
 	// client: the place for the terminal record. It is not called when nothing was
 	// committed or when the client went away: then Run's return is the place.
@@ -136,7 +139,11 @@ func (r *Relay) loop(ctx context.Context, p *pulse) error {
 		case errors.Is(err, io.EOF):
 			_ = w.Finish(EndNone, nil)
 		default:
-			_ = w.Finish(EndUpstreamError, fmt.Errorf("read answer: %w", err))
+			end := EndUpstreamError
+			if r.EndOf != nil {
+				end = r.EndOf(err)
+			}
+			_ = w.Finish(end, fmt.Errorf("read answer: %w", err))
 		}
 		now = time.Since(p.began)
 		rep.Worked += now - came

@@ -56,11 +56,11 @@ const (
 	EndNone          End = iota // it goes on
 	EndDone                     // by the API's end marker, or all choices finished and upstream closed
 	EndBlocked                  // by a terminal finding
-	EndUpstreamError            // upstream sent an error, or reading from it failed
-	EndCut                      // upstream closed before the end
-	EndBadEvent                 // an event that is not valid for the API, or too large
+	EndUpstreamError            // upstream sent an error, or reading from it failed in another way than below
+	EndCut                      // the connection ended before the answer
+	EndBadEvent                 // an event that is not valid for the API, or too large; framing that is not HTTP's
 	EndClientGone               // the client went away
-	EndTimeout                  // upstream was silent for too long
+	EndTimeout                  // upstream was silent for too long, or took too long
 )
 
 var endNames = [...]string{"none", "done", "blocked", "upstream_error", "cut", "bad_event", "client_gone", "timeout"}
@@ -927,7 +927,7 @@ var failText = [...]string{
 	EndUpstreamError: "The model provider reported an error in the middle of the answer.",
 	EndCut:           "The model provider closed the connection before the end of the answer.",
 	EndBadEvent:      "The model provider sent an event that could not be read.",
-	EndTimeout:       "The model provider was silent for too long.",
+	EndTimeout:       "The model provider took too long.",
 	EndClientGone:    "",
 }
 

@@ -942,9 +942,10 @@ func (b *body) Close() error {
 	}
 	class := b.said.Class
 	switch {
+	case b.stream && !complete && class != Cancelled && b.ended != nil && !errors.Is(b.ended, io.EOF):
+		class = ClassOf(b.ended) // the transport knows best
+		b.said.Class = class
 	case class != OK || !b.stream || complete:
-	case b.ended != nil && !errors.Is(b.ended, io.EOF):
-		class = ClassOf(b.ended)
 	case b.ended == nil && !b.told:
 		class = Cancelled // closed before its end: by the client, or by a policy
 	}

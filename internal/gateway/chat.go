@@ -665,6 +665,7 @@ func (q *call) relay(a *upstream.Answer) bool {
 	relay := stream.Relay{
 		Window: &q.window, Body: body, Client: client{q.w}, KeepAlive: g.o.KeepAlive,
 		BetweenBytes: -1, // the transport bounds it, per target
+		EndOf:        endOf,
 		BeforeEnd: func(r *stream.Report) {
 			q.w.last = true
 			if q.rec.FirstByte == 0 { // all of it leaves in one write
@@ -695,6 +696,19 @@ func (q *call) relay(a *upstream.Answer) bool {
 	h.Del("X-Accel-Buffering")
 	q.answerError("upstream_error", 502, &dialect.Error{Type: "upstream_error", Code: "upstream_error", RequestID: q.id, Message: "The model provider's answer ended early."})
 	return false
+}
+
+// endOf says how a stream ended by the transport's word for it.
+func endOf(err error) stream.End {
+	switch upstream.ClassOf(err) {
+	case upstream.TimeoutBetweenBytes, upstream.TimeoutTotal, upstream.TimeoutFirstByte:
+		return stream.EndTimeout
+	case upstream.Reset, upstream.Cut:
+		return stream.EndCut
+	case upstream.BadResponse, upstream.TooLarge:
+		return stream.EndBadEvent
+	}
+	return stream.EndUpstreamError
 }
 
 // streamCounts takes a stream's figures over.

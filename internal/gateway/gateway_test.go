@@ -693,6 +693,46 @@ func TestUpstreamFailuresHaveTheirStatusAndRecord(t *testing.T) {
 	}
 }
 
+func TestAStreamThatBreaksSaysHow(t *testing.T) {
+	for _, c := range []struct {
+		fault                mock.Fault
+		code, outcome, class string
+	}{
+		{mock.Cut, "cut", "upstream_cut", "reset"},
+		{mock.CutEvent, "cut", "upstream_cut", "reset"},
+		{mock.NoDone, "", "completed", "ok"},
+		{mock.StallMid, "timeout", "upstream_timeout", "timeout_between_bytes"},
+		{mock.MidError, "upstream_error", "upstream_error", "mid_stream_error"},
+		{mock.BadJSON, "bad_event", "upstream_bad_event", "bad_event"},
+	} {
+		t.Run(string(c.fault), func(t *testing.T) {
+			m, err := mock.Listen("", &mock.Script{Default: mock.Options{Fault: c.fault, Text: "one two three four five six", After: 3}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			target := &upstream.Target{ID: "openai-primary", BaseURL: m.URL, Model: "gpt-5.4-mini", AllowPrivate: true, Timeouts: upstream.Timeouts{BetweenBytes: 200 * time.Millisecond}}
+			r := startTargets(t, quickstart, m, []*upstream.Target{target})
+			got := r.post(t, ask("x", `"stream":true`), "X-Request-Id", "b1")
+			if got.status != 200 || c.code != "" && !strings.Contains(got.body, `"code":"`+c.code+`"`) {
+				t.Errorf("%d %s", got.status, got.body)
+			}
+			if e := r.terminal(t, "b1"); len(e) != 1 || e[0].Outcome != c.outcome {
+				t.Errorf("records %+v", e)
+			}
+			var classes map[string]int64
+			for range 400 { // counted when the body is closed, behind the last byte
+				if classes = r.pool.Snapshot().Targets[0].Classes; len(classes) > 0 {
+					break
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+			if classes[c.class] != 1 {
+				t.Errorf("classes %v, want %s", classes, c.class)
+			}
+		})
+	}
+}
+
 func TestAClientThatHangsUpEndsTheUpstreamCall(t *testing.T) {
 	r := start(t, withPII, &mock.Script{Default: mock.Options{Words: 2000, Delay: mock.Duration(2 * time.Millisecond)}})
 	ctx, cancel := context.WithCancel(context.Background())
