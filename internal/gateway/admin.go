@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/keeptrusts/kt/stream/dialect"
+	"github.com/keeptrusts/kt/upstream"
 )
 
 // json answers with v.
@@ -187,15 +188,21 @@ func (g *Gateway) providers(_ context.Context, c *app.RequestContext) {
 	g.json(c, 200, g.o.Router.Snapshot())
 }
 
-// ready tells whether requests can be answered.
-func (g *Gateway) ready() bool { return !g.draining.Load() && !g.ended.Load() }
+// usable tells whether any target may be asked: its breaker is not open, no check
+// says that it is down, and it is not ejected. One that is only limited counts.
+func (g *Gateway) usable() bool {
+	return slices.ContainsFunc(g.o.Router.Snapshot().Targets, func(t upstream.TargetStatus) bool { return t.Status != "unhealthy" })
+}
 
 func (g *Gateway) readyz(_ context.Context, c *app.RequestContext) {
-	if !g.ready() {
+	switch {
+	case g.draining.Load() || g.ended.Load():
 		g.json(c, 503, map[string]string{"status": "draining"})
-		return
+	case !g.usable():
+		g.json(c, 503, map[string]string{"status": "no_usable_target"})
+	default:
+		g.json(c, 200, map[string]string{"status": "ready"})
 	}
-	g.json(c, 200, map[string]string{"status": "ready"})
 }
 
 func (g *Gateway) healthz(_ context.Context, c *app.RequestContext) {

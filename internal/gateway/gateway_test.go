@@ -631,6 +631,42 @@ func TestInspectionNeedsTheTokenOrThisMachine(t *testing.T) {
 	}
 }
 
+func TestReadinessNeedsATargetThatMayBeAsked(t *testing.T) {
+	bad, err := mock.Listen("", &mock.Script{Default: mock.Options{Fault: mock.Status, Status: 500}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := mock.Listen("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets := []*upstream.Target{
+		{ID: "a", BaseURL: bad.URL, Model: "gpt-5.4-mini", AllowPrivate: true},
+		{ID: "b", BaseURL: good.URL, Model: "gpt-5.4-mini", AllowPrivate: true},
+	}
+	pool, err := upstream.New(targets, upstream.Options{Breaker: upstream.Breaker{Failures: 1, Cooldown: 2 * time.Second}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	r := startTargets(t, quickstart, bad, targets, func(o *gateway.Options) { o.Router = pool })
+	r.post(t, ask("x"))
+	if got := r.get(t, "/readyz"); got.status != 200 {
+		t.Errorf("one of two: %d %s", got.status, got.body)
+	}
+	good.Close()
+	r.post(t, ask("x"))
+	if got := r.get(t, "/readyz"); got.status != 503 || !strings.Contains(got.body, `"status":"no_usable_target"`) {
+		t.Errorf("none: %d %s", got.status, got.body)
+	}
+	for i := 0; r.get(t, "/readyz").status != 200; i++ { // after the cooldown a request has to come to find out
+		if i > 1000 {
+			t.Fatal("the gateway stays unready")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 func TestClientCredentialsAndCookiesDoNotGoOn(t *testing.T) {
 	r := start(t, quickstart, nil)
 	r.post(t, ask("x"), "Authorization", "Bearer client-secret", "Cookie", "a=b", "Proxy-Authorization", "Basic x", "Metadata-Flavor", "Google",
