@@ -270,6 +270,12 @@ func (g *Gateway) guard(ctx context.Context, c *app.RequestContext) {
 		}
 		c.SetConnectionClose()
 	}()
+	if len(c.Handlers()) == 1 { // only this one: Hertz would answer by itself, in plain text
+		e := g.unacceptable(400)
+		g.fail(c, 400, &e)
+		c.SetConnectionClose()
+		return
+	}
 	if g.draining.Load() {
 		c.Response.Header.SetConnectionClose(true)
 	}
@@ -286,6 +292,15 @@ func route(c *app.RequestContext) string {
 
 // refusal is the answer to a request that is no acceptable HTTP, with its record.
 func (g *Gateway) refusal(status int) []byte {
+	e := g.unacceptable(status)
+	body := g.dialect.AppendError(nil, &e)
+	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nx-request-id: %s\r\nConnection: close\r\n\r\n%s",
+		status, http.StatusText(status), len(body), e.RequestID, body)
+}
+
+// unacceptable counts and records a request that is no acceptable HTTP: one that
+// cannot be read, that names no host, or whose target is no path. It gives the error to answer with.
+func (g *Gateway) unacceptable(status int) dialect.Error {
 	e := dialect.Error{Type: "validation_error", Code: "bad_request", Message: "The request is not acceptable HTTP.", RequestID: newRequestID()}
 	switch status {
 	case 408:
@@ -305,9 +320,7 @@ func (g *Gateway) refusal(status int) []byte {
 			g.m.auditLost.Inc()
 		}
 	}
-	body := g.dialect.AppendError(nil, &e)
-	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nx-request-id: %s\r\nConnection: close\r\n\r\n%s",
-		status, http.StatusText(status), len(body), e.RequestID, body)
+	return e
 }
 
 // fail answers with the documented envelope.

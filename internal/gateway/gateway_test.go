@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -550,24 +552,13 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	n := r.mock.Count()
-	raw := func(head, body string) string {
-		c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-		_, _ = io.WriteString(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+head+"\r\n"+body)
-		b, _ := io.ReadAll(c) // until the gateway closes
-		return string(b)
-	}
 	before := len(terminals(t, r))
 	for _, c := range []struct{ name, head, body, status, code string }{
 		{"large body", "Content-Length: 4097\r\n", ask(strings.Repeat("x", 5000))[:4097], "413", "body_too_large"},
 		{"large chunked body", "Transfer-Encoding: chunked\r\n", "1388\r\n" + strings.Repeat("x", 5000) + "\r\n0\r\n\r\n", "413", "body_too_large"},
 		{"large head", "X-Large: " + strings.Repeat("x", 40_000) + "\r\n", "", "431", "header_too_large"},
 	} {
-		got := raw(c.head, c.body)
+		got := r.raw(t, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+c.head+"\r\n"+c.body)
 		if !strings.HasPrefix(got, "HTTP/1.1 "+c.status+" ") || !strings.Contains(got, `"code":"`+c.code+`"`) || !strings.Contains(got, "Connection: close\r\n") || strings.Count(got, "HTTP/1.1") != 1 {
 			t.Errorf("%s: %.300q", c.name, got)
 		}
@@ -580,6 +571,48 @@ func TestRefusals(t *testing.T) {
 	}
 	if got := r.post(t, ask("after")); got.status != 200 {
 		t.Errorf("after the refusals: %d %s", got.status, got.body)
+	}
+}
+
+// raw sends bytes on a connection of their own and gives what comes until the gateway closes it.
+func (r *rig) raw(t testing.TB, sent string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(c, sent)
+	b, err := io.ReadAll(c)
+	if errors.Is(err, os.ErrDeadlineExceeded) { // a reset is an end too: not all was read
+		t.Errorf("the connection stays open: %v", err)
+	}
+	return string(b)
+}
+
+// What the HTTP server refuses behind a whole request is refused like what it cannot read.
+func TestRequestsWithoutHostOrPathAreRefused(t *testing.T) {
+	r := start(t, quickstart, nil)
+	const behind = "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+	for i, sent := range []string{
+		"POST /v1/chat/completions HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+		"GET readyz HTTP/1.1\r\nHost: x\r\n\r\n",
+		"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+	} {
+		before := len(terminals(t, r))
+		got := r.raw(t, sent+behind)
+		head, body, _ := strings.Cut(got, "\r\n\r\n")
+		if !strings.HasPrefix(head, "HTTP/1.1 400 ") || !strings.Contains(head, "Connection: close") || !strings.Contains(head, "Content-Type: application/json") ||
+			!strings.Contains(body, `"code":"bad_request"`) || !json.Valid([]byte(body)) {
+			t.Errorf("%.30q: %q", sent, got)
+		}
+		if n := len(terminals(t, r)) - before; n != 1 {
+			t.Errorf("%.30q: %d records", sent, n)
+		}
+		if m := r.get(t, "/metrics").body; !strings.Contains(m, fmt.Sprintf(`keeptrusts_gateway_refused_total{code="bad_request"} %d`, i+1)) {
+			t.Errorf("%.30q: not counted", sent)
+		}
 	}
 }
 
