@@ -325,8 +325,8 @@ func (g *Gateway) unacceptable(status int) dialect.Error {
 
 // fail answers with the documented envelope.
 func (g *Gateway) fail(c *app.RequestContext, status int, e *dialect.Error) {
-	if status == 409 {
-		// OpenAI's clients retry 409 by default and honour this.
+	if status == 409 || status == 501 {
+		// OpenAI's clients retry these by default and honour this.
 		c.Response.Header.Set("x-should-retry", "false")
 	}
 	c.SetStatusCode(status)

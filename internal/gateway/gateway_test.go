@@ -624,6 +624,8 @@ func TestOtherPathsAreNamedNotPassedOn(t *testing.T) {
 	} {
 		if got := r.get(t, path); got.status != status || !json.Valid([]byte(got.body)) {
 			t.Errorf("GET %s: %d %s", path, got.status, got.body)
+		} else if no := got.head.Get("X-Should-Retry") == "false"; no != (status == 501) { // OpenAI's clients ask three times otherwise
+			t.Errorf("GET %s: x-should-retry %q", path, got.head.Get("X-Should-Retry"))
 		}
 	}
 	if r.mock.Count() != 0 {
