@@ -1041,19 +1041,13 @@ func TestKeptAliveConnectionsServeManyRequests(t *testing.T) {
 
 func TestAnHTTP10ClientGetsAStreamThatEndsWithTheConnection(t *testing.T) {
 	r := start(t, withPII, &mock.Script{Default: mock.Options{Text: "one two"}})
-	c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
 	body := ask("x", `"stream":true`)
-	fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.0\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-	b, err := io.ReadAll(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if head, rest, _ := strings.Cut(string(b), "\r\n\r\n"); strings.Contains(head, "chunked") || !strings.HasPrefix(rest, "data: ") || !strings.HasSuffix(rest, "[DONE]\n\n") {
-		t.Errorf("%q", b)
+	for _, more := range []string{"", "Connection: keep-alive\r\n"} {
+		got := r.raw(t, fmt.Sprintf("POST /v1/chat/completions HTTP/1.0\r\nHost: x\r\n%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", more, len(body), body))
+		head, rest, _ := strings.Cut(got, "\r\n\r\n")
+		if strings.Contains(head, "Transfer-Encoding") || strings.Contains(head, "Content-Length") || strings.Count(head, "Connection: close") != 1 || !strings.HasPrefix(rest, "data: ") || !strings.HasSuffix(rest, "[DONE]\n\n") {
+			t.Errorf("%q", got)
+		}
 	}
 }
 

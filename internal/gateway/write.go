@@ -53,8 +53,8 @@ func (w *writer) head(b []byte, length int) []byte {
 	case w.c.Request.Header.IsHTTP11():
 		h.SetContentLength(-1)
 		w.chunked = true
-	default: // HTTP/1.0 knows no chunks: the end of the connection ends the body
-		h.SetContentLength(-2)
+	default: // HTTP/1.0 knows no chunks: the end of the connection ends the body, and no header says so (RFC 9112, section 6.1)
+		h.SetConnectionClose(true)
 	}
 	w.begun = true
 	b = h.AppendBytes(b)
