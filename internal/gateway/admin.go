@@ -5,14 +5,15 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/bytedance/sonic"
 	"github.com/cloudwego/hertz/pkg/app"
-	"github.com/cloudwego/hertz/pkg/common/adaptor"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/keeptrusts/kt/stream/dialect"
@@ -88,9 +89,10 @@ func (g *Gateway) unknown(_ context.Context, c *app.RequestContext) {
 			e.Message = "This API is not supported by this version. Served: POST /v1/chat/completions, GET /v1/models, GET /v1/models/{id}."
 		}
 	}
+	const read = "GET, HEAD"
 	methods := map[string]string{
-		"/v1/chat/completions": "POST", "/v1/models": "GET", "/healthz": "GET", "/readyz": "GET", "/health": "GET", "/metrics": "GET",
-		"/keeptrusts/config": "GET", "/keeptrusts/providers/metrics": "GET",
+		"/v1/chat/completions": "POST", "/v1/models": read, "/healthz": read, "/readyz": read, "/health": read, "/metrics": read,
+		"/keeptrusts/config": read, "/keeptrusts/providers/metrics": read,
 	}
 	if allow, ok := methods[path]; ok {
 		status, e.Code = 405, "method_not_allowed"
@@ -139,7 +141,7 @@ func (g *Gateway) adminOnly(next app.HandlerFunc) app.HandlerFunc {
 			next(ctx, c)
 			return
 		}
-		token, ok := strings.CutPrefix(string(c.GetHeader("Authorization")), "Bearer ")
+		token, ok := bearer(c)
 		sum := sha256.Sum256([]byte(token))
 		if subtle.ConstantTimeCompare(sum[:], g.admin[:]) != 1 || !ok {
 			c.Response.Header.Set("WWW-Authenticate", "Bearer")
@@ -148,6 +150,17 @@ func (g *Gateway) adminOnly(next app.HandlerFunc) app.HandlerFunc {
 		}
 		next(ctx, c)
 	}
+}
+
+// bearer is the token of the one Authorization header. The scheme's case does not
+// matter (RFC 9110, section 11.1). Of two headers, neither counts.
+func bearer(c *app.RequestContext) (token string, ok bool) {
+	const scheme = "Bearer "
+	all := c.Request.Header.GetAll("Authorization")
+	if len(all) != 1 || len(all[0]) < len(scheme) || !strings.EqualFold(all[0][:len(scheme)], scheme) {
+		return "", false
+	}
+	return all[0][len(scheme):], true
 }
 
 func (g *Gateway) config(_ context.Context, c *app.RequestContext) {
@@ -245,5 +258,46 @@ func (g *Gateway) health(_ context.Context, c *app.RequestContext) {
 }
 
 func (g *Gateway) metrics(ctx context.Context, c *app.RequestContext) {
-	adaptor.HertzHandler(promhttp.HandlerFor(g.m.reg, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4}))(ctx, c)
+	r := &http.Request{
+		Method: string(c.Method()), URL: &url.URL{Path: "/metrics", RawQuery: string(c.Request.URI().QueryString())},
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: http.NoBody,
+	}
+	for _, name := range [...]string{"Accept", "Accept-Encoding"} {
+		if v := c.GetHeader(name); len(v) > 0 {
+			r.Header.Set(name, string(v))
+		}
+	}
+	promhttp.HandlerFor(g.m.reg, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4}).ServeHTTP(&netHTTP{c: c, header: http.Header{}}, r.WithContext(ctx))
+}
+
+// netHTTP is net/http's view of a response. The body is kept until its end, so
+// that its length is known to HEAD, too (Hertz's own adaptor says 0 there).
+type netHTTP struct {
+	c      *app.RequestContext
+	header http.Header
+	begun  bool
+}
+
+// Header implements http.ResponseWriter.
+func (w *netHTTP) Header() http.Header { return w.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (w *netHTTP) WriteHeader(status int) {
+	if w.begun {
+		return
+	}
+	w.begun = true
+	w.c.SetStatusCode(status)
+	for name, all := range w.header {
+		for _, v := range all {
+			w.c.Response.Header.Add(name, v)
+		}
+	}
+}
+
+// Write implements http.ResponseWriter.
+func (w *netHTTP) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	w.c.Response.AppendBody(p)
+	return len(p), nil
 }

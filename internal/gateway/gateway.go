@@ -186,14 +186,19 @@ func (g *Gateway) routes() {
 	h := g.server
 	h.Use(g.guard)
 	h.POST("/v1/chat/completions", g.chat)
-	h.GET("/v1/models", g.models)
-	h.GET("/v1/models/*id", g.model)
-	h.GET("/healthz", g.healthz)
-	h.GET("/readyz", g.readyz)
-	h.GET("/health", g.health)
-	h.GET("/metrics", g.metrics)
-	h.GET("/keeptrusts/config", g.adminOnly(g.config))
-	h.GET("/keeptrusts/providers/metrics", g.adminOnly(g.providers))
+	for path, handler := range map[string]app.HandlerFunc{
+		"/v1/models":                    g.models,
+		"/v1/models/*id":                g.model,
+		"/healthz":                      g.healthz,
+		"/readyz":                       g.readyz,
+		"/health":                       g.health,
+		"/metrics":                      g.metrics,
+		"/keeptrusts/config":            g.adminOnly(g.config),
+		"/keeptrusts/providers/metrics": g.adminOnly(g.providers),
+	} {
+		h.GET(path, handler)
+		h.HEAD(path, handler) // Hertz leaves the body out
+	}
 	h.NoRoute(g.unknown)
 	h.NoMethod(g.unknown)
 }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -639,6 +640,37 @@ func TestOtherPathsAreNamedNotPassedOn(t *testing.T) {
 	}
 }
 
+func TestHeadIsGetWithoutABody(t *testing.T) {
+	r := start(t, quickstart, nil)
+	length := regexp.MustCompile(`(?m)^Content-Length: \d+\r\n`)
+	steady := func(head string) string { // without what no two answers share
+		return regexp.MustCompile(`(?mi)^(date|x-request-id|content-length): .*\r\n`).ReplaceAllString(head, "")
+	}
+	for _, path := range []string{"/healthz", "/readyz", "/health", "/metrics", "/v1/models", "/v1/models/gpt-5.4-mini", "/v1/models/none", "/keeptrusts/config"} {
+		ask := func(method string) (head, body string) {
+			head, body, _ = strings.Cut(r.raw(t, method+" "+path+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"), "\r\n\r\n")
+			return head + "\r\n", body
+		}
+		get, _ := ask("GET")
+		head, body := ask("HEAD")
+		if body != "" || steady(head) != steady(get) || !length.MatchString(head) || strings.Contains(head, "Content-Length: 0\r\n") {
+			t.Errorf("HEAD %s: %q and %q; GET: %q", path, head, body, get)
+		}
+	}
+	for accept, typ := range map[string]string{"": "text/plain; version=0.0.4", "application/openmetrics-text": "application/openmetrics-text; version="} {
+		got := r.get(t, "/metrics", "Accept", accept, "Accept-Encoding", "gzip")
+		if got.head.Get("Content-Encoding") != "gzip" || !strings.HasPrefix(got.head.Get("Content-Type"), typ) || !strings.HasPrefix(got.body, "\x1f\x8b") {
+			t.Errorf("%q: %v", accept, got.head)
+		}
+	}
+	if got := r.raw(t, "POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 405 ") || !strings.Contains(got, "Allow: GET, HEAD\r\n") {
+		t.Errorf("%q", got)
+	}
+	if got := r.raw(t, "HEAD /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 405 ") || !strings.HasSuffix(got, "\r\n\r\n") {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestInspectionNeedsTheTokenOrThisMachine(t *testing.T) {
 	open := start(t, quickstart, nil)
 	if got := open.get(t, "/keeptrusts/config"); got.status != 200 || !strings.Contains(got.body, `"name":"quick-launch"`) || !strings.Contains(got.body, `"chain":["prompt-injection","audit-logger"]`) {
@@ -651,13 +683,21 @@ func TestInspectionNeedsTheTokenOrThisMachine(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	locked := start(t, quickstart, nil, func(o *gateway.Options) { o.AdminToken = "kt_tok" })
-	for _, h := range []string{"", "Bearer", "Bearer kt_to", "Bearer kt_tokx", "bearer kt_tok", "kt_tok", "Basic a3RfdG9r", "Bearer  kt_tok", "Bearer " + strings.Repeat("x", 20_000)} {
+	for _, h := range []string{"", "Bearer", "Bearer kt_to", "Bearer kt_tokx", "bearer kt_to", "Bearer\tkt_tok", "kt_tok", "Basic a3RfdG9r", "Bearer  kt_tok", "Bearer " + strings.Repeat("x", 20_000)} {
 		if got := locked.get(t, "/keeptrusts/config", "Authorization", h); got.status != 401 || !strings.Contains(got.body, `"code":"invalid_token"`) {
 			t.Errorf("%.20q: %d %s", h, got.status, got.body)
 		}
 	}
-	if got := locked.get(t, "/keeptrusts/config", "Authorization", "Bearer kt_tok"); got.status != 200 {
-		t.Errorf("%d %s", got.status, got.body)
+	for _, h := range []string{"Bearer kt_tok", "bearer kt_tok", "BEARER kt_tok"} {
+		if got := locked.get(t, "/keeptrusts/config", "Authorization", h); got.status != 200 {
+			t.Errorf("%s: %d %s", h, got.status, got.body)
+		}
+	}
+	for _, two := range [][2]string{{"Bearer kt_tok", "Bearer kt_tok"}, {"Bearer kt_tok", "Bearer x"}, {"Basic x", "Bearer kt_tok"}} { // T78
+		got := locked.raw(t, "GET /keeptrusts/config HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: "+two[0]+"\r\nauthorization: "+two[1]+"\r\n\r\n")
+		if !strings.HasPrefix(got, "HTTP/1.1 401 ") {
+			t.Errorf("%q: %.100q", two, got)
+		}
 	}
 	for _, path := range []string{"/healthz", "/readyz", "/health", "/metrics"} {
 		if got := locked.get(t, path); got.status != 200 {
