@@ -721,6 +721,7 @@ func (cs *callState) exhausted(ctx context.Context) *Error {
 	switch {
 	case limited:
 		e.Status, e.Code = http.StatusTooManyRequests, "rate_limit_exceeded"
+		e.RetryAfter = min(e.RetryAfter, maxBlock) // when it is asked again, and what those are told who come meanwhile
 	case len(cs.attempts) > 0:
 		e.RetryAfter = 0
 	case cs.refusedAny:

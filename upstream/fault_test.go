@@ -231,6 +231,14 @@ func TestAllFailed(t *testing.T) {
 	if !errors.As(err, &e) || e.Status != 429 || len(e.Attempts) != 0 || e.RetryAfter > 7*time.Second || e.RetryAfter < 5*time.Second {
 		t.Fatalf("%v %v", err, e.RetryAfter)
 	}
+	// Long waits: a target is asked again after a minute, so that is what all are told.
+	p = newPool(t, upstream.Options{}, target(t, "a", limited(86_400), ""))
+	for i := range 2 {
+		_, err = p.Do(background(t), call("model-a", "x", true))
+		if !errors.As(err, &e) || e.Status != 429 || len(e.Attempts) != 1-i || e.RetryAfter > time.Minute || e.RetryAfter < 58*time.Second {
+			t.Fatalf("call %d: %v, after %v", i, err, e.RetryAfter)
+		}
+	}
 	for _, status := range []int{401, 403} {
 		bad := startMock(t, mock.Options{Fault: mock.Status, Status: status})
 		p := newPool(t, upstream.Options{}, target(t, "a", limited(3), ""), target(t, "b", bad.URL, ""))
