@@ -685,12 +685,12 @@ func (w *Window) render(f *frame, name, data []byte) {
 	}
 	before := w.room(len(name) + len(data) + len(w.sp.text) + 32)
 	if len(w.sp.list) == 0 {
-		w.out.B = sse.AppendEvent(w.out.B, name, data)
+		w.out.B = sse.AppendJSON(w.out.B, name, data)
 	} else {
 		w.report.Edited++
 		b := buf.Get(len(data) + len(w.sp.text))
 		b.B = w.sp.apply(b.B, data)
-		w.out.B = sse.AppendEvent(w.out.B, name, b.B)
+		w.out.B = sse.AppendJSON(w.out.B, name, b.B)
 		buf.Put(b)
 	}
 	w.wrote(before)

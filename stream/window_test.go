@@ -224,6 +224,17 @@ func TestFramesAreFramedAnewWithTheSamePayload(t *testing.T) {
 	}
 }
 
+// A client that takes lines one by one must not see another event than we scanned.
+func TestAnEventOfSeveralLinesLeavesInOne(t *testing.T) {
+	c := newChain(word{text: "ada@x.org", action: pipeline.Redact, repl: "[MAIL]"})
+	in := "data: " + head + "\ndata:\r\ndata: {\"index\":0,\rdata: \"delta\":{\"content\":%s},\"finish_reason\":null}]}\n\n"
+	out := "data: " + head + "  {\"index\":0, \"delta\":{\"content\":%s},\"finish_reason\":null}]}\n\n"
+	got := relay(c, stream.Options{}, []byte(fmt.Sprintf(in+in+in, `"a"`, `" to ada@"`, `"x.org b"`)+finish(0, "stop")+done))
+	if want := fmt.Sprintf(out+out+out, `"a"`, `" to [MAIL]"`, `" b"`) + finish(0, "stop") + done; string(got.out) != want {
+		t.Fatalf("got\n%s\nwant\n%s", got.out, want)
+	}
+}
+
 // Names of events are no part of this API: nobody scans them, and a client may
 // take one for a sign that changes the meaning of its payload.
 func TestAnEventsNameDoesNotGoOn(t *testing.T) {

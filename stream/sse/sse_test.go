@@ -308,6 +308,15 @@ func TestWriterIsCanonical(t *testing.T) {
 			t.Errorf("AppendEvent(%q, %q) = %q, want %q", c.name, c.data, got, c.want)
 		}
 	}
+	for _, c := range []struct{ name, data, want string }{
+		{"", "{}", "data: {}\n\n"},
+		{"e\nx", "{}", "event: e\ndata: {}\n\n"},
+		{"e", "{\n\r\n\"a\":\r1}\n", "event: e\ndata: {   \"a\": 1} \n\n"},
+	} {
+		if got := string(sse.AppendJSON([]byte("x\n"), []byte(c.name), []byte(c.data))); got != "x\n"+c.want {
+			t.Errorf("AppendJSON(%q, %q) = %q, want %q", c.name, c.data, got, c.want)
+		}
+	}
 	if got := string(sse.AppendComment(nil, []byte("keep-alive\ndata: no"))); got != ": keep-alive\n: data: no\n\n" {
 		t.Errorf("comment: %q", got)
 	}
@@ -344,6 +353,9 @@ func TestNextAllocatesNothing(t *testing.T) {
 	dst := make([]byte, 0, 256)
 	if got := testing.AllocsPerRun(50, func() { dst = sse.AppendEvent(dst[:0], []byte("e"), in[:40]) }); got != 0 {
 		t.Errorf("AppendEvent: %v allocations", got)
+	}
+	if got := testing.AllocsPerRun(50, func() { dst = sse.AppendJSON(dst[:0], []byte("e"), in[:40]) }); got != 0 {
+		t.Errorf("AppendJSON: %v allocations", got)
 	}
 }
 

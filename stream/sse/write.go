@@ -8,6 +8,10 @@ import "bytes"
 // CR, CRLF) reach the reader as LF.
 // Allocates: never, but for dst's growth.
 func AppendEvent(dst, name, data []byte) []byte {
+	return append(appendLines(appendName(dst, name), "data: ", data), '\n')
+}
+
+func appendName(dst, name []byte) []byte {
 	if i := bytes.IndexAny(name, "\r\n"); i >= 0 {
 		name = name[:i]
 	}
@@ -16,7 +20,25 @@ func AppendEvent(dst, name, data []byte) []byte {
 		dst = append(dst, name...)
 		dst = append(dst, '\n')
 	}
-	return append(appendLines(dst, "data: ", data), '\n')
+	return dst
+}
+
+// AppendJSON is AppendEvent for data that is JSON: one "data: " line whatever came.
+// A line end in it can only stand between two tokens, and becomes a space: what
+// readers that take lines one by one see is the same event.
+// Allocates: never, but for dst's growth.
+func AppendJSON(dst, name, data []byte) []byte {
+	dst = append(appendName(dst, name), "data: "...)
+	at := len(dst)
+	dst = append(dst, data...)
+	if bytes.IndexByte(data, '\n') >= 0 || bytes.IndexByte(data, '\r') >= 0 {
+		for i, c := range dst[at:] {
+			if c == '\n' || c == '\r' {
+				dst[at+i] = ' '
+			}
+		}
+	}
+	return append(dst, '\n', '\n')
 }
 
 // AppendComment appends a comment, which readers ignore: a sign of life on a
