@@ -636,6 +636,9 @@ func (g *packGen) policies() *jen.Statement {
 				if p.LogLevel != "" {
 					d[jen.Id("LogLevel")] = jen.Lit(p.LogLevel)
 				}
+				if p.SkipsInstructions {
+					d[jen.Id("SkipsInstructions")] = jen.True()
+				}
 				if len(p.Notes) > 0 {
 					d[jen.Id("Notes")] = wrapped(jen.Index().String(), 1, p.Notes, func(s string) jen.Code { return jen.Lit(s) })
 				}

@@ -30,8 +30,11 @@ type Declaration struct {
 	Decode   []Class // classes whose encoded pieces (base64) are read decoded as well
 	Require  Requirements
 	Phases   []Phase // where it looks, for a policy without rules
-	Message  string  // what a blocked client is told; empty = the default text
-	LogLevel string  // of the line that a finding gives; empty = info
+	// SkipsInstructions: system and developer messages are not judged; see PolicyInfo.
+	SkipsInstructions bool
+
+	Message  string // what a blocked client is told; empty = the default text
+	LogLevel string // of the line that a finding gives; empty = info
 	Faults   []Fault
 }
 

@@ -44,6 +44,9 @@ type Count struct {
 type Exchange struct {
 	Chain Chain
 	Mask  Mask
+	// Instructions is the mask of channels that hold the application's own
+	// instructions: Mask without the policies that do not judge those.
+	Instructions Mask
 
 	info     *Info
 	terminal bool
@@ -58,6 +61,7 @@ type Exchange struct {
 func (e *Exchange) Begin(c Chain, f *Facts, scratch *Findings) {
 	*e = Exchange{Chain: c, info: c.Info(), counts: e.counts[:0]}
 	e.Mask = MaskOf(e.info, f)
+	e.Instructions = InstructionsMask(e.info, e.Mask)
 	if g, ok := c.(Gater); ok {
 		scratch.Reset()
 		g.Gate(f, e.Mask, scratch)

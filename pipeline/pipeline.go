@@ -223,6 +223,10 @@ type PolicyInfo struct {
 	LogLevel string // of the line that a finding gives: debug, info, warn, error; empty = info
 	When     *When  // nil = always
 	Notes    []string
+
+	// SkipsInstructions tells that it does not judge the application's own
+	// instructions: system and developer messages. See Exchange.Instructions.
+	SkipsInstructions bool
 }
 
 // Requirements is what the runtime must honour for the chain (the require facet).
@@ -322,6 +326,17 @@ func (w *When) Holds(f *Facts) bool {
 		}
 	}
 	return false
+}
+
+// InstructionsMask gives the policies of m that judge the application's own
+// instructions (system and developer messages) as they judge other text.
+func InstructionsMask(i *Info, m Mask) Mask {
+	for p := range i.Policies {
+		if i.Policies[p].SkipsInstructions {
+			m &^= 1 << uint(p)
+		}
+	}
+	return m
 }
 
 // MaskOf evaluates the conditions of every policy, once per request.

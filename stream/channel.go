@@ -26,6 +26,7 @@ type core struct {
 	x        *pipeline.Exchange
 	failOpen bool
 	scans    [pipeline.NumClasses]bool
+	reads    bool // some policy looks at the application's own instructions
 	found    pipeline.Findings
 	arena    []byte // replacement texts of edits that are still needed
 	mapper   jsonwalk.Mapper
@@ -39,6 +40,7 @@ func (c *core) start(x *pipeline.Exchange, failOpen bool) {
 	for k := range c.scans {
 		c.scans[k] = x.Chain != nil && x.Chain.Scans(pipeline.Class(k), x.Mask)
 	}
+	c.reads = x.Chain != nil && x.Chain.Scans(pipeline.InputText, x.Instructions)
 }
 
 // record takes a finding of the channel into account.
@@ -150,6 +152,7 @@ type edit struct {
 type channel struct {
 	key    dialect.ChannelKey
 	class  pipeline.Class
+	mask   pipeline.Mask // of the policies that judge it
 	number int32
 	seen   int64 // number of the last frame with text of it
 	count  int   // findings so far
@@ -174,9 +177,14 @@ type args struct {
 }
 
 func (c *core) openChannel(ch *channel, key dialect.ChannelKey, class pipeline.Class) {
-	*ch = channel{key: key, class: class, number: c.x.Channel(), cut: noCut, edits: ch.edits[:0]}
+	c.openMasked(ch, key, class, c.x.Mask)
+}
+
+// openMasked begins a channel that the policies of a mask judge.
+func (c *core) openMasked(ch *channel, key dialect.ChannelKey, class pipeline.Class, mask pipeline.Mask) {
+	*ch = channel{key: key, class: class, mask: mask, number: c.x.Channel(), cut: noCut, edits: ch.edits[:0]}
 	c.report.Channels[class]++
-	s := c.x.Chain.Session(class, c.x.Mask)
+	s := c.x.Chain.Session(class, mask)
 	if key.Field == dialect.ToolArgs {
 		ch.args = &args{lane: lane{s: s}}
 	} else {
@@ -229,7 +237,7 @@ func (c *core) feedArgs(ch *channel, text []byte, end bool) {
 		in, out := a.view.Len()
 		if in != out || in != ch.text.end() {
 			// The first escape: from here on the text as it stands is a view of its own.
-			ch.text.s, a.from = c.x.Chain.Session(ch.class, c.x.Mask), ch.text.base
+			ch.text.s, a.from = c.x.Chain.Session(ch.class, ch.mask), ch.text.base
 			ch.text.keep = ch.text.base
 			held := ch.text.b.B
 			c.scan(ch, &ch.text, laneFirst, held, 0, end)
@@ -335,7 +343,7 @@ func (c *core) scan(ch *channel, l *lane, kind laneKind, win []byte, n int, end 
 // resume opens a second session over the text before the gap.
 func (c *core) resume(ch *channel, l *lane) {
 	l.bridgeFrom = max(l.base, l.tail-behind)
-	l.bridge = c.x.Chain.Session(ch.class, c.x.Mask)
+	l.bridge = c.x.Chain.Session(ch.class, ch.mask)
 	c.found.Reset()
 	k := pipeline.Feed(l.bridge, l.from(l.bridgeFrom), 0, false, l.bridgeFrom, c.failOpen, &c.found)
 	l.bridgeKeep = l.bridgeFrom + int64(k) // its findings lie before the gap: known

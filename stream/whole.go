@@ -122,31 +122,46 @@ func (s *Scanner) pieces(body []byte, pieces []dialect.Piece) {
 	for i := range pieces {
 		p := &pieces[i]
 		switch {
-		case !s.scans[p.Class]:
+		case !s.scans[p.Class], !s.reads && p.Instructions():
 		case p.Has(dialect.Opaque):
 			s.report.Opaque++
 		case p.Has(dialect.Whole):
 			s.one(body, p)
-		case i > 0 && grouped(pieces[:i], p.Key):
+		case i > 0 && grouped(pieces[:i], p):
 		default:
-			s.group(body, pieces[i:], p.Key)
+			s.group(body, pieces[i:])
 		}
 	}
 }
 
-// grouped tells that an earlier piece has the same key. Parts of one text lie
-// near each other: the search goes backwards and stops at another message.
-func grouped(before []dialect.Piece, key dialect.ChannelKey) bool {
+// part tells that p is a part of the text that q is a part of. The application's
+// own instructions are never joined with other text: not all policies judge them.
+func part(p, q *dialect.Piece) bool {
+	return p.Key == q.Key && p.Flags&(dialect.Whole|dialect.Opaque) == 0 && p.Instructions() == q.Instructions()
+}
+
+// grouped tells that an earlier piece is a part of the same text. Parts of one text
+// lie near each other: the search goes backwards and stops at another message.
+func grouped(before []dialect.Piece, q *dialect.Piece) bool {
 	for i := len(before) - 1; i >= 0; i-- {
 		p := &before[i]
-		if p.Key == key && p.Flags&(dialect.Whole|dialect.Opaque) == 0 {
+		if part(p, q) {
 			return true
 		}
-		if p.Key.Choice != key.Choice && p.Key.Choice >= 0 {
+		if p.Key.Choice != q.Key.Choice && p.Key.Choice >= 0 {
 			return false
 		}
 	}
 	return false
+}
+
+// open begins the channel of a text; p is a part of it.
+func (s *Scanner) open(ch *channel, p *dialect.Piece) {
+	mask := s.x.Mask
+	if p.Instructions() {
+		mask = s.x.Instructions
+	}
+	s.openMasked(ch, p.Key, pipeline.Class(p.Class), mask)
 }
 
 // one scans a text that is one piece.
@@ -156,22 +171,22 @@ func (s *Scanner) one(body []byte, p *dialect.Piece) {
 	}
 	ch := &s.once
 	raw := body[p.Start:p.End]
-	s.openChannel(ch, p.Key, pipeline.Class(p.Class))
+	s.open(ch, p)
 	s.whole(ch, s.text(raw, p.Has(dialect.Escaped)))
 	s.splice(body, ch, p, 0)
 	ch.close()
 	s.arena = s.arena[:0]
 }
 
-// group scans the parts of one text: each alone, then all as one.
-func (s *Scanner) group(body []byte, pieces []dialect.Piece, key dialect.ChannelKey) {
+// group scans the parts of the text that pieces begins with: each alone, then all as one.
+func (s *Scanner) group(body []byte, pieces []dialect.Piece) {
 	first := len(s.parts)
 	for i := range pieces {
 		p := &pieces[i]
-		if p.Key.Choice != key.Choice && p.Key.Choice >= 0 {
+		if p.Key.Choice != pieces[0].Key.Choice && p.Key.Choice >= 0 {
 			break
 		}
-		if p.Key == key && p.Flags&(dialect.Whole|dialect.Opaque) == 0 && p.Start < p.End {
+		if part(p, &pieces[0]) && p.Start < p.End {
 			s.parts = append(s.parts, *p)
 		}
 	}
@@ -192,7 +207,7 @@ func (s *Scanner) group(body []byte, pieces []dialect.Piece, key dialect.Channel
 		p := &parts[i]
 		begins = append(begins, at)
 		ch := channel{}
-		s.openChannel(&ch, p.Key, pipeline.Class(p.Class))
+		s.open(&ch, p)
 		before := len(s.joined)
 		s.joined = jsonwalk.AppendUnescaped(s.joined, body[p.Start:p.End])
 		s.found.Reset() // s.whole may feed nothing
@@ -209,7 +224,7 @@ func (s *Scanner) group(body []byte, pieces []dialect.Piece, key dialect.Channel
 		at += int64(len(s.joined) - before)
 		ch.close()
 	}
-	s.openChannel(all, key, pipeline.Class(parts[0].Class))
+	s.open(all, &parts[0])
 	s.joinedWhole(all, begins)
 	for _, e := range all.edits {
 		edits = unite(edits, e)

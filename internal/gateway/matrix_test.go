@@ -337,13 +337,14 @@ type matrixPolicy struct {
 	name, yaml, value string
 	kind, reason      string
 	blocks            bool
-	answers           bool // looks at answers
+	answers           bool   // looks at answers
+	skips             string // cell of a request that it does not judge
 }
 
 var matrixPolicies = []matrixPolicy{
-	{"pii redact", withPII, planted, "pii-detector", "", false, true},
-	{"pii block", blockPII, planted, "pii-detector", "", true, true},
-	{"injection block", quickstart, injection, "prompt-injection", "prompt_injection.detected", true, false},
+	{"pii redact", withPII, planted, "pii-detector", "", false, true, ""},
+	{"pii block", blockPII, planted, "pii-detector", "", true, true, ""},
+	{"injection block", quickstart, injection, "prompt-injection", "prompt_injection.detected", true, false, "system"},
 }
 
 // audited checks the records of one request: one terminal one, at most one
@@ -395,6 +396,12 @@ func TestEveryPlaceOfARequestIsActedOn(t *testing.T) {
 					id := strings.NewReplacer(" ", "-", ",", "").Replace(fmt.Sprintf("q-%s-%s-%v", p.name, c.name, stream))
 					got := r.post(t, c.body(p.value, stream), "X-Request-Id", id)
 					e := audited(t, r, id, p.value)
+					if c.name == p.skips {
+						if got.status != 200 || e.Verdict != "allow" || len(up.seen()) != 1 || !strings.Contains(up.seen()[0], p.value) {
+							t.Errorf("status %d, upstream got %q, record %s", got.status, up.seen(), e.Raw)
+						}
+						return
+					}
 					if e.Policy != p.kind || scannedBytes(t, e, c.class) == 0 {
 						t.Errorf("record %s", e.Raw)
 					}

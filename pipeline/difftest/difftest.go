@@ -279,6 +279,9 @@ func (c *comparison) random(rng *rand.Rand) pair {
 	if rng.IntN(4) == 0 {
 		k.mask = pipeline.Mask(rng.Uint64())
 	}
+	if rng.IntN(6) == 0 { // as a system message is judged
+		k.mask = pipeline.InstructionsMask(&c.plan.Info, k.mask)
+	}
 	k.text = text(rng, c.material)
 	switch rng.IntN(4) {
 	case 0: // whole

@@ -18,7 +18,12 @@ func (p *Plan) Dump() string {
 		if err != nil {
 			panic("plan: " + err.Error()) // plain data: cannot fail
 		}
-		fmt.Fprintf(&b, "policy %d %s (%s:%d) action %s%s\n  %s\n", i, q.Kind, q.Pos.File, q.Pos.Line, p.Info.Policies[i].Action, whenText(p.Info.Policies[i].When), params)
+		info := &p.Info.Policies[i]
+		skips := ""
+		if info.SkipsInstructions {
+			skips = ", skips system and developer messages"
+		}
+		fmt.Fprintf(&b, "policy %d %s (%s:%d) action %s%s%s\n  %s\n", i, q.Kind, q.Pos.File, q.Pos.Line, info.Action, skips, whenText(info.When), params)
 	}
 	if r := p.Info.Require; r != (pipeline.Requirements{}) {
 		fmt.Fprintf(&b, "require audit: %d days, all %t, append-only %t, hipaa %t\n", r.AuditRetentionDays, r.AuditAll, r.AuditImmutable, r.AuditHIPAA)

@@ -119,7 +119,7 @@ func (b *builder) policy(i int, e *config.ChainEntry) {
 	}
 	d := &pipeline.Declaration{Has: func(path string) bool { return block.Path(strings.Split(path, "/")...).Exists() }}
 	k.Declare(params, d)
-	info := pipeline.PolicyInfo{Kind: e.Kind, File: e.Pos.File, Line: e.Pos.Line, Message: d.Message, LogLevel: d.LogLevel, When: when(e.When)}
+	info := pipeline.PolicyInfo{Kind: e.Kind, File: e.Pos.File, Line: e.Pos.Line, Message: d.Message, LogLevel: d.LogLevel, When: when(e.When), SkipsInstructions: d.SkipsInstructions}
 	for _, f := range d.Faults {
 		code, sev := faultCode(f.Code)
 		b.diags = append(b.diags, b.at(e, block, f.Path).diag(code, sev, f.Message, f.Hint))
@@ -336,6 +336,8 @@ func (p *Plan) digest() string {
 		Kind   string
 		Params any
 		When   *pipeline.When
+
+		SkipsInstructions bool `json:",omitempty"`
 	}
 	doc := struct {
 		Engine   string
@@ -345,7 +347,7 @@ func (p *Plan) digest() string {
 		Require  pipeline.Requirements
 	}{Engine: engineFormat(), Entities: p.Info.Entities, Require: p.Info.Require}
 	for i, q := range p.Policies {
-		doc.Policies = append(doc.Policies, policy{q.Kind, q.Params, p.Info.Policies[i].When})
+		doc.Policies = append(doc.Policies, policy{q.Kind, q.Params, p.Info.Policies[i].When, p.Info.Policies[i].SkipsInstructions})
 	}
 	for c, cl := range p.Classes {
 		if cl != nil {

@@ -740,18 +740,21 @@ func (x *exchange) requestSplits() (n int, differs []string) {
 	e.Begin(x.chain, &x.facts, new(pipeline.Findings))
 	for i := range x.request.Pieces {
 		p := &x.request.Pieces[i]
-		class := pipeline.Class(p.Class)
-		if p.Has(dialect.Opaque) || !x.chain.Scans(class, e.Mask) {
+		class, mask := pipeline.Class(p.Class), e.Mask
+		if p.Instructions() {
+			mask = e.Instructions
+		}
+		if p.Has(dialect.Opaque) || !x.chain.Scans(class, mask) {
 			continue
 		}
 		var text string
 		if json.Unmarshal([]byte(`"`+string(x.body[p.Start:p.End])+`"`), &text) != nil {
 			continue // the parser let it pass: does not happen
 		}
-		want := feed(x.chain, class, e.Mask, text)
+		want := feed(x.chain, class, mask, text)
 		for _, at := range positions(text) {
 			n++
-			if got := feed(x.chain, class, e.Mask, text[:at], text[at:]); !slices.Equal(got, want) && len(differs) < maxDiffers {
+			if got := feed(x.chain, class, mask, text[:at], text[at:]); !slices.Equal(got, want) && len(differs) < maxDiffers {
 				differs = append(differs, fmt.Sprintf("request text %d (%s) cut at byte %d: %d findings, uncut %d, or others", i+1, p.Key.Field, at, len(got), len(want)))
 			}
 		}

@@ -77,7 +77,9 @@ type ChannelKey struct {
 // Role is who a request's message speaks for.
 type Role uint8
 
-// The roles. A role that the API does not know is RoleUnknown and scanned like any other.
+// The roles. A role that the API does not know is RoleUnknown and scanned like
+// any other. Instructions that an API takes beside the messages (system,
+// instructions, systemInstruction) are of RoleSystem.
 const (
 	RoleNone Role = iota // not inside a message
 	RoleSystem
@@ -128,6 +130,12 @@ type Piece struct {
 
 // Has tells whether all flags of f are set.
 func (p *Piece) Has(f Flags) bool { return p.Flags&f == f }
+
+// Instructions tells that the piece is text of the application's own
+// instructions: a system or developer message. Tool calls in one are not.
+func (p *Piece) Instructions() bool {
+	return p.Class == InputText && (p.Role == RoleSystem || p.Role == RoleDeveloper)
+}
 
 // Span is a half-open byte range of the payload. The zero Span is absent.
 type Span struct{ Start, End int32 }

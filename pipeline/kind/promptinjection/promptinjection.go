@@ -1,7 +1,8 @@
 // Package promptinjection is the kind prompt-injection: evidence of jailbreaks
 // and injected instructions is weighed in groups, and a channel whose score
 // reaches the threshold is acted on. It reads requests only: messages, tool
-// definitions and tool results.
+// definitions and tool results, but not system and developer messages: they are
+// the application's own, and a good one names the attacks that it forbids.
 package promptinjection
 
 import (
@@ -98,6 +99,7 @@ func (Kind) Declare(params any, d *pipeline.Declaration) {
 	if p.Encoding.DecodeBase64 {
 		d.Decode = in
 	}
+	d.SkipsInstructions = true
 	d.Message, d.LogLevel = p.Response.Message, p.Response.LogLevel
 	score := d.Score(pipeline.Scorer{Threshold: threshold, Action: action, Entity: d.Entity("PROMPT_INJECTION", reason)}, in...)
 

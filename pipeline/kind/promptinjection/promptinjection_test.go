@@ -3,6 +3,7 @@ package promptinjection_test
 import (
 	"testing"
 
+	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/pipeline/kind/promptinjection"
 	"github.com/keeptrusts/kt/pipeline/kindtest"
 )
@@ -16,5 +17,17 @@ func TestMessageAndLevelReachTheChain(t *testing.T) {
 	p := ch.Info().Policies[0]
 	if p.Message != "Refused." || p.LogLevel != "error" {
 		t.Errorf("message %q, level %q", p.Message, p.LogLevel)
+	}
+}
+
+func TestTheApplicationsInstructionsAreNotJudged(t *testing.T) {
+	ch := kindtest.Chain(t, "policies:\n  chain: [pii-detector, prompt-injection, dlp-filter]\npolicy:\n  dlp-filter: {blocked_terms: [bluefin]}\n")
+	if got := pipeline.InstructionsMask(ch.Info(), 0b111); got != 0b101 {
+		t.Errorf("system messages are judged by %b", got)
+	}
+	var x pipeline.Exchange
+	x.Begin(ch, &pipeline.Facts{}, &pipeline.Findings{})
+	if x.Mask != 0b111 || x.Instructions != 0b101 {
+		t.Errorf("masks %b and %b", x.Mask, x.Instructions)
 	}
 }
