@@ -284,7 +284,7 @@ func (q *call) decide(blocked bool) bool {
 	}
 	r := &q.rec
 	q.verdict()
-	if req := &g.info.Require; req.AuditRetentionDays > 0 && !req.AuditAll && !blocked && r.Verdict == pipeline.VerdictAllow {
+	if req := &g.info.Require; req.AuditRetentionDays > 0 && !req.AuditAll && !blocked && !q.acted() {
 		return true // only requests that were acted on are kept; the terminal record decides
 	}
 	r.Type, r.Time = audit.Decision, q.now
@@ -299,6 +299,12 @@ func (q *call) decide(blocked bool) bool {
 	}
 	q.decided = true
 	return true
+}
+
+// acted tells that a policy acted on the request: it found something, were it
+// only to be logged.
+func (q *call) acted() bool {
+	return q.exchange.Chain != nil && q.exchange.Decide().Action > pipeline.Allow
 }
 
 // verdict puts the decision so far into the record.
@@ -327,9 +333,8 @@ func (q *call) finish(outcome string, status int) {
 	r.Type, r.Time, r.Outcome, r.Status = audit.Terminal, g.o.Now(), outcome, status
 	r.Latency = r.Time.Sub(q.began)
 	r.BytesOut = max(r.BytesOut, q.w.wrote)
-	acted := r.Verdict != pipeline.VerdictAllow || q.decided
 	req := &g.info.Require
-	if g.o.Audit != nil && (acted || req.AuditAll || req.AuditRetentionDays == 0) {
+	if g.o.Audit != nil && (q.acted() || q.decided || req.AuditAll || req.AuditRetentionDays == 0) {
 		err := g.o.Audit.Write(r)
 		q.times.audit += g.o.Now().Sub(r.Time)
 		if err != nil {
