@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -51,7 +52,11 @@ func Pages(root fs.FS) ([]Output, error) {
 		text, built := doc.Description+"\n\n", "not yet"
 		if k, ok := all.Kind(name); ok {
 			built = "yes"
-			text += finds(k, doc)
+			found, err := finds(k, doc)
+			if err != nil {
+				return nil, fmt.Errorf("generate reference of %s: %w", name, err)
+			}
+			text += found
 		} else {
 			text += "Not built yet in this version: a chain that names it is refused.\n\n"
 		}
@@ -67,8 +72,21 @@ func Pages(root fs.FS) ([]Output, error) {
 	return out, nil
 }
 
-// finds lists what a kind finds with its defaults, and where.
-func finds(k pipeline.Kind, doc *docSchema) string {
+// misses says what kinds miss, by the words of the schemas' x-kt-misses. The
+// tests of promptinjection and lexical hold each of them to it.
+var misses = map[string]string{
+	"decoded": "Base64, hexadecimal digits, percent escapes and HTML entities in a request are read decoded as well, unless `encoding.decode_base64` is off. Not decoded are: rot13; base32; escapes such as `\\x41` and `\\u0041` that stand in the text; " +
+		"hexadecimal digits with spaces between them; HTML entities without a semicolon; UTF-16 in base64; base64 that spaces split",
+	"encodings": "Text that is encoded within the text is not decoded: base64, hexadecimal digits, percent escapes, HTML entities and the like pass. JSON's own escapes are, also those of a tool call's arguments",
+	"letters":   "Digits and signs in the place of letters (`1gn0r3`) are not read as letters, and letters with dots or underscores between them (`i.g.n.o.r.e`, `i_g_n_o_r_e`) are not joined to words",
+	"whole_words": "Terms match whole words, without regard to case: of the term `Zorblax` neither `Zorblaxes` nor `pay_zorblax_now` is found, for a letter, a digit or an underscore beside a term is part of its word. " +
+		"List the forms that matter as terms of their own",
+	"own_patterns": "Own patterns are read as written, on the text as it came: case counts unless the pattern says `(?i)`, and look-alike letters and invisible characters are not seen through",
+	"attachments":  "The contents of attachments are not read: the base64 data of file, image and audio parts, and what a URL or a file id points to. File names and URLs are text like any other",
+}
+
+// finds lists what a kind finds with its defaults and where, and what it misses.
+func finds(k pipeline.Kind, doc *docSchema) (string, error) {
 	d := &pipeline.Declaration{Has: func(string) bool { return false }}
 	k.Declare(k.Params(), d)
 	var b strings.Builder
@@ -98,21 +116,26 @@ func finds(k pipeline.Kind, doc *docSchema) string {
 	for _, s := range d.Scorers {
 		fmt.Fprintf(&b, "Evidence is weighed in %d groups; each counts once, with its largest weight, and the sum is judged against %d/1000.\n\n", len(s.Scorer.Groups), s.Scorer.Threshold)
 	}
-	first := true
+	var list []string
 	for _, f := range d.Faults {
-		if f.Code != pipeline.FaultPartly {
-			continue
+		if f.Code == pipeline.FaultPartly {
+			list = append(list, f.Message)
 		}
-		if first {
-			b.WriteString("## What it misses\n\n")
-			first = false
-		}
-		fmt.Fprintf(&b, "- %s.\n", cell(f.Message))
 	}
-	if !first {
+	for _, m := range doc.Misses {
+		if misses[m] == "" {
+			return "", fmt.Errorf("x-kt-misses has %q; known are %s", m, strings.Join(slices.Sorted(maps.Keys(misses)), ", "))
+		}
+		list = append(list, misses[m])
+	}
+	if len(list) > 0 {
+		b.WriteString("## What it misses\n\n")
+		for _, m := range list {
+			fmt.Fprintf(&b, "- %s.\n", cell(m))
+		}
 		b.WriteString("\n")
 	}
-	return b.String()
+	return b.String(), nil
 }
 
 // maxExamples is how many cases a page shows.
@@ -199,6 +222,7 @@ type docSchema struct {
 	Form        string               `json:"x-kt-form"`
 	Required    []string             `json:"required"`
 	Phases      []string             `json:"x-kt-phases"`
+	Misses      []string             `json:"x-kt-misses"`
 	OneOf       []docSchema          `json:"oneOf"`
 	AnyOf       []docSchema          `json:"anyOf"`
 }

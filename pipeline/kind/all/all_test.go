@@ -34,6 +34,9 @@ func TestEveryKindIsComplete(t *testing.T) {
 		if err != nil || !strings.Contains(string(page), "## Configuration") {
 			t.Errorf("%s has no page: %v", name, err)
 		}
+		if !strings.Contains(string(page), "## What it misses") {
+			t.Errorf("the page of %s does not say what it misses", name)
+		}
 		_, err1 := os.Stat("../" + strings.ReplaceAll(name, "-", "") + "/testdata/cases.txtar")
 		_, err2 := os.Stat("../lexical/testdata/" + name + ".txtar")
 		if err1 != nil && err2 != nil && name != "audit-logger" {
