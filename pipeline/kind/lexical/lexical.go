@@ -80,6 +80,8 @@ func DLPFilter() Kind {
 			w.patterns("DLP_PATTERN", "detect_patterns", p.DetectPatterns)
 			if p.SensitivityLevel != "standard" {
 				w.list("classification")
+			} else if len(p.BlockedTerms)+len(p.DetectPatterns) == 0 {
+				w.d.Fault(pipeline.FaultNoEffect, "sensitivity_level", "dlp-filter has no built-in list at sensitivity_level: standard: without blocked_terms and detect_patterns it finds nothing", "")
 			}
 			if p.SensitivityLevel == "restricted" {
 				w.entries(rulebook.Secrets())
@@ -255,6 +257,9 @@ func CasePrivacy() Kind {
 			w.action(p.Action, pipeline.Redact)
 			for _, c := range p.DetectPatterns {
 				w.list("case." + c)
+			}
+			if len(p.DetectPatterns) == 0 {
+				w.d.Fault(pipeline.FaultNoEffect, "detect_patterns", "case-privacy finds nothing with an empty detect_patterns", "leave detect_patterns out: then it finds case numbers")
 			}
 			if slices.Contains(p.DetectPatterns, "party_name") {
 				w.d.Fault(pipeline.FaultPartly, "detect_patterns", "party_name finds names beside v. or a party's role; a name alone is not found", "")

@@ -104,14 +104,25 @@ func (Kind) Declare(params any, d *pipeline.Declaration) {
 		}
 		find(scan.Rule{ID: path, Pattern: pattern}, own, path)
 	}
+	spelled := map[string]string{} // of each type: the first spelling
 	for _, k := range slices.Sorted(maps.Keys(p.Redaction.CustomMarkers)) {
-		if types[typeName(strings.ToUpper(k))] == nil {
+		name := typeName(strings.ToUpper(k))
+		if first, twice := spelled[name]; !twice {
+			spelled[name] = k
+		} else if p.Redaction.CustomMarkers[first] != p.Redaction.CustomMarkers[k] {
+			d.Fault(pipeline.FaultConflict, "redaction/custom_markers/"+k, fmt.Sprintf("custom_markers has two markers for %s: as %s and as %s", name, first, k), "keep one of them")
+		}
+		if types[name] == nil {
 			d.Fault(pipeline.FaultNoEffect, "redaction/custom_markers/"+k, fmt.Sprintf("custom_markers has a type that is not looked for: %q", k),
 				"types are EMAIL, PHONE, SSN, CREDIT_CARD, CVV, IP_ADDRESS, IBAN, CUSTOM and the national identifiers that docs/policies/pii-detector.md lists")
 		}
 	}
-	if len(p.Redaction.CustomMarkers) > 0 && action == pipeline.Block {
-		d.Fault(pipeline.FaultNoEffect, "redaction", "redaction has no effect with action: block", "")
+	if action == pipeline.Block {
+		for _, field := range []string{"marker_format", "preserve_length", "custom_markers"} {
+			if path := "redaction/" + field; d.Has(path) {
+				d.Fault(pipeline.FaultNoEffect, path, "redaction."+field+" has no effect with action: block", "")
+			}
+		}
 	}
 }
 
