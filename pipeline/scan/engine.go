@@ -58,7 +58,7 @@ var noMark = mark{back: 0xFFFF} // nothing is known
 const (
 	stateEnded = 1 << iota
 	stateOver
-	stateLatin // the rune in front of the held text is an ASCII letter, in the normalised view
+	stateASCII // the character in front of the held text is ASCII, in the normalised view
 	stateCarry // two bits: bytes of a cut rune at the end
 	_
 	stateAll   // the rescan finds look-behinds again too
@@ -447,7 +447,7 @@ func isASCII(p []byte) bool {
 // m being the raw offset up to which runes were; carry is the length of a cut rune at the end.
 func (f *feed) normalise(nb *norm, m int, end bool) (nn, carry int) {
 	nb.b, nb.at, nb.to = nb.b[:0], nb.at[:0], nb.to[:0]
-	latin := f.s.flags&stateLatin != 0
+	ascii := f.s.flags&stateASCII != 0
 	pages := foldPages()
 	var buf [4]byte
 	b := f.v[0].b
@@ -459,7 +459,7 @@ func (f *feed) normalise(nb *norm, m int, end bool) (nn, carry int) {
 		}
 		size, k := 1, 1
 		if c := b[i]; c < utf8.RuneSelf {
-			buf[0], latin = c, c|0x20 >= 'a' && c|0x20 <= 'z'
+			buf[0], ascii = c, true
 		} else {
 			var r rune
 			r, size = utf8.DecodeRune(b[i:])
@@ -467,9 +467,9 @@ func (f *feed) normalise(nb *norm, m int, end bool) (nn, carry int) {
 				if !end && !utf8.FullRune(b[i:]) {
 					break
 				}
-				buf[0], latin = c, false
+				buf[0], ascii = c, false
 			} else {
-				k, latin = normRune(pages, r, latin, &buf)
+				k, ascii = normRune(pages, r, ascii, &buf)
 			}
 		}
 		for j := range k {
@@ -502,20 +502,20 @@ func (f *feed) advanceTail(free int, nb *norm) {
 		k--
 	}
 	moveTail(&s.tail[1], &s.ntail[1], nb.b[:k])
-	latin := s.flags&stateLatin != 0
+	ascii := s.flags&stateASCII != 0
 	var buf [4]byte
 	for p := f.v[0].b[:free]; len(p) > 0; {
 		r, size := utf8.DecodeRune(p)
 		if r == utf8.RuneError && size == 1 {
-			latin = false
+			ascii = false
 		} else {
-			_, latin = normRune(foldPages(), r, latin, &buf)
+			_, ascii = normRune(foldPages(), r, ascii, &buf)
 		}
 		p = p[size:]
 	}
-	s.flags &^= stateLatin
-	if latin {
-		s.flags |= stateLatin
+	s.flags &^= stateASCII
+	if ascii {
+		s.flags |= stateASCII
 	}
 }
 

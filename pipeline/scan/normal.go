@@ -54,22 +54,24 @@ func ignorable(r rune) bool {
 	return r >= 0x1BCA0 && r <= 0x1BCA3 || r >= 0x1D173 && r <= 0x1D17A || r >= 0xE0000 && r <= 0xE001F || r >= 0xE007F && r <= 0xE0FFF
 }
 
-// normRune writes what the normalised view has for r into b and gives its length, 0 if r is dropped. latin
-// says whether the rune kept before was an ASCII letter; keptLatin is the same for the next.
-func normRune(pages *[0x1100]*[256]uint32, r rune, latin bool, b *[4]byte) (n int, keptLatin bool) {
+// isMark tells whether r is a combining mark, which stands on the character in front of it.
+func isMark(r rune) bool { return unicode.In(r, unicode.Mn, unicode.Me) }
+
+// normRune writes what the normalised view has for r into b and gives its length, 0 if r is dropped. ascii
+// says whether the character kept before is ASCII: a mark on it is dropped. keptASCII is the same for the next.
+func normRune(pages *[0x1100]*[256]uint32, r rune, ascii bool, b *[4]byte) (n int, keptASCII bool) {
 	if r < utf8.RuneSelf {
 		b[0] = byte(r)
-		return 1, r|0x20 >= 'a' && r|0x20 <= 'z'
+		return 1, true
 	}
-	if ignorable(r) || latin && unicode.In(r, unicode.Mn, unicode.Me) {
-		return 0, latin
+	if ignorable(r) || ascii && isMark(r) {
+		return 0, ascii
 	}
 	if p := pages[r>>8]; p != nil && p[r&255] != 0 {
 		v := p[r&255]
 		n = int(v >> 24)
 		b[0], b[1], b[2] = byte(v), byte(v>>8), byte(v>>16)
-		c := b[n-1] | 0x20
-		return n, c >= 'a' && c <= 'z'
+		return n, true
 	}
 	return utf8.EncodeRune(b[:], r), false
 }
@@ -77,10 +79,10 @@ func normRune(pages *[0x1100]*[256]uint32, r rune, latin bool, b *[4]byte) (n in
 func normaliseString(s string) string {
 	var out []byte
 	var b [4]byte
-	latin := false
+	ascii := false
 	for _, r := range s {
 		var n int
-		n, latin = normRune(foldPages(), r, latin, &b)
+		n, ascii = normRune(foldPages(), r, ascii, &b)
 		out = append(out, b[:n]...)
 	}
 	return string(out)
@@ -89,14 +91,14 @@ func normaliseString(s string) string {
 // Normalise appends the normalised view of the whole text p to dst.
 func Normalise(dst, p []byte) []byte {
 	var b [4]byte
-	latin := false
+	ascii := false
 	for len(p) > 0 {
 		r, size := utf8.DecodeRune(p)
 		if r == utf8.RuneError && size == 1 {
-			dst, latin = append(dst, p[0]), false
+			dst, ascii = append(dst, p[0]), false
 		} else {
 			var n int
-			n, latin = normRune(foldPages(), r, latin, &b)
+			n, ascii = normRune(foldPages(), r, ascii, &b)
 			dst = append(dst, b[:n]...)
 		}
 		p = p[size:]

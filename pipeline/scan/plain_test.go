@@ -62,7 +62,7 @@ type plainState struct {
 	norm    plainView
 	carry   [4]byte
 	ncarry  int
-	latin   bool
+	ascii   bool
 	fed     int64
 	ended   bool
 	next    []int64 // per rule: first start not yet ruled out, in its view
@@ -78,7 +78,7 @@ type plainState struct {
 func (p *plainState) reset() {
 	p.raw.clear()
 	p.norm.clear()
-	p.ncarry, p.latin, p.fed, p.ended = 0, false, 0, false
+	p.ncarry, p.ascii, p.fed, p.ended = 0, false, 0, false
 	clear(p.next)
 	clear(p.wasEnd)
 	for i := range p.threads {
@@ -313,9 +313,9 @@ func (p *plainState) normOne(buf *[4]byte) {
 	r, size := utf8.DecodeRune(p.carry[:p.ncarry])
 	k := 1
 	if r == utf8.RuneError && size == 1 {
-		buf[0], p.latin = p.carry[0], false
+		buf[0], p.ascii = p.carry[0], false
 	} else {
-		k, p.latin = normRune(foldPages(), r, p.latin, buf)
+		k, p.ascii = normRune(foldPages(), r, p.ascii, buf)
 	}
 	for j := range k {
 		p.norm.add(buf[j], at, at+int64(size))

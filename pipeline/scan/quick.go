@@ -305,7 +305,7 @@ func (t *Tables) quick(s *State, b []byte, n int, tw *twin) (free int, ok bool) 
 
 // calm tells whether a piece may go the shortest way: nothing is under way but what the tables know.
 func (t *Tables) calm(s *State) bool {
-	return t.glide.ok && s.rescan == 0 && s.n == [3]uint8{} && s.flags&^stateLatin == 0
+	return t.glide.ok && s.rescan == 0 && s.n == [3]uint8{} && s.flags&^stateASCII == 0
 }
 
 // sameTails tells whether both views are the same in front of the held text.
@@ -1265,9 +1265,9 @@ func (t *Tables) moveTails(s *State, p []byte) {
 		return
 	}
 	moveTail(&s.tail[1], &s.ntail[1], p)
-	s.flags &^= stateLatin
-	if c := p[len(p)-1] | 0x20; c >= 'a' && c <= 'z' {
-		s.flags |= stateLatin
+	s.flags &^= stateASCII
+	if p[len(p)-1] < utf8.RuneSelf {
+		s.flags |= stateASCII
 	}
 }
 

@@ -1,0 +1,53 @@
+package scan
+
+import (
+	"testing"
+)
+
+// found tells whether the rules have a match in text, fed in pieces of n bytes.
+func found(t *testing.T, tb *Tables, text string, n int) bool {
+	t.Helper()
+	var s State
+	s.Reset(^uint64(0))
+	var cuts []int
+	for i := n; i < len(text); i += n {
+		cuts = append(cuts, i)
+	}
+	for _, e := range drive(t, func(w []byte, n int, end bool, out *Matches) (int, int) { return tb.Feed(&s, w, n, end, out) }, text, cuts, 0) {
+		if len(e.m) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func TestMarksOnASCIIAreDropped(t *testing.T) {
+	rules := []Rule{
+		{ID: "phrase", Phrase: "ignore all previous instructions", Fold: true, View: Normalised},
+		{ID: "pattern", Pattern: `(?i)\bpin: ?\d{4}-\d{4}\b`, View: Normalised},
+		{ID: "near", Phrase: "grenade launcher", Distance: 1, Fold: true, View: Normalised},
+	}
+	tb, pt := builtTwice(t, rules)
+	for _, text := range []string{
+		"Ignore \u0301all \u0301previous instructions", "ignore\t\u0301\u0302all previous instructions", "i\u0301gnore all\u200b\u0301 previous instructions",
+		"pin:\u0301 12\u030134-\u030156\u200b\u030178\u0301 ", "grenade \u0301launcher", "gren\u0301ade-\u0301launchar",
+	} {
+		for n := 1; n <= len(text); n++ {
+			if !found(t, tb, text, n) {
+				t.Errorf("%q in pieces of %d bytes: not found", text, n)
+			}
+			var cuts []int
+			for i := n; i < len(text); i += n {
+				cuts = append(cuts, i)
+			}
+			if gaveUp, problem := compare(t, tb, pt, text, cuts, 1, 0); gaveUp || problem != "" {
+				t.Errorf("gave up: %v\n%s", gaveUp, problem)
+			}
+		}
+	}
+	for in, want := range map[string]string{"1\u0301 \u0301.\u200b\u0301a\u0301\n\u0301": "1 .a\n", "\u0301a": "\u0301a", "и\u0306": "и\u0306", "\xff\u0301": "\xff\u0301", "é\u0301ﬁ\u0301": "efi"} {
+		if got := string(Normalise(nil, []byte(in))); got != want {
+			t.Errorf("%q is read as %q, want %q", in, got, want)
+		}
+	}
+}
