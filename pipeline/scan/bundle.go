@@ -764,13 +764,13 @@ func (f *feed) phraseAt(ru *rule, s int) (to int, wait bool) {
 				return 0, false
 			}
 			if i == len(b) {
-				return 0, room(boolInt(i == gap) + leastBytes(p[1:], fold))
+				return 0, room(boolInt(i == gap) + ru.leastBytes(p[1:]))
 			}
 			p = p[1:]
 			continue
 		}
 		if i == len(b) {
-			return 0, room(leastBytes(p, fold))
+			return 0, room(ru.leastBytes(p))
 		}
 		if c := b[i]; c < utf8.RuneSelf && p[0] < utf8.RuneSelf {
 			if c != p[0] && (!fold || c|0x20 != p[0]|0x20 || c|0x20 < 'a' || c|0x20 > 'z') {
@@ -781,16 +781,16 @@ func (f *feed) phraseAt(ru *rule, s int) (to int, wait bool) {
 		}
 		r, n := utf8.DecodeRuneInString(p)
 		if !utf8.FullRune(b[i:]) {
-			k := missing(b[i:], r, fold)
-			return 0, k > 0 && room(k+leastBytes(p[n:], fold))
+			k := ru.missing(b[i:], r)
+			return 0, k > 0 && room(k+ru.leastBytes(p[n:]))
 		}
 		q, m := utf8.DecodeRune(b[i:])
-		if q == utf8.RuneError && m == 1 || q != r && (!fold || !sameFold(q, r)) {
+		if q == utf8.RuneError && m == 1 || !ru.stands(r, q) {
 			return 0, false
 		}
 		i, p = i+m, p[n:]
 	}
-	if isWord(int(ru.phrase[len(ru.phrase)-1])) {
+	if isWord(int(ru.phrase[len(ru.phrase)-1])) || ru.view == Normalised && isWord(int(b[i-1])) {
 		if i == len(b) && !f.end {
 			return 0, room(0)
 		}
@@ -804,15 +804,25 @@ func (f *feed) phraseAt(ru *rule, s int) (to int, wait bool) {
 	return i, false
 }
 
-// leastBytes is the length of the shortest text that a phrase matches.
-func leastBytes(p string, fold bool) int {
-	if !fold {
+// stands tells whether letter r of a term of the rule stands for q.
+func (ru *rule) stands(r, q rune) bool {
+	if r == q {
+		return true
+	}
+	var buf [maxForms]rune
+	return slices.Contains(letterForms(buf[:0], r, ru.view, ru.flags&flagFold != 0), q)
+}
+
+// leastBytes is the length of the shortest text that a part of the rule's phrase matches.
+func (ru *rule) leastBytes(p string) int {
+	if ru.flags&flagFold == 0 {
 		return len(p)
 	}
+	var buf [maxForms]rune
 	n := 0
 	for _, r := range p {
-		size := utf8.RuneLen(r)
-		for x := range foldOrbit(r) {
+		size := utf8.UTFMax
+		for _, x := range letterForms(buf[:0], r, ru.view, true) {
 			size = min(size, utf8.RuneLen(x))
 		}
 		n += size
@@ -820,21 +830,16 @@ func leastBytes(p string, fold bool) int {
 	return n
 }
 
-// missing tells how many bytes are missing at least if b is the beginning of r's encoding, or of a rune's that
-// folds to the same; 0 if it is not.
-func missing(b []byte, r rune, fold bool) int {
+// missing tells how many bytes are missing at least if b is the beginning of the encoding of what letter r of the
+// rule's phrase stands for; 0 if it is not.
+func (ru *rule) missing(b []byte, r rune) int {
+	var buf [maxForms]rune
 	least := 0
-	try := func(r rune) {
-		var buf [utf8.UTFMax]byte
-		n := utf8.EncodeRune(buf[:], r)
-		if len(b) < n && string(buf[:len(b)]) == string(b) && (least == 0 || n-len(b) < least) {
+	for _, r := range letterForms(buf[:0], r, ru.view, ru.flags&flagFold != 0) {
+		var enc [utf8.UTFMax]byte
+		n := utf8.EncodeRune(enc[:], r)
+		if len(b) < n && string(enc[:len(b)]) == string(b) && (least == 0 || n-len(b) < least) {
 			least = n - len(b)
-		}
-	}
-	try(r)
-	if fold {
-		for x := range foldOrbit(r) {
-			try(x)
 		}
 	}
 	return least

@@ -1135,36 +1135,24 @@ func (r *rule) accepts(w []byte) bool {
 // allows tells whether w is not on the rule's allow-list.
 func (r *rule) allows(w []byte) bool {
 	for _, a := range r.allow {
-		if r.flags&flagFold != 0 && equalFold(w, a) || string(w) == a {
+		if r.flags&flagFold != 0 && r.equalFold(w, a) || string(w) == a {
 			return false
 		}
 	}
 	return true
 }
 
-// equalFold compares w without case with a, which is in lower case; beyond ASCII by Unicode's simple folding.
-func equalFold(w []byte, a string) bool {
+// equalFold compares w with a, which is in lower case, by what a's letters stand for.
+func (r *rule) equalFold(w []byte, a string) bool {
 	for len(w) > 0 && a != "" {
-		r, n := utf8.DecodeRune(w)
-		q, k := utf8.DecodeRuneInString(a)
-		if !sameFold(r, q) {
+		q, n := utf8.DecodeRune(w)
+		c, k := utf8.DecodeRuneInString(a)
+		if !r.stands(c, q) {
 			return false
 		}
 		w, a = w[n:], a[k:]
 	}
 	return len(w) == 0 && a == ""
-}
-
-func sameFold(r, q rune) bool {
-	if r == q {
-		return true
-	}
-	for f := range foldOrbit(r) {
-		if f == q {
-			return true
-		}
-	}
-	return false
 }
 
 // run advances a thread to upto. When it fails or is complete, the starts up to its last are tried in turn.
@@ -1610,7 +1598,7 @@ func (f *feed) comes(view View, x int) bool {
 		switch {
 		case ru.view != view || ru.flags&(flagHold|flagBehind) != flagHold:
 		case !l.trigger:
-			if isWord(int(ru.phrase[0])) && isWord(v.byteAt(x-1)) == isWord(v.byteAt(x)) {
+			if (isWord(int(ru.phrase[0])) || view == Normalised && isWord(v.byteAt(x))) && isWord(v.byteAt(x-1)) == isWord(v.byteAt(x)) {
 				continue // the text may have a fold of the letter, which is no word character
 			}
 			if _, wait := f.phraseAt(ru, x); wait {

@@ -113,7 +113,7 @@ func fuzzyWords(phrase []string) (words []string) {
 func (r *Rule) Reach() (least, most int, fault string) {
 	p := r.Phrase
 	if r.View == Normalised {
-		p = normaliseString(p)
+		p = normaliseTerm(p, r.Fold, true)
 	}
 	words := fuzzyWords(phraseWords(p))
 	switch {
@@ -165,17 +165,19 @@ func (b *builder) addFuzzy(i int, c *compiled, r *rule, rr *RuleReport) error {
 
 // token is one word of the text.
 type token struct {
-	r          [maxToken]rune // without case if the set ignores it
-	n          int
-	sig        uint64
-	start, end int
-	open       bool // may go on after the held text
-	tooLarge   bool // has more runes than any term could match
-	after      gapKind
-	next       int        // after a gap: where the next word begins
-	ahead      bool       // the token behind it is read
-	eq, hashed bool       // near has its letters; its hashes
-	looked     [64]uint32 // words that it was compared with in this place, plus one: several entries lead to one
+	r           [maxToken]rune // without case if the set ignores it
+	c           [maxToken]rune // their classes, if the set has mixed letters
+	classes     bool           // it has
+	n           int
+	sig         uint64
+	start, end  int
+	open        bool // may go on after the held text
+	tooLarge    bool // has more runes than any term could match
+	after       gapKind
+	next        int        // after a gap: where the next word begins
+	ahead       bool       // the token behind it is read
+	eq, hashing bool       // near has its letters; its hashes
+	looked      [64]uint32 // words that it was compared with in this place, plus one: several entries lead to one
 }
 
 // gapKind says what stands after a word.
@@ -189,9 +191,10 @@ const (
 )
 
 // read reads the token at index s of v, up to which nothing is part of it.
-func (k *token) read(v *stream, s int, fold, end bool) {
+func (k *token) read(v *stream, s int, set *fuzzySet, end bool) {
+	fold := set.fold
 	k.n, k.sig, k.start, k.tooLarge, k.after = 0, 0, s, false, gapUnknown
-	k.ahead, k.eq, k.hashed = false, false, false
+	k.ahead, k.eq, k.hashing = false, false, false
 	i := s
 	for b := v.b; i < len(b); {
 		low := tokenTable[b[i]]
@@ -223,6 +226,7 @@ func (k *token) read(v *stream, s int, fold, end bool) {
 	}
 	k.end = i
 	k.open = i == len(v.b) && !end
+	set.classify(k)
 }
 
 // gap looks at what stands after the token.
@@ -304,7 +308,7 @@ func (f *feed) fuzzySet(set *fuzzySet, w *fuzzyWork, i, hold int) (to, least int
 		if raw >= hold {
 			break // nothing that begins here can be given out yet; a later call looks at it
 		}
-		k.read(v, i, set.fold, f.end)
+		k.read(v, i, set, f.end)
 		if !k.tooLarge {
 			w.start, w.add, w.found = i, false, false
 			if f.fuzzyWord(set, w, 0, 0) {
@@ -422,7 +426,7 @@ func (f *feed) fuzzyNode(set *fuzzySet, w *fuzzyWork, depth int, node uint32) (l
 		return f.viable(set, set.rules[nd.lo+nd.own:nd.hi], w.start, 1)
 	case gapWord:
 		if !k.ahead {
-			w.tok[depth+1].read(v, k.next, set.fold, f.end)
+			w.tok[depth+1].read(v, k.next, set, f.end)
 			k.ahead = true
 		}
 		return f.fuzzyWord(set, w, depth+1, node)

@@ -43,6 +43,9 @@ type fuzzyIndex struct {
 	letters  []letterNode // the trie of the first words; nodes[0] is the root
 	most     int          // greatest distance
 	leastCap int          // of the rules
+
+	mixed   []mixedRune // in order
+	classOf [utf8.RuneSelf]rune
 }
 
 type fuzzyNode struct {
@@ -110,9 +113,125 @@ func farther(a, b uint64, d int) bool {
 
 func (k *token) signature() uint64 {
 	if k.sig == 0 {
-		k.sig = signature(k.r[:k.n])
+		k.sig = signature(k.hashed())
 	}
 	return k.sig
+}
+
+// hashed gives the runes that signatures and hashes are made of.
+func (k *token) hashed() []rune {
+	if k.classes {
+		return k.c[:k.n]
+	}
+	return k.r[:k.n]
+}
+
+// mixedRune is a mixed letter of the terms: it is one, or two ASCII letters too.
+type mixedRune struct {
+	r     rune // least of those that differ from it by case only
+	ascii [2]rune
+}
+
+// findMixed notes the mixed letters of the terms, and the classes of runes that are equal to one another by way of
+// them. Runes that are equal have one class, but not the other way round: signatures and hashes are made of
+// classes, which tell too much but never too little, and letters are compared behind them.
+func (f *fuzzySet) findMixed() {
+	if f.view != Normalised || !f.fold {
+		return
+	}
+	for i := range f.terms {
+		for _, w := range f.terms[i].words {
+			for _, r := range w {
+				ascii, _, ok := mixedForms(r)
+				if !ok || slices.ContainsFunc(f.mixed, func(m mixedRune) bool { return m.r == r }) {
+					continue
+				}
+				m := mixedRune{r: r}
+				for k, a := range slices.Compact([]rune(foldString(ascii))) {
+					m.ascii[k] = a
+				}
+				f.mixed = append(f.mixed, m)
+			}
+		}
+	}
+	slices.SortFunc(f.mixed, func(a, b mixedRune) int { return cmp.Compare(a.r, b.r) })
+	for c := range f.classOf {
+		f.classOf[c] = rune(c)
+	}
+	for again := true; again; {
+		again = false
+		for _, m := range f.mixed {
+			for _, a := range m.ascii {
+				if a == 0 {
+					continue
+				}
+				if lo := min(f.classOf[a], f.classOf[m.ascii[0]]); f.classOf[a] != lo || f.classOf[m.ascii[0]] != lo {
+					f.classOf[a], f.classOf[m.ascii[0]], again = lo, lo, true
+				}
+			}
+		}
+	}
+}
+
+// class is the class of a rune of a word or a text.
+func (x *fuzzyIndex) class(r rune) rune {
+	if r < utf8.RuneSelf {
+		return x.classOf[r]
+	}
+	if m := x.mixedOf(r); m != nil {
+		return x.classOf[m.ascii[0]]
+	}
+	return r
+}
+
+// classify fills in the classes of a token.
+func (x *fuzzyIndex) classify(k *token) {
+	if k.classes = len(x.mixed) > 0; k.classes {
+		for i, r := range k.r[:k.n] {
+			k.c[i] = x.class(r)
+		}
+	}
+}
+
+func (x *fuzzyIndex) mixedOf(r rune) *mixedRune {
+	lo, hi := 0, len(x.mixed)
+	for lo < hi {
+		if m := (lo + hi) / 2; x.mixed[m].r < r {
+			lo = m + 1
+		} else {
+			hi = m
+		}
+	}
+	if lo < len(x.mixed) && x.mixed[lo].r == r {
+		return &x.mixed[lo]
+	}
+	return nil
+}
+
+// same tells whether the token is a word.
+func (x *fuzzyIndex) same(word []rune, k *token) bool {
+	if len(x.mixed) == 0 {
+		return slices.Equal(word, k.r[:k.n])
+	}
+	if len(word) != k.n {
+		return false
+	}
+	for i, r := range word {
+		if q := k.r[i]; q != r {
+			if m := x.mixedOf(r); m == nil || q != m.ascii[0] && q != m.ascii[1] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// wordSignature is the signature of a word of the terms.
+func (x *fuzzyIndex) wordSignature(word []rune) uint64 {
+	var k token
+	k.n = copy(k.r[:], word)
+	x.classify(&k)
+	return k.signature()
 }
 
 func (x *fuzzyIndex) word(id uint32) []rune { return x.runes[x.at[id]:x.at[id+1]] }
@@ -140,6 +259,7 @@ func (x *fuzzyIndex) kid(node, word uint32) uint32 {
 // finish makes the index.
 func (f *fuzzySet) finish(rules []rule) {
 	f.fuzzyIndex = fuzzyIndex{leastCap: MaxCap}
+	f.findMixed()
 	type key struct {
 		text string
 		dist int
@@ -165,7 +285,7 @@ func (f *fuzzySet) finish(rules []rule) {
 			f.runes = append(f.runes, r)
 		}
 		f.reach = append(f.reach, uint8(k.dist))
-		f.sig = append(f.sig, signature(f.runes[f.at[i]:]))
+		f.sig = append(f.sig, f.wordSignature(f.runes[f.at[i]:]))
 		f.most = max(f.most, k.dist)
 	}
 	f.at = append(f.at, uint32(len(f.runes)))
@@ -237,7 +357,8 @@ func (x *fuzzyIndex) index(indexed []bool) {
 				continue
 			}
 			word := x.word(uint32(id))
-			k.n, k.hashed = copy(k.r[:], word), false
+			k.n, k.hashing = copy(k.r[:], word), false
+			x.classify(&k)
 			d.least = min(d.least, max(min(k.n, d.cut)-dist, 0))
 			for n := max(k.n-dist, 1); n <= k.n+dist; n++ {
 				d.lens |= 1 << n
@@ -290,7 +411,7 @@ func (x *fuzzyIndex) bytes() int {
 		d := &x.deleted[i]
 		n += 8*len(d.bits) + 4*(len(d.bucket)+len(d.entries))
 	}
-	return n + 20*len(x.letters)
+	return n + 20*len(x.letters) + 12*len(x.mixed)
 }
 
 func (f *fuzzySet) bytes() int {
@@ -322,9 +443,9 @@ type near struct {
 // variants fills hash with the hashes of what is left of the token when up to d.dist runes are deleted, and
 // gives their number. Those of the same rune in a row are the same.
 func (w *near) variants(d *deletions, k *token) int {
-	if !k.hashed || w.hashOf != k || w.hashDist != d.dist {
+	if !k.hashing || w.hashOf != k || w.hashDist != d.dist {
 		w.nhash = w.all(d, k, d.least)
-		w.hashOf, w.hashDist, k.hashed = k, d.dist, true
+		w.hashOf, w.hashDist, k.hashing = k, d.dist, true
 	}
 	return w.nhash
 }
@@ -333,7 +454,7 @@ func (w *near) variants(d *deletions, k *token) int {
 // (s[i]+1)*hashMix^(len(s)-1-i), times hashMul.
 func (w *near) all(d *deletions, k *token, least int) int {
 	n := min(k.n, d.cut)
-	t := k.r[:n]
+	t := k.hashed()[:n]
 	pre, suf := &w.pre, &w.suf
 	h := uint64(1)
 	pre[0] = h
@@ -411,15 +532,20 @@ func (w *near) prepare(k *token) {
 	w.eqOf, k.eq = k, true
 }
 
-// places has a bit for each place of r in the token.
-func (w *near) places(k *token, r rune) uint64 {
+// places has a bit for each place of letter r of a word in the token.
+func (w *near) places(x *fuzzyIndex, k *token, r rune) uint64 {
 	if r < utf8.RuneSelf {
 		return w.eq[r]
 	}
-	if !w.beyondAny {
-		return 0
-	}
 	var m uint64
+	if len(x.mixed) > 0 {
+		if q := x.mixedOf(r); q != nil {
+			m = w.eq[q.ascii[0]] | w.eq[q.ascii[1]]
+		}
+	}
+	if !w.beyondAny {
+		return m
+	}
 	for i, q := range k.r[:k.n] {
 		if q == r {
 			m |= 1 << i
@@ -436,9 +562,9 @@ func (x *fuzzyIndex) near(w *near, k *token, id uint32) bool {
 		return false
 	}
 	if d == 0 {
-		return slices.Equal(x.word(id), k.r[:k.n])
+		return x.same(x.word(id), k)
 	}
-	return w.distance(k, x.word(id), d, false)
+	return w.distance(x, k, x.word(id), d, false)
 }
 
 // nearOpen tells whether the token may become a near one by what follows.
@@ -450,13 +576,13 @@ func (x *fuzzyIndex) nearOpen(w *near, k *token, id uint32) bool {
 	if m := int(x.at[id+1] - x.at[id]); k.n-m > d || bits.OnesCount64(k.signature()&^x.sig[id]) > d {
 		return false
 	}
-	return w.distance(k, x.word(id), d, true)
+	return w.distance(x, k, x.word(id), d, true)
 }
 
 // distance tells whether the distance of the token to the word, or, for an open one, to a beginning of it, is at
 // most d. The columns of the edit matrix are vectors of steps: vp has the places of the token where the distance
 // grows by one, vn those where it falls.
-func (w *near) distance(k *token, word []rune, d int, open bool) bool {
+func (w *near) distance(x *fuzzyIndex, k *token, word []rune, d int, open bool) bool {
 	if !k.eq || w.eqOf != k {
 		w.prepare(k)
 	}
@@ -464,7 +590,7 @@ func (w *near) distance(k *token, word []rune, d int, open bool) bool {
 	last := uint64(1) << (k.n - 1)
 	vp, vn := ^uint64(0), uint64(0)
 	for _, r := range word {
-		eq := w.places(k, r)
+		eq := w.places(x, k, r)
 		xv := eq | vn
 		xh := (eq&vp + vp) ^ vp | eq
 		hp := vn | ^(xh | vp)
@@ -578,7 +704,7 @@ func (x *fuzzyIndex) walk(w *near, k *token, node uint32, depth int) bool {
 	nd := &x.letters[node]
 	d := int(nd.most)
 	s, to := &w.sets[depth], &w.sets[depth+1]
-	if d == 0 || s[d-1] == 0 { // no error is left: only the token's own runes can follow
+	if (d == 0 || s[d-1] == 0) && len(x.mixed) == 0 { // no error is left: only the token's own runes can follow
 		for left := s[d]; left != 0; left &= left - 1 {
 			i := bits.TrailingZeros64(left)
 			at := node
@@ -593,7 +719,7 @@ func (x *fuzzyIndex) walk(w *near, k *token, node uint32, depth int) bool {
 	done := uint64(1) << k.n
 	for c := nd.first; c < nd.first+nd.kids; c++ {
 		kid := &x.letters[c]
-		eq := w.places(k, kid.r)
+		eq := w.places(x, k, kid.r)
 		old := s[0]
 		to[0] = old & eq << 1
 		for e := 1; e <= int(kid.most); e++ {

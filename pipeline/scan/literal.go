@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // foldOrbit gives the other runes that fold to the same as r.
@@ -128,13 +129,7 @@ func phraseSyms(c *compiled) []string {
 			syms = append(syms, gapSym)
 		}
 		for _, r := range w {
-			s := string(r)
-			if c.Fold {
-				for f := range foldOrbit(r) {
-					s += string(f)
-				}
-			}
-			syms = append(syms, s)
+			syms = append(syms, string(letterForms(nil, r, c.View, c.Fold)))
 		}
 	}
 	return syms
@@ -147,30 +142,75 @@ func (b *builder) literalFits(c *compiled) bool {
 	if len(syms) > maxLiteral || c.max > c.cap {
 		return false
 	}
+	mixed := func(r rune) bool {
+		_, _, ok := mixedForms(r)
+		return ok && c.Fold && c.View == Normalised
+	}
 	for _, w := range c.phrase {
 		if strings.ContainsAny(w, "\t\r\n \x00") {
 			return false
 		}
+		for i, r := range w {
+			if mixed(r) && leadingMarks(w[i+utf8.RuneLen(r):]) != "" {
+				return false // there are marks on one of its forms only
+			}
+		}
 	}
-	word := func(s string) bool { return isWord(int(s[0])) }
+	letters := []rune(strings.Join(c.phrase, " ")) // of the symbols
+	word := func(i int) bool { return isWord(int(letters[i])) }
 	for k := 1; k < len(syms); k++ {
-		if word(syms[0]) && word(syms[k-1]) || word(syms[len(syms)-1]) && word(syms[len(syms)-k]) {
+		if word(0) && word(k-1) || word(len(syms)-1) && word(len(syms)-k) {
 			continue // a boundary is required where there is none
 		}
-		if slices.Equal(syms[k:], syms[:len(syms)-k]) {
+		same := true
+		for i, s := range syms[k:] {
+			same = same && (s == syms[i] || s != gapSym && syms[i] != gapSym && strings.ContainsAny(s, syms[i]))
+		}
+		if same {
 			return false
 		}
 	}
 	return true
 }
 
-func (b *builder) addPhrase(i int, c *compiled) {
-	first, last := c.phrase[0], c.phrase[len(c.phrase)-1]
-	cond := []rightAlt{{look: anyLook}}
-	if isWord(int(first[0])) {
-		cond[0].empty = []syntax.EmptyOp{syntax.EmptyWordBoundary}
+// An edge is a first or a last symbol and whether a boundary must stand beside it.
+type edge struct {
+	sym   string
+	bound bool
+}
+
+// edges divides the symbol of a letter at the edge of a phrase: of a mixed one, ASCII letters need a boundary.
+func (c *compiled) edges(r rune, sym string) []edge {
+	ascii, other, mixed := mixedForms(r)
+	switch {
+	case !mixed || !c.Fold || c.View == Raw:
+		return []edge{{sym, isWord(int(r))}}
+	case other == "":
+		return []edge{{ascii, true}}
 	}
-	b.tr(c.View).add(phraseSyms(c), cond, boolInt(isWord(int(last[len(last)-1]))), i, false, c.hold())
+	return []edge{{ascii, true}, {other, false}}
+}
+
+func (b *builder) addPhrase(i int, c *compiled) {
+	first, _ := utf8.DecodeRuneInString(c.phrase[0])
+	last, _ := utf8.DecodeLastRuneInString(c.phrase[len(c.phrase)-1])
+	syms := phraseSyms(c)
+	n := len(syms) - 1
+	ends := c.edges(last, syms[n])
+	for _, s := range c.edges(first, syms[0]) {
+		cond := []rightAlt{{look: anyLook}}
+		if s.bound {
+			cond[0].empty = []syntax.EmptyOp{syntax.EmptyWordBoundary}
+		}
+		for _, e := range ends {
+			if n == 0 && e != s {
+				continue
+			}
+			own := slices.Clone(syms)
+			own[n], own[0] = e.sym, s.sym
+			b.tr(c.View).add(own, cond, boolInt(e.bound), i, false, c.hold())
+		}
+	}
 }
 
 // headSyms is the least number of symbols that a phrase has in the literal group; maxHeads is how many phrases
@@ -211,6 +251,13 @@ func (t *trie) cut(held func(rule uint16) bool) {
 			}
 			return nil
 		}
+		// One literal of a rule is enough: what differs between them is compared with the text.
+		seen := map[uint16]bool{}
+		all = slices.DeleteFunc(all, func(i int) bool {
+			again := seen[t.lits[i].rule]
+			seen[t.lits[i].rule] = true
+			return again
+		})
 		if len(all) > maxHeads || n.depth < headSyms || n.isGap {
 			return all
 		}

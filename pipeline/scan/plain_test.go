@@ -7,6 +7,7 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -490,7 +491,12 @@ func (r *plainRule) accept(w []byte) bool {
 		return false
 	}
 	for a := range r.allow {
-		if string(w) == a || r.Fold && strings.EqualFold(string(w), a) {
+		same := r.Fold
+		rest := []rune(string(w))
+		for i, c := range []rune(a) {
+			same = same && i < len(rest) && r.standsFor(c, rest[i])
+		}
+		if string(w) == a || same && len(rest) == utf8.RuneCountInString(a) {
 			return false
 		}
 	}
@@ -616,7 +622,7 @@ func (p *plainState) near(r *plainRule, v *plainView, s int64, end bool) (to int
 			next := []int{row[0] + 1}
 			for j, q := range w {
 				d := row[j]
-				if c != q && !(r.Fold && strings.EqualFold(string(c), string(q))) {
+				if !r.standsFor(q, c) {
 					d++
 				}
 				next = append(next, min(d, row[j+1]+1, next[j]+1))
@@ -634,4 +640,24 @@ func (p *plainState) near(r *plainRule, v *plainView, s int64, end bool) (to int
 		return 0, false
 	}
 	return i, false
+}
+
+// standsFor tells whether a letter of the term stands for a rune of the view: without regard to case, for what the
+// view has for each letter that differs from it by case only.
+func (r *plainRule) standsFor(letter, c rune) bool {
+	if letter == c || !r.Fold {
+		return letter == c
+	}
+	for f := unicode.SimpleFold(letter); ; f = unicode.SimpleFold(f) {
+		seen := string(f)
+		if r.View == Normalised {
+			seen = normaliseString(seen)
+		}
+		if seen == string(c) || r.View == Raw && strings.EqualFold(seen, string(c)) || c < utf8.RuneSelf && strings.EqualFold(seen, string(c)) {
+			return true
+		}
+		if f == letter {
+			return false
+		}
+	}
 }

@@ -36,7 +36,7 @@ const (
 func phraseWords(s string) []string { return strings.Fields(s) }
 
 // phrasePattern is the regular expression of a phrase.
-func phrasePattern(words []string, fold, hold bool) string {
+func phrasePattern(words []string, view View, fold, hold bool) string {
 	var b strings.Builder
 	if fold {
 		b.WriteString("(?i)")
@@ -53,7 +53,18 @@ func phrasePattern(words []string, fold, hold bool) string {
 				b.WriteString(phraseGapAny) // its text may be gone, so that a run cannot be measured
 			}
 		}
-		b.WriteString(regexp.QuoteMeta(w))
+		for len(w) > 0 {
+			r, n := utf8.DecodeRuneInString(w)
+			ascii, other, mixed := mixedForms(r)
+			if !mixed || view == Raw || !fold {
+				b.WriteString(regexp.QuoteMeta(w[:n]))
+				w = w[n:]
+				continue
+			}
+			marks := leadingMarks(w[n:])
+			b.WriteString(mixedPattern(ascii, other, marks, i == 0 && len(w) == len(first), i == len(words)-1 && len(w) == n+len(marks)))
+			w = w[n+len(marks):]
+		}
 	}
 	if isWord(int(last[len(last)-1])) {
 		b.WriteString(`\b`)
@@ -94,7 +105,7 @@ func compileRule(r Rule) (*compiled, error) {
 		}
 		p := r.Phrase
 		if r.View == Normalised {
-			p = normaliseString(p)
+			p = normaliseTerm(p, r.Fold, r.Distance > 0)
 		}
 		c.phrase = phraseWords(p)
 		if len(c.phrase) == 0 {
@@ -103,7 +114,7 @@ func compileRule(r Rule) (*compiled, error) {
 		if r.Group != 0 {
 			return nil, r.fail("", "is a phrase and has a group", "")
 		}
-		pat = phrasePattern(c.phrase, r.Fold, r.hold())
+		pat = phrasePattern(c.phrase, r.View, r.Fold, r.hold())
 	} else {
 		if r.Distance > 0 {
 			return nil, r.fail("", "is a pattern and has a distance", "fuzzy terms are phrases")
@@ -116,6 +127,9 @@ func compileRule(r Rule) (*compiled, error) {
 	if err != nil {
 		e := err.(*syntax.Error)
 		return nil, r.fail(e.Expr, e.Code.String(), "patterns are Go regular expressions")
+	}
+	if r.View == Normalised && r.Pattern != "" {
+		re = seenForms(re)
 	}
 	if r.Group < 0 || r.Group > re.MaxCap() {
 		return nil, r.fail(pat, "has no such group", "")
@@ -136,7 +150,7 @@ func compileRule(r Rule) (*compiled, error) {
 			if i == 0 {
 				c.Allow = append([]string(nil), r.Allow...)
 			}
-			c.Allow[i] = normaliseString(a)
+			c.Allow[i] = normaliseTerm(a, r.Fold, false)
 		}
 	}
 	return c, nil
