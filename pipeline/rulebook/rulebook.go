@@ -279,7 +279,7 @@ func Parse(name, text string) ([]Entry, error) {
 				val = spaces(val)
 			}
 			if normalised {
-				val = string(scan.Normalise(nil, []byte(val)))
+				val = scan.NormalisePattern(val)
 			}
 			cur.Patterns = append(cur.Patterns, val)
 		case "phrase":

@@ -49,9 +49,11 @@ type Rule struct {
 	// MaxDistance, but less than the word is long) from the word of the text in its place. 0 is an exact phrase.
 	// A word of the text is then a run of letters, digits, underscores and characters beyond ASCII; between two
 	// words stand 1 to 16 other characters.
-	Distance  int
-	Half      bool `json:",omitempty"` // Distance: fewer edits than half of the letters of the word, in each word
-	Fold      bool // ignore case (Unicode simple folding, as (?i))
+	Distance int
+	Half     bool `json:",omitempty"` // Distance: fewer edits than half of the letters of the word, in each word
+	// Fold: ignore case (Unicode simple folding, as (?i)). In the Normalised view a letter stands for what that view has
+	// for each letter that differs from it by case only.
+	Fold      bool
 	View      View
 	Group     int       // capture group that is the word; 0 = the whole match
 	Validator Validator // zero: none
