@@ -13,7 +13,7 @@ import (
 
 // fuzzyList is a list of terms with shared words, and a text of words at and beyond their distances.
 func fuzzyList(r *rand.Rand) (rules []Rule, text string) {
-	letters := []rune([]string{"abcde", "abcdefghijklmnop", "aábßkKſсе", "漢字仮名a", "aA_0é"}[r.IntN(5)])
+	letters := []rune([]string{"abcde", "abcdefghijklmnop", "aábßkKſсе", "漢字仮名a", "aA_0é", "мmМГгrнhηη"}[r.IntN(6)])
 	rand := func(n int) []rune {
 		w := make([]rune, n)
 		for i := range w {
