@@ -32,7 +32,8 @@ type run struct {
 	events []runEvent // only when scanned
 	fed    int        // text in bytes that was scanned before and is not clear
 	text   int        // text in bytes
-	held   int        // what the events and those that wait before them would count, if none could leave
+	waits  int        // text in bytes that waits before them
+	held   int        // the memory that the events and those that wait before them would take, if none could leave and no two were alike
 }
 
 // runEvent is one event of a run.
@@ -59,7 +60,7 @@ func (w *Window) join(ev sse.Event, src []byte, at, n int) bool {
 		return false
 	}
 	r := w.run
-	if r.ch >= 0 && r.held+len(ev.Data)+frameCost > w.o.MaxHeld {
+	if r.ch >= 0 && (r.held+len(ev.Data)+frameCost > w.o.MaxMemory || r.waits+r.text+len(ev.Data) > w.o.MaxHeld) {
 		return false // that the window overflows is seen where events are taken alone
 	}
 	raw, escaped, ok := w.st.Follows(&w.scratch.Walker, ev.Data)
@@ -136,7 +137,7 @@ func (w *Window) beginRun(src []byte, at int) bool {
 		r.ch, r.fed = int32(i), int(ch.text.end()-ch.text.keep)
 	}
 	if w.n > 0 {
-		r.held = len(w.held.B) - w.heldAt + frameCost*w.n
+		r.held, r.waits = len(w.held.B)-w.heldAt+frameCost*w.n, w.waitText
 	}
 	r.on = r.ch >= 0
 	return r.on

@@ -23,12 +23,18 @@ import (
 )
 
 const (
-	// DefaultMaxHeld is how many bytes of events may wait for a decision, the
-	// oldest of them not counted (its size is bounded by the event limit). More is
-	// a block with reason window_overflow.
-	DefaultMaxHeld = 64 << 10
-	// frameCost is what a held frame counts besides its payload, in bytes.
-	frameCost = 64
+	// DefaultMaxHeld is how many bytes of text may wait for a decision, eight
+	// times the longest match (scan.MaxCap). DefaultMaxMemory is how many bytes of
+	// memory the events may take that wait: 8,000 events of one byte of text with
+	// envelopes of 250 bytes that are all different fit. The oldest event counts in
+	// neither (its size is bounded by the event limit). More of either is a block
+	// with reason window_overflow.
+	DefaultMaxHeld   = 64 << 10
+	DefaultMaxMemory = 4 << 20
+	// frameCost is what a held frame takes besides its payload, in bytes.
+	frameCost = 256
+	// maxRing is how many slots for frames a window keeps for its next stream.
+	maxRing = 64
 	// maxChannels bounds the channels of one stream that go on over frames; the
 	// rest of an answer that opens more is a block with reason window_overflow.
 	maxChannels = 1024
@@ -44,7 +50,8 @@ type Options struct {
 
 	RequestID   string // of the events that the window itself writes
 	PromptBytes int64  // size of the request's text, for the estimate of its tokens
-	MaxHeld     int    // bytes; 0 means DefaultMaxHeld
+	MaxHeld     int    // bytes of text; 0 means DefaultMaxHeld
+	MaxMemory   int    // bytes; 0 means DefaultMaxMemory
 	MaxEvent    int    // bytes; 0 means sse.DefaultMaxEvent
 }
 
@@ -76,8 +83,8 @@ type Report struct {
 	Dropped   int   // of them, those that did not leave
 	BytesIn   int64 // read from upstream
 	BytesOut  int64 // written for the client
-	HeldMax   int   // the most bytes of payload that waited at once; of events that came together, what waits behind the last (run)
-	HeldMaxN  int   // the most frames that waited at once, likewise
+	HeldMax   int   // the most bytes of payload, as kept, that waited at once; of events that came together, what waits behind the last (run)
+	HeldMaxN  int   // the most events that waited at once, likewise
 	Delay     int64 // sum over all frames: frames that came before this one left; those that left with the same read count too (run)
 	Channels  [pipeline.NumClasses]int
 	Scanned   [pipeline.NumClasses]int64 // bytes of text
@@ -118,10 +125,12 @@ var (
 	errHalf     = errors.New("half of a surrogate pair")
 )
 
-// frame is one event in the window.
+// frame is one event in the window, with those behind it that are like it (packed.go).
 type frame struct {
-	data     dialect.Span // in held, counted from heldBase
+	data     dialect.Span // in held, or in front
 	name     dialect.Span
+	next     int32 // in held: where the events begin that are like it
+	like     int32 // of them
 	number   int64
 	came     time.Duration // when the read that brought it returned, since the relay began
 	text     bool          // has text of a choice
@@ -155,7 +164,7 @@ type cleanText struct {
 // clock and starts no goroutine: bytes go in by Write and End, and come out of
 // Out. It belongs to one goroutine at a time. The zero value is ready for Reset.
 //
-// Memory: one event (MaxEvent) and MaxHeld bytes at the most, typically under 4 KiB.
+// Memory: one event (MaxEvent) and MaxMemory bytes at the most, typically under 4 KiB.
 type Window struct {
 	core
 	o       Options
@@ -172,12 +181,15 @@ type Window struct {
 	clean    []cleanText
 	opened   int // channels that are open
 
-	cur    frame
-	ring   []frame // of a size that is a power of two
-	first  int     // position of the oldest in ring
-	n      int     // frames that wait
-	held   *buf.Buffer
-	heldAt int // bytes of held that are gone
+	cur      frame
+	ring     []frame // of a size that is a power of two
+	first    int     // position of the oldest in ring
+	n        int     // frames that wait
+	held     *buf.Buffer
+	heldAt   int // bytes of held that are gone
+	waits    int // events that wait
+	waitText int // bytes of text in them
+	packed
 
 	out   *buf.Buffer
 	sp    splices
@@ -188,7 +200,9 @@ type Window struct {
 	done     bool
 	err      error
 	texts    int64 // bytes of text, for the estimate of tokens
-	readOn   int
+	readOn   int   // bytes of events that came after the terminal finding
+	readText int   // bytes of text in them
+	left     bool  // a frame left since edits were last forgotten
 
 	now   time.Duration // when the current read returned, since the relay began: set by a Relay
 	fresh int           // events that leave with the read that brought them
@@ -201,12 +215,16 @@ func (w *Window) Reset(o Options) {
 	if w.o.MaxHeld <= 0 {
 		w.o.MaxHeld = DefaultMaxHeld
 	}
+	if w.o.MaxMemory <= 0 {
+		w.o.MaxMemory = DefaultMaxMemory
+	}
 	w.framer.Max = o.MaxEvent
 	w.st.Reset()
 	w.sent.Reset()
 	w.start(o.Exchange, o.FailOpen)
 	w.clean, w.opened = w.clean[:0], 0
-	w.frame, w.gate, w.dropFrom, w.done, w.err, w.texts, w.readOn = 0, false, noCut, false, nil, 0, 0
+	w.frame, w.gate, w.dropFrom, w.done, w.err, w.texts = 0, false, noCut, false, nil, 0
+	w.readOn, w.readText, w.left = 0, 0, false
 	w.now, w.fresh = 0, 0
 	if w.run != nil {
 		w.run.on = false
@@ -224,6 +242,11 @@ func (w *Window) Close() {
 	buf.Put(w.out)
 	buf.Put(w.held)
 	w.out, w.held, w.heldAt, w.first, w.n = nil, nil, 0, 0, 0
+	w.waits, w.waitText = 0, 0
+	w.packed.close()
+	if len(w.ring) > maxRing {
+		w.ring = nil
+	}
 }
 
 // Out is what the client must get now; nil when there is nothing. It stays
@@ -366,7 +389,7 @@ func (w *Window) event(ev sse.Event) {
 		w.gate = true
 		w.release()
 	}
-	if w.heldBytes() > w.o.MaxHeld {
+	if w.heldText() > w.o.MaxHeld || w.heldBytes() > w.o.MaxMemory {
 		w.overflow()
 	}
 }
@@ -567,8 +590,18 @@ func (w *Window) clearFrame(f *frame) bool {
 	return true
 }
 
-// push puts the frame into the window and copies its payload.
+// push puts the frame into the window and copies its payload, or what of it differs from the frame before.
 func (w *Window) push(f *frame, name, data []byte) {
+	w.waits++
+	w.waitText += f.textLen()
+	if !w.pack(f, name, data) {
+		w.pushWhole(f, name, data)
+	}
+	w.report.HeldMax = max(w.report.HeldMax, len(w.held.B)-w.heldAt)
+	w.report.HeldMaxN = max(w.report.HeldMaxN, w.waits)
+}
+
+func (w *Window) pushWhole(f *frame, name, data []byte) {
 	if w.n == len(w.ring) {
 		ring := make([]frame, max(4, 2*len(w.ring)))
 		for i := range w.n {
@@ -576,39 +609,64 @@ func (w *Window) push(f *frame, name, data []byte) {
 		}
 		w.ring, w.first = ring, 0
 	}
-	if w.held == nil {
-		w.held, w.heldAt = buf.Get(len(data)+len(name)), 0
-	} else if w.heldAt > 0 && len(w.held.B)+len(data)+len(name) > cap(w.held.B) {
-		k := copy(w.held.B, w.held.B[w.heldAt:])
-		w.held.B = w.held.B[:k]
-		for i := range w.n {
-			g := w.at(i)
-			g.data.Start, g.data.End = g.data.Start-int32(w.heldAt), g.data.End-int32(w.heldAt)
-			g.name.Start, g.name.End = g.name.Start-int32(w.heldAt), g.name.End-int32(w.heldAt)
-		}
-		w.heldAt = 0
-	}
-	buf.Grow(w.held, len(data)+len(name))
+	w.heldRoom(len(name) + len(data))
 	at := int32(len(w.held.B))
 	w.held.B = append(w.held.B, name...)
 	mid := int32(len(w.held.B))
 	w.held.B = append(w.held.B, data...)
 	f.name, f.data = dialect.Span{Start: at, End: mid}, dialect.Span{Start: mid, End: int32(len(w.held.B))}
+	f.next, f.like = f.data.End, 0
 	slot := &w.ring[(w.first+w.n)&(len(w.ring)-1)]
 	*slot, *f = *f, *slot // each keeps the other's memory
 	w.n++
-	w.report.HeldMax = max(w.report.HeldMax, len(w.held.B)-w.heldAt)
-	w.report.HeldMaxN = max(w.report.HeldMaxN, w.n)
+}
+
+// heldRoom makes room for n more bytes in held.
+func (w *Window) heldRoom(n int) {
+	if w.held == nil {
+		w.held, w.heldAt = buf.Get(n), 0
+		return
+	}
+	if w.heldAt > 0 && len(w.held.B)+n > cap(w.held.B) {
+		gone := int32(w.heldAt)
+		w.held.B = w.held.B[:copy(w.held.B, w.held.B[gone:])]
+		for i := range w.n {
+			g := w.at(i)
+			g.next -= gone
+			if i > 0 || !w.inFront {
+				g.data.Start, g.data.End = g.data.Start-gone, g.data.End-gone
+				g.name.Start, g.name.End = g.name.Start-gone, g.name.End-gone
+			}
+		}
+		w.heldAt = 0
+	}
+	buf.Grow(w.held, n)
+}
+
+// textLen is how much text the frame has, of texts that go on over frames.
+func (f *frame) textLen() (n int) {
+	for i := range f.pieces {
+		n += int(f.pieces[i].end - f.pieces[i].start)
+	}
+	return n
 }
 
 func (w *Window) at(i int) *frame { return &w.ring[(w.first+i)&(len(w.ring)-1)] }
 
-// heldBytes is what waits behind the oldest frame.
+// heldBytes is the memory of what waits behind the oldest event.
 func (w *Window) heldBytes() int {
-	if w.n < 2 {
+	if w.waits < 2 {
 		return 0
 	}
-	return len(w.held.B) - int(w.at(0).data.End) + frameCost*(w.n-1)
+	return len(w.held.B) - int(w.at(0).next) + frameCost*(w.n-1)
+}
+
+// heldText is the text that waits behind the oldest event.
+func (w *Window) heldText() int {
+	if w.waits < 2 {
+		return 0
+	}
+	return w.waitText - w.at(0).textLen()
 }
 
 // release lets the frames go that are clear, in order.
@@ -621,13 +679,23 @@ func (w *Window) release() {
 		if !w.clearFrame(f) {
 			break
 		}
-		w.render(f, f.name.Of(w.held.B), f.data.Of(w.held.B))
+		b := w.bytesOf(0)
+		w.render(f, f.name.Of(b), f.data.Of(b))
 		w.pop()
 	}
 }
 
+// pop drops the oldest event.
 func (w *Window) pop() {
-	w.heldAt = int(w.at(0).data.End)
+	f := w.at(0)
+	w.waits--
+	w.waitText -= f.textLen()
+	if f.like > 0 {
+		w.unpack(f)
+		w.heldAt = int(f.next)
+		return
+	}
+	w.heldAt, w.inFront = int(f.next), false
 	w.first, w.n = (w.first+1)&(len(w.ring)-1), w.n-1
 	if w.n == 0 {
 		buf.Put(w.held)
@@ -637,9 +705,10 @@ func (w *Window) pop() {
 
 // forget drops edits whose text has left, and the arena when none is left.
 func (w *Window) forget() {
-	if len(w.arena) == 0 {
+	if len(w.arena) == 0 || !w.left {
 		return
 	}
+	w.left = false
 	live := false
 	for i := range w.channels {
 		ch := &w.channels[i]
@@ -668,6 +737,7 @@ func (w *Window) forget() {
 
 // render writes one frame to out, as it came when nothing is to be changed.
 func (w *Window) render(f *frame, name, data []byte) {
+	w.left = true
 	left := w.changes(f, data)
 	if w.x.Terminal() && w.drop(f, left) {
 		w.report.Dropped++
@@ -827,13 +897,15 @@ func (w *Window) decider() *channel {
 func (w *Window) more(data []byte) {
 	ch := w.decider()
 	w.readOn += len(data)
+	before := ch.fed()
 	for i := range w.chunk.Pieces {
 		p := &w.chunk.Pieces[i]
 		if p.Key == ch.key && p.Flags&dialect.Whole == 0 && p.Flags&(dialect.LeadingLow|dialect.TrailingHigh) == 0 {
 			w.feedPart(ch, w.decoded(data[p.Start:p.End], p.Has(dialect.Escaped)))
 		}
 	}
-	over := w.readOn > w.o.MaxHeld
+	w.readText += int(ch.fed() - before)
+	over := w.readText > w.o.MaxHeld || w.readOn > w.o.MaxMemory
 	for _, fin := range w.chunk.Finishes {
 		over = over || fin.Choice == ch.key.Choice
 	}
@@ -853,8 +925,8 @@ func (w *Window) settleAll() {
 // flush lets all frames go.
 func (w *Window) flush() {
 	for w.n > 0 {
-		f := w.at(0)
-		w.render(f, f.name.Of(w.held.B), f.data.Of(w.held.B))
+		f, b := w.at(0), w.bytesOf(0)
+		w.render(f, f.name.Of(b), f.data.Of(b))
 		w.pop()
 	}
 }

@@ -495,13 +495,15 @@ func TestOverflowIsABlock(t *testing.T) {
 	for range 400 {
 		in += content(0, "x")
 	}
-	got := relay(c, stream.Options{MaxHeld: 8 << 10}, []byte(in+finish(0, "stop")+done))
-	a := read(t, got.out)
-	if a.reason != "window_overflow" || a.content[0] != "[M] me " || a.finish[0] != "content_filter" {
-		t.Fatalf("%+v", a)
-	}
-	if got.report.HeldMax > 8<<10+1024 {
-		t.Fatalf("%d bytes held", got.report.HeldMax)
+	for _, opt := range []stream.Options{{MaxHeld: 300}, {MaxMemory: 4 << 10}} {
+		got := relay(c, opt, []byte(in+finish(0, "stop")+done))
+		a := read(t, got.out)
+		if a.reason != "window_overflow" || a.content[0] != "[M] me " || a.finish[0] != "content_filter" {
+			t.Fatalf("%d %d: %q %q", opt.MaxHeld, opt.MaxMemory, a.reason, a.content[0])
+		}
+		if got.report.HeldMax > 4<<10+1024 {
+			t.Fatalf("%d bytes held", got.report.HeldMax)
+		}
 	}
 	one := role(0) + content(0, strings.Repeat("y", 100<<10)+"xx") + content(0, "y") + finish(0, "stop") + done
 	if got := relay(c, stream.Options{}, []byte(one)); string(got.out) != one {

@@ -72,7 +72,7 @@ func MetricTable() []Metric {
 		{"keeptrusts_gateway_added_token_delay_seconds", HistogramKind, "How long each event of a stream was in the gateway, from the read that brought it to the write that took it.", nil, spread},
 		{"keeptrusts_gateway_hold_seconds", HistogramKind, "How long those events of a stream waited that had to wait for a policy to see more text.", nil, spread},
 		{"keeptrusts_gateway_scan_seconds", HistogramKind, "Time that scanning took, for each request and phase.", []string{"phase"}, addedBuckets},
-		{"keeptrusts_gateway_stream_held_bytes", HistogramKind, "The most bytes of one stream that waited for a decision at once.", nil, []float64{0, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536}},
+		{"keeptrusts_gateway_stream_held_bytes", HistogramKind, "The most bytes of one stream that waited for a decision at once.", nil, []float64{0, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 1048576, 4194304}},
 		{"keeptrusts_gateway_time_to_first_token_seconds", HistogramKind, "Time from a request to the first byte of its stream.", []string{"target"}, firstBuckets},
 		{"keeptrusts_gateway_first_byte_seconds", HistogramKind, "Time from a request to the first byte of its answer.", nil, latencyBuckets},
 

@@ -43,6 +43,19 @@ func cases(t *testing.T, name, text string) []policytest.Case {
 	return c
 }
 
+// TestALongSecretPassesAtEverySplit: the bound on what waits is the gateway's, so that a key in tokens of one
+// character is redacted here too.
+func TestALongSecretPassesAtEverySplit(t *testing.T) {
+	key := "-----BEGIN PRIVATE KEY-----\\n" + strings.Repeat("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\\n", 25) + "-----END PRIVATE KEY-----"
+	c := kindtest.Chain(t, "policies: {chain: [dlp-filter]}\npolicy:\n  dlp-filter: {sensitivity_level: restricted}\n")
+	text := `[{"name": "key out", "input": {"messages": [{"role": "user", "content": "x"}], "upstream_response": "key: ` + key + `; end"}, "expected": {"verdict": "redact"}, "assertions": [{"type": "equals", "value": "key: [REDACTED:PRIVATE_KEY]; end"}]}]`
+	r := policytest.Run(c, cases(t, "tests/a.json", text), policytest.Options{AllSplits: true})
+	var table bytes.Buffer
+	if err := r.WriteTable(&table); err != nil || !r.OK {
+		t.Fatalf("%v %.2000s", err, table.String())
+	}
+}
+
 func TestGoldenCasesPassAtEverySplit(t *testing.T) {
 	r := policytest.Run(kindtest.Chain(t, pack), cases(t, "tests/a.json", golden), policytest.Options{AllSplits: true})
 	var table bytes.Buffer
