@@ -95,6 +95,12 @@ func (d *Declaration) Find(r scan.Rule, entity uint16, a Action, m *Marker, path
 	d.Rules = append(d.Rules, RuleDecl{Rule: r, Effect: Effect{Entity: entity, Action: a}, Marker: m, Scorer: -1, Classes: classes, Path: path})
 }
 
+// OwnPattern is the rule of a pattern of the configuration. Its matches may be as long as any rule's: a value that is
+// cut in the middle would be redacted in half.
+func OwnPattern(id, pattern string) scan.Rule {
+	return scan.Rule{ID: id, Pattern: pattern, Cap: scan.MaxCap}
+}
+
 // Score adds a scorer and gives its number in the policy.
 func (d *Declaration) Score(s Scorer, classes ...Class) int {
 	d.Scorers = append(d.Scorers, ScorerDecl{Scorer: s, Classes: classes})

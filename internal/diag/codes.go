@@ -58,6 +58,7 @@ const (
 	Unenforceable   Code = "KT2107"
 	PartlyCovered   Code = "KT2108"
 	UnusedDistance  Code = "KT2109"
+	PatternLong     Code = "KT2110"
 	DuplicateTarget Code = "KT3001"
 	UnknownProvider Code = "KT3002"
 	ProviderForm    Code = "KT3003"
@@ -157,6 +158,7 @@ var meanings = []struct {
 	{Unenforceable, "a rule that cannot be enforced on a route or channel"},
 	{PartlyCovered, "a documented promise that is covered in part"},
 	{UnusedDistance, "max_distance without fuzzy_matching"},
+	{PatternLong, "a pattern whose matches could be longer than a match may be (8,000 bytes): they are cut there"},
 	{DuplicateTarget, "two targets have one id"},
 	{UnknownProvider, "a provider that does not exist"},
 	{ProviderForm, "a provider that is not <id> or <id>:<kind>:<model>"},

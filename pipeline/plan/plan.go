@@ -127,12 +127,18 @@ func (b *builder) policy(i int, e *config.ChainEntry) {
 			info.Notes = append(info.Notes, f.Message)
 		}
 	}
+	said := map[string]bool{} // a pattern may be read in two views
 	for _, r := range d.Rules {
-		if r.Path == "" || r.Rule.Pattern == "" {
+		if r.Path == "" || r.Rule.Pattern == "" || said[r.Path] {
 			continue
 		}
+		said[r.Path] = true
 		if _, err := syntax.Parse(r.Rule.Pattern, syntax.Perl); err != nil {
 			b.diags = append(b.diags, b.at(e, block, r.Path).diag(diag.BadPattern, diag.Error, patternFault(err), "patterns are Go regular expressions (RE2)"))
+			continue
+		}
+		if msg := longFault(&r.Rule); msg != "" {
+			b.diags = append(b.diags, b.at(e, block, r.Path).diag(diag.PatternLong, diag.Note, msg, "bound its repeats, as in {1,400}: less text is held back too"))
 		}
 	}
 	s := sideOf(e.Stage)
@@ -202,6 +208,18 @@ func patternFault(err error) string {
 		return fmt.Sprintf("the pattern does not compile: %s: %q", e.Code, e.Expr)
 	}
 	return "the pattern does not compile: " + err.Error()
+}
+
+// longFault says what becomes of the matches of a pattern that could be longer than any match may be.
+func longFault(r *scan.Rule) string {
+	n, text := r.Longest(), "has no upper bound"
+	if n >= 0 && n <= scan.MaxCap {
+		return ""
+	}
+	if n > 0 {
+		text = fmt.Sprintf("may match up to %d bytes", n)
+	}
+	return fmt.Sprintf("the pattern %s: a match is cut at %d bytes, what follows is not part of it, and a value that needs more is not found", text, scan.MaxCap)
 }
 
 // reach is where a policy looks, and the strictest action that it can take.

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"fmt"
 	"regexp"
 	"regexp/syntax"
 	"strings"
@@ -70,6 +71,17 @@ func phrasePattern(words []string, view View, fold, hold bool) string {
 		b.WriteString(`\b`)
 	}
 	return b.String()
+}
+
+// Longest is how many bytes a match of the rule could have if there were no cap; -1 without a bound. It is 0 for a
+// rule that cannot be used.
+func (r Rule) Longest() int {
+	r.ID = "-"
+	c, err := compileRule(r)
+	if err != nil {
+		return 0
+	}
+	return c.max
 }
 
 func compileRule(r Rule) (*compiled, error) {
@@ -143,6 +155,9 @@ func compileRule(r Rule) (*compiled, error) {
 		return nil, r.fail(c.parts.word.String(), "matches the empty word", "require at least one character")
 	}
 	if c.min > c.cap {
+		if c.cap == MaxCap { // there is none to raise
+			return nil, r.fail(largestRepeat(c.parts.word), fmt.Sprintf("matches nothing shorter than %d bytes; a match has at most %d", c.min, MaxCap), "write a pattern for a part of it")
+		}
 		return nil, r.fail(c.parts.word.String(), "has no word that fits its cap", "raise the cap")
 	}
 	if r.View == Normalised {

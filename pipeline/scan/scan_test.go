@@ -121,6 +121,36 @@ func TestAnySplitGivesTheSameMatches(t *testing.T) {
 	}
 }
 
+// TestTheCapCostsNoStates: what builds with the default cap builds with the largest, and what is refused is refused
+// for the same reason. So a pattern of the configuration can have the largest.
+func TestTheCapCostsNoStates(t *testing.T) {
+	for _, p := range []string{
+		`tok_[a-z0-9]+`, `[a-z]+END`, `(?s)a.*b.*c`, `[a-z]{50,400}[0-9]{20,300}z`, `ab.*c[a-z]{20,30}d`,
+		`(?i)[a-z0-9._%+-]+@[a-z0-9.-]+\.[a-z]{2,}`, `\b(?:\d[ -]?){13,19}\b`, `-----BEGIN[^-]+-----END`, `(?:ab|cd){1,120}`,
+	} {
+		for _, span := range []bool{false, true} {
+			for _, view := range []scan.View{scan.Raw, scan.Normalised} {
+				r := scan.Rule{ID: "r", Pattern: p, Span: span, View: view}
+				_, _, usual := scan.Build([]scan.Rule{r}, scan.Options{})
+				r.Cap = scan.MaxCap
+				_, _, largest := scan.Build([]scan.Rule{r}, scan.Options{})
+				if fmt.Sprint(usual) != fmt.Sprint(largest) {
+					t.Errorf("%s: with the default cap %v, with the largest %v", p, usual, largest)
+				}
+			}
+		}
+	}
+}
+
+// TestLongest says how long a match could be without a cap.
+func TestLongest(t *testing.T) {
+	for p, want := range map[string]int{`abc`: 3, `a{1,400}`: 400, `tok_[a-z]+`: -1, `é{2}`: 4, `a*`: 0, `(`: 0, `(?:abcdefghi){1,900}`: 8100, `a+b|c`: -1} {
+		if got := (scan.Rule{Pattern: p, Cap: scan.MaxCap}).Longest(); got != want {
+			t.Errorf("%s: %d, want %d", p, got, want)
+		}
+	}
+}
+
 func TestBinaryFormGivesTheSameMatches(t *testing.T) {
 	tb, _, err := scan.Build(demoRules, scan.Options{})
 	if err != nil {

@@ -350,6 +350,9 @@ func (w *words) terms(entity, field string, list []string) {
 		}
 		seen[key] = true
 		r := scan.Rule{ID: path, Phrase: t, Fold: true, View: scan.Normalised}
+		if len(t) > scan.DefaultCap/2 { // its spaces, and letters that look alike, may take more bytes in a text
+			r.Cap = scan.MaxCap
+		}
 		switch least, fault := w.blur(&r); {
 		case fault != "":
 			exact++
@@ -383,7 +386,7 @@ func (w *words) blur(r *scan.Rule) (least int, fault string) {
 func (w *words) patterns(entity, field string, list []string) {
 	for i, p := range list {
 		path := fmt.Sprintf("%s/%d", field, i)
-		w.find(scan.Rule{ID: path, Pattern: p}, entity, path)
+		w.find(pipeline.OwnPattern(path, p), entity, path)
 	}
 }
 

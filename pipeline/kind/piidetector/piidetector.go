@@ -102,7 +102,7 @@ func (Kind) Declare(params any, d *pipeline.Declaration) {
 			d.Fault(pipeline.FaultCategory, path, fmt.Sprintf("%q looks like the name of a category; here it is a pattern that finds the word itself", pattern),
 				"built-in types are always looked for: remove the entry, or write a regular expression")
 		}
-		find(scan.Rule{ID: path, Pattern: pattern}, own, path)
+		find(pipeline.OwnPattern(path, pattern), own, path)
 	}
 	spelled := map[string]string{} // of each type: the first spelling
 	for _, k := range slices.Sorted(maps.Keys(p.Redaction.CustomMarkers)) {

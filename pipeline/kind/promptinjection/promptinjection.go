@@ -118,9 +118,11 @@ func (Kind) Declare(params any, d *pipeline.Declaration) {
 	add := func(place string, patterns []string) {
 		for i, pattern := range patterns {
 			path := fmt.Sprintf("%s/%d", place, i)
-			d.Evidence(scan.Rule{ID: path, Pattern: pattern}, score, ownGroup, decisive, path)
+			d.Evidence(pipeline.OwnPattern(path, pattern), score, ownGroup, decisive, path)
 			if normalises {
-				d.Evidence(scan.Rule{ID: path + "+", Pattern: pattern, View: scan.Normalised}, score, ownGroup, decisive, path)
+				r := pipeline.OwnPattern(path+"+", pattern)
+				r.View = scan.Normalised
+				d.Evidence(r, score, ownGroup, decisive, path)
 			}
 		}
 	}
