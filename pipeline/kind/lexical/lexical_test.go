@@ -135,3 +135,12 @@ func TestTermsThatCannotBeFuzzyStayExact(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A term of the longest length that the schema takes can be used, whatever its letters.
+func TestLongTermsFit(t *testing.T) {
+	c := kindtest.Chain(t, "policies: {chain: [dlp-filter]}\npolicy:\n  dlp-filter: {blocked_terms: ['"+strings.Repeat("é", 512)+"']}\n")
+	o := kindtest.Piece(t, c, pipeline.InputText, kindtest.Everything, []byte("x "+strings.Repeat("é", 512)+" y"), nil)
+	if o.Text != "x [REDACTED:DLP_TERM] y" {
+		t.Error(o)
+	}
+}
