@@ -21,7 +21,7 @@ var Tags = []string{
 	"tool_name", "tool_args", "tool_input", "old_tool_name", "old_tool_args", "tool_choice",
 	"model", "stream", "include_usage", "n", "max_tokens", "max_completion_tokens", "logprobs", "top_logprobs",
 	"id", "id_model", "object", "created", "choice", "choice_index", "delta", "finish_reason", "token",
-	"tool_index", "tool_id", "transcript", "whole",
+	"tool_index", "tool_id", "transcript", "whole", "text",
 	"usage", "prompt_tokens", "completion_tokens", "total_tokens",
 	"error", "error_message", "error_type", "error_code", "routing",
 }
@@ -62,6 +62,7 @@ const (
 	tagToolId
 	tagTranscript
 	tagWhole
+	tagText
 	tagUsage
 	tagPromptTokens
 	tagCompletionTokens
