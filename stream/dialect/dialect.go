@@ -40,7 +40,8 @@ type Field uint8
 
 // The fields. Content, Refusal, Reasoning, ToolArgs, ToolInput and Transcript of
 // an answer arrive in pieces, and so does what a delta holds that the schema
-// does not know; all others are whole where they stand (flag Whole).
+// does not know; all others are whole where they stand (flag Whole), or nobody
+// says what they are (flag Loose).
 const (
 	Content    Field = iota // message or delta content; all text parts of one message are one channel
 	Refusal                 // the model's refusal text
@@ -116,6 +117,9 @@ const (
 	Opaque
 	// ID: an identifier (call id, completion id); an edit there breaks a reference.
 	ID
+	// Loose (with Whole, streams only): the API does not say whether the values at
+	// this place are whole, pieces of one text, or each the text so far.
+	Loose
 )
 
 // Piece is one piece of a channel's text: raw[Start:End] of the payload, between

@@ -31,7 +31,7 @@ const (
 // Leaf is one value or unknown key, in document order; a container comes before what it holds.
 type Leaf struct {
 	Start, End int32  // string or key: its content without quotes; else the value's own bytes
-	Path       uint32 // hash of the place below the last known node; 0 at known places. Stable in one process
+	Path       uint32 // hash of the last known node and the place below it; 0 at known places. Stable in one process
 	Node       NodeID
 	Kind       Kinds // one type, or Key
 	Flags      uint8
@@ -253,7 +253,7 @@ func (w *Walker) value(p int, id NodeID, path uint32) int {
 		if kind == Object {
 			end = w.readObject(p+1, id, node, path)
 		} else {
-			end = w.readArray(p+1, node, path)
+			end = w.readArray(p+1, id, node, path)
 		}
 		if end < 0 {
 			return -1
@@ -343,7 +343,7 @@ func (w *Walker) readObject(p int, id NodeID, node *Node, path uint32) int {
 				if c := w.insert(slot); c != 0 {
 					return w.refuse(c, start)
 				}
-				below = mix(path, uint32(h>>32)) // the lower half is the set's
+				below = mix(path^uint32(id), uint32(h>>32)) // the lower half is the set's
 				if !node.Quiet && !w.leaf(start, end, child, Key, flags, below) {
 					return -1
 				}
@@ -377,7 +377,7 @@ func (w *Walker) readObject(p int, id NodeID, node *Node, path uint32) int {
 	}
 }
 
-func (w *Walker) readArray(p int, node *Node, path uint32) int {
+func (w *Walker) readArray(p int, id NodeID, node *Node, path uint32) int {
 	src := w.src
 	if p = space(src, p); p < len(src) && src[p] == ']' {
 		return p + 1
@@ -395,7 +395,7 @@ func (w *Walker) readArray(p int, node *Node, path uint32) int {
 			w.index[node.Slot-1] = st.pos
 		}
 		if node.Elem == Unknown {
-			below = mix(path, uint32(st.pos))
+			below = mix(path^uint32(id), uint32(st.pos))
 		}
 		if p = w.value(p, node.Elem, below); p < 0 {
 			return -1

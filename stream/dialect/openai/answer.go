@@ -103,7 +103,8 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 		}
 		p := dialect.Piece{Start: l.Start, End: l.End, Class: dialect.OutputText, Flags: pieceFlags(l)}
 		p.Key = dialect.ChannelKey{Choice: choice, Field: dialect.Other}
-		numbered := false // by the payload; servers that give no index may send every call at position 0
+		piecemeal := false // text outside of the delta that arrives in pieces
+		numbered := false  // by the payload; servers that give no index may send every call at position 0
 		if call := l.Index[slotAnswerCall]; call >= 0 {
 			if call >= dialect.MaxTools {
 				return dialect.ErrTooMany
@@ -123,6 +124,8 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 				p.Key.Field = dialect.Reasoning
 			case tagTranscript:
 				p.Key.Field = dialect.Transcript
+			case tagText:
+				piecemeal = true
 			case tagToolName, tagToolArgs, tagToolInput:
 				p.Key.Field = callField(n.Tag)
 				if n.Tag == tagToolName && numbered && st != nil {
@@ -173,6 +176,8 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 		}
 		if l.End > wholeEnd && l.End <= deltaEnd && (joins(p.Key.Field) || l.Node == jsonwalk.Unknown && l.Kind != jsonwalk.Key) {
 			p.Key.Path = l.Path
+		} else if piecemeal {
+			p.Key.Path = place(l)
 		} else {
 			if l.Flags&(jsonwalk.TrailingHigh|jsonwalk.LeadingLow) != 0 {
 				return &jsonwalk.Error{Code: jsonwalk.LoneSurrogate, Offset: int(l.Start), Path: n.Name}
@@ -182,8 +187,11 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 			if st != nil && st.Repeated(p.Key, raw) {
 				p.Flags |= dialect.Repeat
 			}
+			if st != nil && p.Flags&(dialect.Key|dialect.ID) == 0 && !(p.Key.Field == dialect.ToolName && numbered) {
+				p.Flags |= dialect.Loose
+			}
 		}
-		if l.End <= deltaEnd && len(raw) > 0 && p.Flags&(dialect.Key|dialect.ID) == 0 {
+		if (l.End <= deltaEnd || piecemeal) && len(raw) > 0 && p.Flags&(dialect.Key|dialect.ID) == 0 {
 			out.HasText = true
 		}
 		out.Pieces = appendPiece(out.Pieces, p, n, raw)

@@ -57,6 +57,8 @@ func TestTextsOfAChunk(t *testing.T) {
 		{"content parts", delta(`"content":[{"type":"text","text":"a"},{"type":"odd","thinking":[{"text":"b"}]}]`),
 			[]string{"out content[0,0]: a", "out other[0,0]: odd", "out other[0,0] key: thinking", "out other[0,0] key: text", "out other[0,0]: b"}},
 		{"unknown in the delta", delta(`"vendor":{"deep":["x"]}`), []string{"out other[0,0] key: vendor", "out other[0,0] key: deep", "out other[0,0]: x"}},
+		{"text of the choice", choice(`"text":"t"`), []string{"out other[0,0]: t"}},
+		{"padding", `{"choices":[],"p":"abc"}`, []string{"out other[-1,0] opaque: abc"}},
 		{"unknown in the choice", choice(`"stop_reason":"s"`), []string{"out other[0,0] key: stop_reason", "out other[0,0]: s"}},
 		{"unknown at the top", `{"provider":"p","choices":[]}`, []string{"out other[-1,0] key: provider", "out other[-1,0]: p"}},
 		{"text in the padding", `{"obfuscation":"my ssn","choices":[]}`, []string{"out other[-1,0]: my ssn"}},
@@ -79,12 +81,12 @@ func TestTextsOfAChunk(t *testing.T) {
 }
 
 func TestPiecesOfADeltaGoOnAndOthersAreWhole(t *testing.T) {
-	data := `{"id":"i","choices":[{"index":0,"delta":{"content":"a","reasoning":"b","refusal":"c","tool_calls":[{"index":0,"id":"d","function":{"name":"e","arguments":"f"}}],"vendor":"g","annotations":[{"x":"h"}]},"vendor":"j"}]}`
+	data := `{"id":"i","choices":[{"index":0,"delta":{"content":"a","reasoning":"b","refusal":"c","tool_calls":[{"index":0,"id":"d","function":{"name":"e","arguments":"f"}}],"vendor":"g","annotations":[{"x":"h"}]},"vendor":"j","text":"k"}]}`
 	_, c, err := stream(data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole := map[string]bool{"i": true, "a": false, "b": false, "c": false, "d": true, "e": true, "f": false, "g": false, "h": true, "j": true}
+	whole := map[string]bool{"i": true, "a": false, "b": false, "c": false, "d": true, "e": true, "f": false, "g": false, "h": true, "j": true, "k": false}
 	for i := range c.Pieces {
 		p := &c.Pieces[i]
 		text := data[p.Start:p.End]
@@ -97,6 +99,10 @@ func TestPiecesOfADeltaGoOnAndOthersAreWhole(t *testing.T) {
 		want, known := whole[text]
 		if !known || p.Has(dialect.Whole) != want {
 			t.Errorf("%s: whole is %v", text, p.Has(dialect.Whole))
+		}
+		// What is whole and no reference may be something else in a stream.
+		if loose := text == "h" || text == "j"; p.Has(dialect.Loose) != loose {
+			t.Errorf("%s: loose is %v", text, p.Has(dialect.Loose))
 		}
 		delete(whole, text)
 	}
@@ -150,7 +156,7 @@ func TestChunkFacts(t *testing.T) {
 			t.Errorf("%s: text %v, %v", data, c.HasText, err)
 		}
 	}
-	for _, data := range []string{delta(`"refusal":"x"`), delta(`"audio":{"transcript":"x"}`), delta(`"audio":{"data":"AAAA"}`), delta(`"vendor":{"thinking":"x"}`), delta(`"reasoning":"x"`), delta(`"tool_calls":[{"index":0,"function":{"name":"f","arguments":""}}]`)} {
+	for _, data := range []string{delta(`"refusal":"x"`), delta(`"audio":{"transcript":"x"}`), delta(`"audio":{"data":"AAAA"}`), delta(`"vendor":{"thinking":"x"}`), choice(`"text":"x"`), delta(`"reasoning":"x"`), delta(`"tool_calls":[{"index":0,"function":{"name":"f","arguments":""}}]`)} {
 		if _, c, err := stream(data); err != nil || !c.HasText {
 			t.Errorf("%s: text %v, %v", data, c.HasText, err)
 		}

@@ -339,7 +339,7 @@ func appendPiece(to []dialect.Piece, p dialect.Piece, n *jsonwalk.Node, raw []by
 		p.Start = head.End
 	}
 	p.Flags |= dialect.Opaque | dialect.Whole
-	p.Flags &^= dialect.Escaped
+	p.Flags &^= dialect.Escaped | dialect.Loose
 	return append(to, p)
 }
 
