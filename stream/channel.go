@@ -61,6 +61,7 @@ type lane struct {
 	b      *buf.Buffer // the text from base; what lies before keep is context only
 	base   int64
 	keep   int64 // text before it can no longer become part of a finding that acts
+	began  int64 // where the session began
 	closed bool  // end was fed and no text came since
 
 	// A channel that was ended and goes on: text from tail to gap, already
@@ -164,6 +165,10 @@ type channel struct {
 	cut   int64 // start of the first terminal finding: nothing goes out from there on
 	clear int64 // text before it is decided
 
+	loose int32 // number of the loose place that it belongs to; 0: none
+	mute  int64 // what is found before it does not count
+	stay  int64 // edits from there on are needed again
+
 	high    [6]byte // high surrogate escape at the end of the last piece
 	hasHigh bool
 }
@@ -182,7 +187,7 @@ func (c *core) openChannel(ch *channel, key dialect.ChannelKey, class pipeline.C
 
 // openMasked begins a channel that the policies of a mask judge.
 func (c *core) openMasked(ch *channel, key dialect.ChannelKey, class pipeline.Class, mask pipeline.Mask) {
-	*ch = channel{key: key, class: class, mask: mask, number: c.x.Channel(), cut: noCut, edits: ch.edits[:0]}
+	*ch = channel{key: key, class: class, mask: mask, number: c.x.Channel(), cut: noCut, stay: noCut, edits: ch.edits[:0]}
 	c.report.Channels[class]++
 	s := c.x.Chain.Session(class, mask)
 	if key.Field == dialect.ToolArgs {
@@ -333,7 +338,7 @@ func (c *core) scan(ch *channel, l *lane, kind laneKind, win []byte, n int, end 
 	c.found.Reset()
 	k := pipeline.Feed(l.s, win, n, end, l.keep, c.failOpen, &c.found)
 	l.keep += int64(k)
-	from := int64(0)
+	from := l.began
 	if kind == laneFirst {
 		from = ch.args.from
 	}
@@ -357,7 +362,15 @@ func (c *core) drainBridge(ch *channel, l *lane) {
 		if f.Rule == pipeline.NoRule && f.Entity == pipeline.ErrorEntity {
 			start, end = f.Start, f.End // the guard counts from the channel's beginning
 		}
-		if f.Action < pipeline.Redact || start < l.tail || start >= l.gap || end <= l.gap {
+		if f.Action < pipeline.Redact || start < l.tail || start >= l.gap || end <= l.gap || end <= ch.mute {
+			continue
+		}
+		if ch.loose > 0 && f.Action == pipeline.Redact {
+			// No text that must be told apart from what is left of it: the rest goes.
+			g := *f
+			g.Start, g.End = start, end
+			c.record(ch, &g)
+			c.addEdit(ch, start, end, f.Policy, c.found.Replacement(i))
 			continue
 		}
 		at, to := l.gap, end
@@ -376,6 +389,9 @@ func (c *core) drain(ch *channel, kind laneKind, from int64) {
 		f := c.found.List[i]
 		if f.Entity != pipeline.ErrorEntity || f.Rule != pipeline.NoRule {
 			f.Start, f.End = f.Start+from, f.End+from
+		}
+		if f.End <= ch.mute && ch.mute > 0 {
+			continue
 		}
 		switch kind {
 		case laneView:
@@ -637,7 +653,9 @@ func (s *splices) apply(dst, src []byte) []byte {
 		p := &s.list[i]
 		n := len(s.edits)
 		if n > 0 && int(p.raw.Start) < s.edits[n-1].End {
-			continue // inside a value that goes as a whole
+			// A value that goes as a whole, or a text that was scanned in two ways.
+			s.edits[n-1].End = max(s.edits[n-1].End, int(p.raw.End))
+			continue
 		}
 		s.edits = append(s.edits, jsonwalk.Edit{Start: int(p.raw.Start), End: int(p.raw.End), New: p.text.Of(s.text)})
 	}

@@ -111,7 +111,7 @@ func (w *Window) beginRun(src []byte, at int) bool {
 		case !scans:
 		case p.Has(dialect.Opaque):
 			r.opaque++
-		case !p.Has(dialect.Repeat) || !w.known(p.Key):
+		case !p.Has(dialect.Repeat) || !w.known(p):
 			return false
 		}
 	}
@@ -144,9 +144,13 @@ func (w *Window) beginRun(src []byte, at int) bool {
 }
 
 // known tells that nothing was found in a text that repeats.
-func (w *Window) known(key dialect.ChannelKey) bool {
+func (w *Window) known(p *dialect.Piece) bool {
+	if p.Has(dialect.Loose) {
+		i := w.looseAt(p.Key, pipeline.Class(p.Class))
+		return i >= 0 && w.loose[i].steady && w.loose[i].clean
+	}
 	for i := range w.clean {
-		if w.clean[i].key == key {
+		if w.clean[i].key == p.Key {
 			return w.clean[i].clean
 		}
 	}

@@ -58,7 +58,7 @@ func runEvents(r *rand.Rand, texts func() string) string {
 			form = []string{`"content":%s`, `"reasoning":%s`, `"odd":%s`, `"content":%s,"odd":"same"`, `"tool_calls":[{"index":0,"function":{"arguments":%s}}]`}[r.IntN(5)]
 		case 1:
 			end = []string{`"finish_reason":null}`, `"logprobs":null}`, `"obfuscation":"%"}`, `"hint":"a secret"}`, `"logprobs":{"content":[{"token":"x"}]}}`}[r.IntN(5)]
-			tail = []string{"", "", `,"obfuscation":"%"`, `,"obfuscation":"%","padding":"%"`}[r.IntN(4)]
+			tail = []string{"", "", `,"obfuscation":"%"`, `,"obfuscation":"%","padding":"%"`, `,"thinking":"~"`, `,"vendor":"same"`}[r.IntN(6)]
 		case 4:
 			choice = r.IntN(2)
 		case 2:
@@ -77,6 +77,7 @@ func runEvents(r *rand.Rand, texts func() string) string {
 		}
 		e := event(fmt.Sprintf(`{"index":%d,"delta":{`, choice) + fmt.Sprintf(form, text) + `},` + end)
 		e = strings.TrimSuffix(e, "}\n\n") + tail + "}\n\n"
+		e = strings.ReplaceAll(e, `"~"`, quote(texts()))
 		e = strings.ReplaceAll(e, `"%"`, `"`+strings.Repeat("aB3", r.IntN(4))+`"`)
 		switch r.IntN(30) {
 		case 0:

@@ -37,7 +37,7 @@ const (
 	maxRing = 64
 	// maxChannels bounds the channels of one stream that go on over frames; the
 	// rest of an answer that opens more is a block with reason window_overflow.
-	maxChannels = 1024
+	maxChannels = 2048
 	// maxClean is for how many texts that repeat (id, model) it is remembered that nothing was found.
 	maxClean = 32
 )
@@ -175,11 +175,13 @@ type Window struct {
 	chunk   dialect.Chunk
 	run     *run // nil until events come together: most streams that wait have none
 
-	channels []channel
-	once     channel // of texts that are complete in their frame
-	marked   []dialect.ChannelKey
-	clean    []cleanText
-	opened   int // channels that are open
+	channels  []channel
+	once      channel // of texts that are complete in their frame
+	marked    []dialect.ChannelKey
+	loose     []loose // places that may hold anything
+	looseNext int     // where the next one is looked for first
+	clean     []cleanText
+	opened    int // channels that are open
 
 	cur      frame
 	ring     []frame // of a size that is a power of two
@@ -222,7 +224,7 @@ func (w *Window) Reset(o Options) {
 	w.st.Reset()
 	w.sent.Reset()
 	w.start(o.Exchange, o.FailOpen)
-	w.clean, w.opened = w.clean[:0], 0
+	w.clean, w.loose, w.opened = w.clean[:0], w.loose[:0], 0
 	w.frame, w.gate, w.dropFrom, w.done, w.err, w.texts = 0, false, noCut, false, nil, 0
 	w.readOn, w.readText, w.left = 0, 0, false
 	w.now, w.fresh = 0, 0
@@ -413,8 +415,11 @@ func (w *Window) switches() {
 			continue
 		}
 		other, own := false, false
+		if ch.loose > 0 {
+			own = w.goesOn(&w.loose[ch.loose-1])
+		}
 		for _, m := range w.marked {
-			if m.Choice != ch.key.Choice {
+			if m.Choice != ch.key.Choice && (ch.loose == 0 || ch.key.Choice >= 0) {
 				continue
 			}
 			if m == ch.key || m.Field == dialect.ToolName && m.Index == ch.key.Index && (ch.key.Field == dialect.ToolArgs || ch.key.Field == dialect.ToolInput) {
@@ -450,6 +455,10 @@ func (w *Window) piece(f *frame, p *dialect.Piece, data []byte) bool {
 	}
 	if p.Has(dialect.Opaque) {
 		w.report.Opaque++
+		return true
+	}
+	if p.Has(dialect.Loose) {
+		w.value(f, p, raw)
 		return true
 	}
 	if p.Has(dialect.Whole) {
@@ -552,24 +561,29 @@ func (w *Window) complete(f *frame, p *dialect.Piece, raw []byte) {
 	}
 	clean := true
 	if len(raw) > 0 {
-		ch := &w.once
-		before := w.report.Findings
-		w.openChannel(ch, p.Key, pipeline.Class(p.Class))
-		w.whole(ch, w.decoded(raw, p.Has(dialect.Escaped)))
-		clean = before == w.report.Findings
-		if ch.cut != noCut {
-			// Nothing of a frame with such a text can go out.
-			w.dropFrom = min(w.dropFrom, w.frame)
-		} else {
-			w.rawEdits(f, ch, p, raw)
-		}
-		ch.close()
+		clean = w.single(f, p, raw)
 	}
 	if known >= 0 {
 		w.clean[known].clean = clean
 	} else if len(w.clean) < maxClean {
 		w.clean = append(w.clean, cleanText{p.Key, clean})
 	}
+}
+
+// single scans a text of one frame and tells whether nothing was found.
+func (w *Window) single(f *frame, p *dialect.Piece, raw []byte) (clean bool) {
+	ch := &w.once
+	before := w.report.Findings
+	w.openChannel(ch, p.Key, pipeline.Class(p.Class))
+	w.whole(ch, w.decoded(raw, p.Has(dialect.Escaped)))
+	if ch.cut != noCut {
+		// Nothing of a frame with such a text can go out.
+		w.dropFrom = min(w.dropFrom, w.frame)
+	} else {
+		w.rawEdits(f, ch, p, raw)
+	}
+	ch.close()
+	return before == w.report.Findings
 }
 
 // rawEdits turns the edits of a complete text into edits of its frame.
@@ -724,7 +738,7 @@ func (w *Window) forget() {
 				}
 			}
 		}
-		ch.forget(min(at, ch.clear))
+		ch.forget(min(at, ch.clear, ch.stay))
 		live = live || len(ch.edits) > 0
 	}
 	for k := range w.n {
@@ -806,10 +820,10 @@ func (w *Window) changes(f *frame, data []byte) (left bool) {
 	return left
 }
 
-// isCut tells that text of the choice does not go out to its end.
+// isCut tells that text of the choice, or text beside all choices, does not go out to its end.
 func (w *Window) isCut(choice int32) bool {
 	for i := range w.channels {
-		if ch := &w.channels[i]; ch.key.Choice == choice && ch.cut != noCut {
+		if ch := &w.channels[i]; (ch.key.Choice == choice || ch.key.Choice < 0) && ch.cut != noCut {
 			return true
 		}
 	}
@@ -900,12 +914,16 @@ func (w *Window) more(data []byte) {
 	before := ch.fed()
 	for i := range w.chunk.Pieces {
 		p := &w.chunk.Pieces[i]
+		if ch.loose > 0 && p.Has(dialect.Loose) && p.Key == w.loose[ch.loose-1].key {
+			w.cur.reset() // it does not go out
+			w.value(&w.cur, p, data[p.Start:p.End])
+		}
 		if p.Key == ch.key && p.Flags&dialect.Whole == 0 && p.Flags&(dialect.LeadingLow|dialect.TrailingHigh) == 0 {
 			w.feedPart(ch, w.decoded(data[p.Start:p.End], p.Has(dialect.Escaped)))
 		}
 	}
 	w.readText += int(ch.fed() - before)
-	over := w.readText > w.o.MaxHeld || w.readOn > w.o.MaxMemory
+	over := w.readText > w.o.MaxHeld || w.readOn > w.o.MaxMemory || ch.loose > 0 && !w.goesOn(&w.loose[ch.loose-1])
 	for _, fin := range w.chunk.Finishes {
 		over = over || fin.Choice == ch.key.Choice
 	}

@@ -412,7 +412,7 @@ func TestTextOfOtherFieldsIsScanned(t *testing.T) {
 	}
 	b := newChain(word{text: "secret", action: pipeline.Block})
 	a := read(t, relay(b, stream.Options{}, []byte(content(0, "fine")+event(`{"index":0,"delta":{"content":"x"},"hint":"a secret"}`)+done)).out)
-	if a.content[0] != "fine" || a.finish[0] != "content_filter" {
+	if a.content[0] != "finex" || !strings.Contains(a.frames[1], `"hint":"a "}`) || a.finish[0] != "content_filter" {
 		t.Fatalf("%+v", a)
 	}
 }

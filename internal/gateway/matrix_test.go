@@ -274,6 +274,40 @@ func arguments(name string, text func(v string) string) answerCell {
 		}}
 }
 
+// beside is text beside the delta of its choice, in pieces or each time all so far.
+func beside(name, where, member string, so bool) answerCell {
+	close := ""
+	if strings.Contains(member, "{") {
+		close = "}"
+	}
+	put := func(body, v string) string {
+		m := member + quote(v) + close
+		if where == "top" {
+			return `{` + m + `,` + body[1:]
+		}
+		return strings.Replace(body, `"index":0,`, `"index":0,`+m+`,`, 1)
+	}
+	return answerCell{name, "output_text",
+		func(v string) string {
+			if so {
+				return message(`"content":` + quote("before "+v+" after"))
+			}
+			return put(message(`"content":"w"`), "before "+v+" after")
+		},
+		func(v string) []string {
+			var list []string
+			text := "before " + v + " after"
+			for i := range text {
+				piece := text[i : i+1]
+				if so {
+					piece = text[:i+1]
+				}
+				list = append(list, put(chunk(0, `"content":"w"`, ""), piece))
+			}
+			return append(list, finishChunk(0, "stop"), "[DONE]")
+		}}
+}
+
 func token(c string) string {
 	nums := make([]string, len(c))
 	for i := range len(c) {
@@ -304,6 +338,8 @@ var answerCells = []answerCell{
 			}
 			return append(list, finishChunk(0, "stop"), finishChunk(1, "stop"), "[DONE]")
 		}},
+	beside("text of a choice", "choice", `"text":`, false), beside("unknown in a choice", "choice", `"x_thinking":`, false),
+	beside("unknown at the top", "top", `"x_thinking":`, false), beside("message so far", "choice", `"message":{"role":"assistant","content":`, true),
 	{"logprobs", "output_text",
 		func(v string) string {
 			var tokens []string
