@@ -179,6 +179,7 @@ type args struct {
 	view dialect.ArgsView
 	lane lane
 	from int64 // where the session of the first view began
+	keys keys
 }
 
 func (c *core) openChannel(ch *channel, key dialect.ChannelKey, class pipeline.Class) {
@@ -220,6 +221,7 @@ func (c *core) feed(ch *channel, text []byte) {
 		return
 	}
 	a := ch.args
+	a.keys.feed(text)
 	c.tmp = a.view.Feed(c.tmp[:0], text)
 	c.feedArgs(ch, text, false)
 }
@@ -514,6 +516,7 @@ func (c *core) settle(ch *channel, end bool) {
 	a.lane.trim(a.lane.keep)
 	ch.text.trim(clear)
 	a.view.Forget(min(clear, ch.text.keep))
+	a.keys.forget(clear)
 }
 
 // scalarStart moves at to the beginning of the number or keyword outside of
@@ -573,7 +576,11 @@ func (c *core) place(ch *channel, e edit) {
 // placeText adds an edit whose text goes into a literal or, quoted, stands for one.
 func (c *core) placeText(ch *channel, e edit, start, end int64, quoted bool) {
 	n := edit{start: start, end: end, first: end, policy: e.policy, settled: true}
-	c.tmp = append(c.tmp[:0], e.repl.Of(c.arena)...) // the arena may move
+	count := 0
+	if object, ok := ch.args.keys.of(start); ok && !quoted {
+		count = ch.args.keys.count(object, e.repl.Of(c.arena))
+	}
+	c.tmp = appendNumbered(c.tmp[:0], e.repl.Of(c.arena), count) // the arena may move
 	n.repl.Start = int32(len(c.arena))
 	if quoted {
 		c.arena = append(c.arena, '"')
@@ -623,9 +630,10 @@ type splices struct {
 	list  []splice
 	text  []byte
 	edits []jsonwalk.Edit
+	keyed bool // an edit renames a key
 }
 
-func (s *splices) reset() { s.list, s.text = s.list[:0], s.text[:0] }
+func (s *splices) reset() { s.list, s.text, s.keyed = s.list[:0], s.text[:0], false }
 
 // add replaces the raw span by JSON string content that escapes text.
 func (s *splices) add(start, end int32, text []byte) {
@@ -659,7 +667,25 @@ func (s *splices) apply(dst, src []byte) []byte {
 		}
 		s.edits = append(s.edits, jsonwalk.Edit{Start: int(p.raw.Start), End: int(p.raw.End), New: p.text.Of(s.text)})
 	}
+	if s.keyed {
+		s.number(src)
+	}
 	return jsonwalk.Splice(dst, src, s.edits)
+}
+
+// moved gives where a span of the payload is after apply. Edits lie outside of it
+// or replace all of it.
+func (s *splices) moved(at dialect.Span) dialect.Span {
+	before, within := 0, 0
+	for i := range s.edits {
+		switch e := &s.edits[i]; {
+		case e.End <= int(at.Start) && e.Start < int(at.Start):
+			before += len(e.New) - (e.End - e.Start)
+		case e.Start < int(at.End):
+			within += len(e.New) - (e.End - e.Start)
+		}
+	}
+	return dialect.Span{Start: at.Start + int32(before), End: at.End + int32(before+within)}
 }
 
 // edited adds what the channel's edits and its cut change in a piece, and tells

@@ -24,7 +24,8 @@ type Scanner struct {
 type Result struct {
 	Body    []byte // what goes on: the very slice that was scanned when nothing is changed; nil when blocked
 	Blocked bool
-	Edits   int // places changed, the model among them
+	Edits   int          // places changed, the model among them
+	Model   dialect.Span // of a request: where the content of "model" is in Body
 	Report  Report
 	own     *buf.Buffer
 }
@@ -51,7 +52,11 @@ func (s *Scanner) ScanRequest(body []byte, r *dialect.Request, x *pipeline.Excha
 	if !x.Terminal() {
 		s.pieces(body, r.Pieces)
 	}
-	return s.result(body)
+	res := s.result(body)
+	if res.Model = r.Model; res.Body != nil && res.Edits > 0 {
+		res.Model = s.sp.moved(r.Model)
+	}
+	return res
 }
 
 // ScanResponse scans every text of an answer that is no stream. Usage is
@@ -276,6 +281,7 @@ func (s *Scanner) splice(body []byte, ch *channel, p *dialect.Piece, at int64) {
 	cut := ch.cut
 	ch.cut = noCut
 	s.edited(&s.sp, ch, &q, body)
+	s.sp.keyed = s.sp.keyed || p.Has(dialect.Key)
 	ch.cut = cut
 }
 

@@ -287,3 +287,137 @@ func FuzzRequestPartsAgree(f *testing.F) {
 		}
 	})
 }
+
+// TestKeysThatGetOneMarkerStayApart: a body with a key twice is no JSON that the
+// gateway would take.
+func TestKeysThatGetOneMarkerStayApart(t *testing.T) {
+	c := newChain(word{text: "ada@x.org", action: pipeline.Redact, repl: "[MAIL]"}, word{text: "bob@x.org", action: pipeline.Redact, repl: "[MAIL]"},
+		word{text: "eve@x.org", action: pipeline.Redact, repl: ""}, word{text: "joe@x.org", action: pipeline.Redact, repl: `a "b"`})
+	for _, k := range []struct{ in, want string }{
+		{`{"ada@x.org":"1"}`, `{"[MAIL]":"1"}`},
+		{`{"ada@x.org":"1","bob@x.org":"2"}`, `{"[MAIL]":"1","[MAIL_2]":"2"}`},
+		{`{"ada@x.org":"ada@x.org","b":["bob@x.org","{\",\"ada@x.org"],"b\u006fb@x.org":"2"}`, `{"[MAIL]":"[MAIL]","b":["[MAIL]","{\",\"[MAIL]"],"[MAIL_2]":"2"}`},
+		{`{"ada@x.org":{"ada@x.org":1,"bob@x.org":2},"bob@x.org":{"ada@x.org":3}}`, `{"[MAIL]":{"[MAIL]":1,"[MAIL_2]":2},"[MAIL_2]":{"[MAIL]":3}}`},
+		{`{"[MAIL]":0,"ada@x.org":1,"bob@x.org":2,"[MAIL_3]":3}`, `{"[MAIL]":0,"[MAIL_2]":1,"[MAIL_4]":2,"[MAIL_3]":3}`},
+		{`{"x ada@x.org":1,"x bob@x.org, ada@x.org y":2}`, `{"x [MAIL]":1,"x [MAIL_2], [MAIL_3] y":2}`},
+		{`{"eve@x.org":1,"k":2,"keve@x.org":3,"eve@x.orgk":4}`, `{"":1,"k":2,"k_2":3,"_3k":4}`},
+		{`{"joe@x.org":1,"joe@x.org ":2,"joe@x.org\t":3}`, `{"a \"b\"":1,"a \"b\"_2 ":2,"a \"b\"_3\t":3}`},
+		{`[{"ada@x.org":1},{"bob@x.org":2}]`, `[{"[MAIL]":1},{"[MAIL]":2}]`},
+	} {
+		body := func(v string) string {
+			return `{"x_new":` + v + `,"messages":[{"role":"user","content":"ada@x.org"}],"model":"m","tools":[{"type":"function","function":{"name":"f","parameters":{"properties":` + v + `}}}]}`
+		}
+		in, want := body(k.in), strings.Replace(body(k.want), `"content":"ada@x.org"`, `"content":"[MAIL]"`, 1)
+		got, _, _, _ := scanRequest(t, c, in, "")
+		if got != want {
+			t.Errorf("%s\ngot  %s\nwant %s", k.in, got, want)
+		}
+		if got, _, _, _ := scanRequest(t, c, in, "other"); got != strings.Replace(want, `"model":"m"`, `"model":"other"`, 1) {
+			t.Errorf("with another model: %s", got)
+		}
+		var sc dialect.Scratch
+		var again dialect.Request
+		if err := chat.ParseRequest(&sc, []byte(got), &again); err != nil {
+			t.Errorf("%s is refused: %v", got, err)
+		}
+		// The same in an answer, in an event, and in the arguments of a call.
+		in, want = `{"vendor":`+k.in+`,"choices":[]}`, `{"vendor":`+k.want+`,"choices":[]}`
+		if got, _, _, _ := scanResponse(t, c, in); got != want {
+			t.Errorf("answer %s\nwant   %s", got, want)
+		}
+		stream1 := relay(c, stream.Options{}, []byte(role(0)+"data: "+in+"\n\n"+finish(0, "stop")+done))
+		if !strings.Contains(string(stream1.out), "data: "+want+"\n\n") {
+			t.Errorf("event %s\nwant  %s", stream1.out, want)
+		}
+	}
+}
+
+// TestKeysOfArgumentsThatGetOneMarkerStayApart, whole and in pieces.
+func TestKeysOfArgumentsThatGetOneMarkerStayApart(t *testing.T) {
+	c := newChain(word{text: "ada@x.org", action: pipeline.Redact, repl: "[MAIL]"}, word{text: "bob@x.org", action: pipeline.Redact, repl: "[MAIL]"}, word{text: `s":"ecret`, action: pipeline.Redact, repl: "[K]"})
+	for _, k := range []struct{ in, want string }{
+		{`{"ada@x.org":1,"bob@x.org":2}`, `{"[MAIL]":1,"[MAIL_2]":2}`},
+		{`{"ada@x.org":"ada@x.org","n":["bob@x.org"],"b\u006fb@x.org":"bob@x.org"}`, `{"[MAIL]":"[MAIL]","n":["[MAIL]"],"[MAIL_2]":"[MAIL]"}`},
+		{`{"ada@x.org":{"ada@x.org":1,"bob@x.org":"a\"b"},"bob@x.org":[{"ada@x.org":3}]}`, `{"[MAIL]":{"[MAIL]":1,"[MAIL_2]":"a\"b"},"[MAIL_2]":[{"[MAIL]":3}]}`},
+		{`{"ada@x.org bob@x.org":1,"x":{},"bob@x.org":2}`, `{"[MAIL] [MAIL_2]":1,"x":{},"[MAIL_3]":2}`},
+		{`{"a":{"s":"ecret"},"s":"ecret","as":"ecret"}`, `{"a":{"[K]":""},"[K]":"","a[K_2]":""}`},
+	} {
+		if !json.Valid([]byte(k.want)) {
+			t.Fatal(k.want)
+		}
+		for size := 1; size <= len(k.in); size++ {
+			in := role(0)
+			for i := 0; i < len(k.in); i += size {
+				in += toolArgs(0, 0, k.in[i:min(i+size, len(k.in))])
+			}
+			a := read(t, relay(c, stream.Options{}, []byte(in+finish(0, "tool_calls")+done)).out)
+			if got := a.args[[2]int{0, 0}]; got != k.want {
+				t.Fatalf("%s in pieces of %d: %s, want %s", k.in, size, got, k.want)
+			}
+		}
+		whole := func(args string) string {
+			return `{"choices":[{"index":0,"message":{"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":` + quote(args) + `}}]},"finish_reason":"tool_calls"}]}`
+		}
+		if got, _, _, _ := scanResponse(t, c, whole(k.in)); got != whole(k.want) {
+			t.Errorf("got  %s\nwant %s", got, whole(k.want))
+		}
+	}
+}
+
+// FuzzKeysStayApart: what goes on is JSON that the gateway itself would take, and
+// keys of arguments do not depend on the cut.
+func FuzzKeysStayApart(f *testing.F) {
+	for i := range uint64(100) {
+		f.Add(i)
+	}
+	c := newChain(word{text: "ada@x", action: pipeline.Redact, repl: "[M]"}, word{text: "bob@x", action: pipeline.Redact, repl: "[M]"}, word{text: "zip", action: pipeline.Redact, repl: ""})
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		r := rand.New(rand.NewPCG(seed, 41))
+		var object func(depth int) string
+		object = func(depth int) string {
+			var b []string
+			had := map[string]bool{}
+			for range r.IntN(8) {
+				key := ""
+				for range r.IntN(3) {
+					key += []string{"ada@x", "bob@x", "zip", "k", "[M]", "[M_2]", "_2", `"`, `\`, ",", "{", ":"}[r.IntN(12)]
+				}
+				if had[key] {
+					continue
+				}
+				had[key] = true
+				v := []string{"1", `"ada@x"`, `["{",{"bob@x":1},"zip"]`, "null", `"\\\",\"ada@x\":"`}[r.IntN(5)]
+				if depth < 3 && r.IntN(3) == 0 {
+					v = object(depth + 1)
+				}
+				k := quote(key)
+				if r.IntN(3) == 0 {
+					k = `"` + escapes(r, key) + `"`
+				}
+				b = append(b, k+[]string{":", " : "}[r.IntN(2)]+v)
+			}
+			return "{" + strings.Join(b, []string{",", " ,\n"}[r.IntN(2)]) + "}"
+		}
+		v := object(0)
+		body := `{"x":` + v + `,"model":"m","messages":[{"role":"user","content":"hi"}],"y":` + object(0) + `}`
+		for _, model := range []string{"", "another"} {
+			got, _, _, _ := scanRequest(t, c, body, model)
+			var sc dialect.Scratch
+			var again dialect.Request
+			if err := chat.ParseRequest(&sc, []byte(got), &again); err != nil || strings.Contains(got, "ada@x") {
+				t.Fatalf("%v\n%s\n%s", err, body, got)
+			}
+		}
+		args := func(most int) string {
+			in := role(0)
+			for _, p := range deltas(r, v, most) {
+				in += toolArgs(0, 0, p)
+			}
+			a := read(t, relay(c, stream.Options{MaxHeld: 1 << 20}, reads(r, in+finish(0, "tool_calls")+done)...).out)
+			return a.args[[2]int{0, 0}]
+		}
+		if whole, cut := args(1<<20), args(1+r.IntN(12)); whole != cut || !json.Valid([]byte(whole)) {
+			t.Fatalf("%s\nwhole %s\ncut   %s", v, whole, cut)
+		}
+	})
+}

@@ -148,7 +148,10 @@ type logprob struct {
 }
 
 // rawEdit is an edit of a text that is complete in its frame; repl is in the arena.
-type rawEdit struct{ raw, repl dialect.Span }
+type rawEdit struct {
+	raw, repl dialect.Span
+	key       bool // of an object's key
+}
 
 func (f *frame) reset() {
 	*f = frame{pieces: f.pieces[:0], fins: f.fins[:0], logprobs: f.logprobs[:0], raws: f.raws[:0]}
@@ -591,7 +594,7 @@ func (w *Window) rawEdits(f *frame, ch *channel, p *dialect.Piece, raw []byte) {
 	for i := range ch.edits {
 		e := &ch.edits[i]
 		a, b := jsonwalk.RawSpan(raw, int(e.start), int(e.end))
-		f.raws = append(f.raws, rawEdit{raw: dialect.Span{Start: p.Start + int32(a), End: p.Start + int32(b)}, repl: e.repl})
+		f.raws = append(f.raws, rawEdit{raw: dialect.Span{Start: p.Start + int32(a), End: p.Start + int32(b)}, repl: e.repl, key: p.Has(dialect.Key)})
 	}
 }
 
@@ -787,6 +790,7 @@ func (w *Window) changes(f *frame, data []byte) (left bool) {
 	for i := range f.raws {
 		e := &f.raws[i]
 		w.sp.add(e.raw.Start, e.raw.End, e.repl.Of(w.arena))
+		w.sp.keyed = w.sp.keyed || e.key
 	}
 	for i := range f.pieces {
 		p := &f.pieces[i]
