@@ -513,14 +513,7 @@ func (q *call) bodyFor(_ *upstream.Target, model string) ([]byte, error) {
 			return q.spliced[i].B, nil
 		}
 	}
-	span := q.req.Model
-	if q.sent.Edits > 0 { // places have moved
-		var again dialect.Request
-		if err := q.g.dialect.ParseRequest(&q.scratch, q.sent.Body, &again); err != nil {
-			return nil, err
-		}
-		span = again.Model
-	}
+	span := q.sent.Model
 	b := buf.Get(len(q.sent.Body) + len(model) + 16)
 	b.B = append(b.B, q.sent.Body[:span.Start]...)
 	b.B = jsonwalk.AppendEscaped(b.B, []byte(model))

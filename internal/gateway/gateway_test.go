@@ -507,6 +507,15 @@ func TestTheModelIsTheOnlyUnaskedChange(t *testing.T) {
 	if !strings.HasSuffix(sent, `"}],"model":"spliced\"name","seed":7}`) || strings.Contains(sent, "ada@") {
 		t.Errorf("sent %s", sent)
 	}
+	// Keys that would get one marker are numbered, and the model is where they moved it.
+	body = `{"metadata":{"ada@example.org":"1","bob@example.org":"2"},"messages":[{"role":"user","content":"hi"}],"model":"gpt-5.4-mini"}`
+	if got := r.post(t, body); got.status != 200 {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	sent = string(r.mock.Records()[1].Body)
+	if want := `{"metadata":{"[REDACTED:EMAIL]":"1","[REDACTED:EMAIL_2]":"2"},"messages":[{"role":"user","content":"hi"}],"model":"spliced\"name"}`; sent != want {
+		t.Errorf("sent %s\nwant %s", sent, want)
+	}
 }
 
 // renamed asks the gateway for a body with another model.
