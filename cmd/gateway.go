@@ -159,6 +159,9 @@ func (a *app) runGateway(ctx context.Context, s *settings) error {
 	if s.failMode != "block" && s.failMode != "allow" {
 		return fail(ExitUsage, fmt.Errorf("--fail-mode must be block or allow; got %q", s.failMode))
 	}
+	if err := checkListen(s.Listen); err != nil {
+		return fail(ExitUsage, err)
+	}
 	defer tuneMemory(a.env.Getenv)()
 	log := slog.New(gateway.NewLogHandler(a.env.Stderr, s.LogLevel))
 	gateway.QuietHertz(log)
@@ -196,6 +199,9 @@ func (a *app) runGateway(ctx context.Context, s *settings) error {
 	o.Metrics = gateway.NewMetrics(targets)
 	popt.Hooks = o.Metrics.Hooks()
 	if s.dryRun {
+		if addr, err := net.ResolveTCPAddr("tcp", s.Listen); err == nil {
+			warnOpen(&o, addr)
+		}
 		fmt.Fprintf(a.env.Stdout, "OK: %s would be served with %d targets, mode=%s digest=%.12s\n", fileName(s.files), len(targets), chain.Info().Mode, chain.Info().Digest)
 		return nil
 	}
@@ -244,15 +250,44 @@ func (a *app) gatewayOptions(s *settings, l *loaded, chain pipeline.Chain, targe
 			o.Overrides = append(o.Overrides, "unsafe_allow_http:"+t.ID)
 		}
 	}
-	if host, _, err := net.SplitHostPort(s.Listen); err == nil && host != "localhost" {
-		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-			warn(diag.RunOpenListen, "listening on %s without client authentication: whoever can reach this address can use the providers' keys", s.Listen)
-		}
-	}
 	if s.APIURL != "" || s.APIToken != "" {
 		warn(diag.RunNoReporting, "KEEPTRUSTS_API_URL or KEEPTRUSTS_API_TOKEN is set, but reporting to a control plane is not built yet: no event leaves this gateway")
 	}
 	return o
+}
+
+// checkListen refuses a --listen that the net package would complete by
+// itself: with all addresses, or with any free port.
+func checkListen(s string) error {
+	bad := func(what string) error {
+		return fmt.Errorf("%s: --listen (KEEPTRUSTS_GATEWAY_LISTEN) %s; want host:port, such as 127.0.0.1:41002", diag.RunListen, what)
+	}
+	if s == "" {
+		return bad("is empty")
+	}
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return bad(fmt.Sprintf("%q is not an address with a port", s))
+	}
+	if port == "" {
+		return bad(fmt.Sprintf("%q has no port", s))
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return bad(fmt.Sprintf("%q has a port that is not a number from 0 to 65535", s))
+	}
+	return nil
+}
+
+// warnOpen warns of an address that others than this machine may reach. It
+// looks at the address that was taken, not at the one that was asked for: a
+// name can stand for any.
+func warnOpen(o *gateway.Options, addr net.Addr) {
+	if t, ok := addr.(*net.TCPAddr); ok && t.IP.IsLoopback() {
+		return
+	}
+	text := fmt.Sprintf("listening on %s without client authentication: whoever can reach this address can use the providers' keys", addr)
+	o.Warnings = append(o.Warnings, string(diag.RunOpenListen)+": "+text)
+	o.Log.Warn(text, "code", string(diag.RunOpenListen))
 }
 
 func (a *app) serve(ctx context.Context, s *settings, o gateway.Options, popt upstream.Options, why string) error {
@@ -279,8 +314,13 @@ func (a *app) serve(ctx context.Context, s *settings, o gateway.Options, popt up
 	o.Router = pool
 	ln, err := net.Listen("tcp", s.Listen)
 	if err != nil {
-		return fail(ExitStart, fmt.Errorf("%s: listen on %s: %w", diag.RunListen, s.Listen, err))
+		hint := "the host must be an address of this machine, such as 127.0.0.1:41002"
+		if errors.Is(err, syscall.EADDRINUSE) {
+			hint = "another process listens there; end it, or give --listen another port"
+		}
+		return fail(ExitStart, fmt.Errorf("%s: listen on %s: %w (%s)", diag.RunListen, s.Listen, err, hint))
 	}
+	warnOpen(&o, ln.Addr())
 	g, err := gateway.New(ln, o)
 	if err != nil {
 		return fail(ExitStart, err)

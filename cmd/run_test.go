@@ -390,3 +390,29 @@ func TestTemplatesAreTheExamples(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAddressInUseSaysWhatToDo(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	dir := t.TempDir()
+	config, err := os.ReadFile("templates/pii-redaction.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "policy-config.yaml"), config, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c, log := kt(t, dir, "gateway", "run", "--listen", ln.Addr().String())
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if code := exitStatus(t, c); code != cmd.ExitStart {
+		t.Errorf("exit status %d", code)
+	}
+	if !strings.Contains(log.String(), "KT6001: listen on "+ln.Addr().String()) || !strings.Contains(log.String(), "give --listen another port") {
+		t.Error("no code or no hint")
+	}
+}
