@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/keeptrusts/kt/internal/diag"
 	"github.com/keeptrusts/kt/pipeline"
 )
 
@@ -93,6 +94,7 @@ func Run(ctx context.Context, env *Env, packs ...Pack) int {
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
+	ownCommands(root)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return ExitOK
@@ -121,6 +123,58 @@ func (a *app) root() *cobra.Command {
 	c.SetVersionTemplate("kt {{.Version}}\n")
 	c.AddCommand(a.initCmd(), a.versionCmd(), a.policyCmd(), a.gatewayCmd(), a.providersCmd(), a.eventsCmd(), a.doctorCmd(), a.genCmd(), a.buildCmd(), a.mockCmd(), a.demoCmd())
 	return c
+}
+
+// group is what a command does that only holds others: help without an
+// argument, and a fault for one that names none of them. Without it cobra
+// prints the help and reports success.
+func group(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return c.Help()
+	}
+	return unknownCommand(c, args[0])
+}
+
+func unknownCommand(c *cobra.Command, name string) error {
+	var known []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			known = append(known, sub.Name())
+		}
+	}
+	hint := ""
+	if near := diag.Nearest(name, known); near != "" {
+		hint = fmt.Sprintf("; did you mean %s?", near)
+	}
+	return fail(ExitUsage, fmt.Errorf("%s has no command %q; want one of %s%s", c.CommandPath(), name, strings.Join(known, ", "), hint))
+}
+
+// ownCommands completes cobra's own commands, completion and help: they too
+// refuse what they do not know. After SetOut, which the first one reads once.
+func ownCommands(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "completion":
+			c.Args, c.RunE = nil, group
+		case "help":
+			c.Run, c.RunE = nil, help
+		}
+	}
+}
+
+func help(c *cobra.Command, args []string) error {
+	at, rest, err := c.Root().Find(args)
+	if at == nil || err != nil {
+		return unknownCommand(c.Root(), args[0])
+	}
+	if len(rest) > 0 && at.HasSubCommands() {
+		return unknownCommand(at, rest[0])
+	}
+	at.InitDefaultHelpFlag()
+	at.InitDefaultVersionFlag()
+	return at.Help()
 }
 
 // usageArgs makes a wrong number of arguments say what is expected.

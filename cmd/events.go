@@ -22,7 +22,7 @@ import (
 )
 
 func (a *app) eventsCmd() *cobra.Command {
-	c := &cobra.Command{Use: "events", Short: "read the local audit log", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "events", Short: "read the local audit log", RunE: group}
 	c.AddCommand(a.eventsTailCmd())
 	return c
 }

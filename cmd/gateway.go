@@ -69,7 +69,7 @@ func (a *app) settings() (*settings, error) {
 }
 
 func (a *app) gatewayCmd() *cobra.Command {
-	c := &cobra.Command{Use: "gateway", Aliases: []string{"proxy"}, Short: "run the gateway, or ask one that runs", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "gateway", Aliases: []string{"proxy"}, Short: "run the gateway, or ask one that runs", RunE: group}
 	c.AddCommand(a.gatewayRunCmd(), a.gatewayStatusCmd())
 	return c
 }

@@ -21,7 +21,7 @@ const defaultConfig = "policy-config.yaml"
 func (a *app) policyCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "policy", Short: "check, test and describe a policy configuration",
-		Args: cobra.NoArgs,
+		RunE: group,
 	}
 	c.AddCommand(a.lintCmd(), a.testCmd(), a.schemaCmd())
 	return c
