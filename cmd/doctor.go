@@ -102,7 +102,7 @@ func (a *app) doctor(ctx context.Context, files []string, gw string, online bool
 
 // checkConfig loads the configuration as the gateway would.
 func (a *app) checkConfig(ctx context.Context, files []string, s *settings, online bool) []check {
-	l, err := a.load(files, true)
+	l, err := a.load(files, loadOptions{engine: true})
 	if err != nil {
 		return []check{{"configuration", "fail", err.Error()}}
 	}

@@ -165,7 +165,7 @@ func (a *app) runGateway(ctx context.Context, s *settings) error {
 	defer tuneMemory(a.env.Getenv)()
 	log := slog.New(gateway.NewLogHandler(a.env.Stderr, s.LogLevel))
 	gateway.QuietHertz(log)
-	l, err := a.load(s.files, false)
+	l, err := a.load(s.files, loadOptions{})
 	if err != nil {
 		return err
 	}

@@ -20,22 +20,31 @@ type loaded struct {
 	list   diag.List
 }
 
-// load reads, checks and plans a configuration; with engine it builds the
-// tables too, which finds rules over budget.
-func (a *app) load(names []string, engine bool) (*loaded, error) {
+// loadOptions say how far load goes.
+type loadOptions struct {
+	engine  bool // build the tables too, which finds rules over budget
+	targets bool // a target that could never be asked is a fault; else whoever starts it leaves it out
+}
+
+// load reads, checks and plans a configuration.
+func (a *app) load(names []string, o loadOptions) (*loaded, error) {
 	src, err := a.sources(names)
 	if err != nil {
 		return nil, err
 	}
 	l := &loaded{}
-	l.config, l.list = config.Load(src, config.Options{Providers: providerIDs()})
+	opt := config.Options{Providers: providerIDs()}
+	if o.targets {
+		opt.CheckTarget = func(t config.Target) diag.List { return targetFaults(t, false) }
+	}
+	l.config, l.list = config.Load(src, opt)
 	if l.config == nil {
 		return l, nil
 	}
 	var more diag.List
 	l.plan, more = plan.Build(l.config)
 	l.list = append(l.list, more...)
-	if l.plan == nil || !engine {
+	if l.plan == nil || !o.engine {
 		return l, nil
 	}
 	l.engine, more = l.plan.Engine()
@@ -81,7 +90,7 @@ func (a *app) lintCmd() *cobra.Command {
 		Example: "  kt policy lint\n  kt policy lint --file policy-config.yaml --json\n  kt policy lint --explain",
 		Args:    usageArgs(0, "no arguments (name files with --file)"),
 		RunE: func(*cobra.Command, []string) error {
-			l, err := a.load(files, true)
+			l, err := a.load(files, loadOptions{engine: true, targets: true})
 			if err != nil {
 				return err
 			}

@@ -5,10 +5,12 @@ import (
 	"math"
 	"net/http"
 	"path/filepath"
+	"strings"
 
 	"github.com/keeptrusts/kt/internal/config"
 	"github.com/keeptrusts/kt/internal/diag"
 	"github.com/keeptrusts/kt/upstream"
+	"github.com/keeptrusts/kt/upstream/provider"
 	"github.com/keeptrusts/kt/upstream/provider/all"
 )
 
@@ -78,52 +80,39 @@ func (a *app) targets(cfg *config.Config, o override) ([]*upstream.Target, diag.
 		return []*upstream.Target{u}, list, nil
 	}
 	for _, t := range configured {
+		faults := targetFaults(t, o.url != "")
+		for _, d := range faults {
+			d.Severity = diag.Warning
+			d.Message += "; the target is not used"
+			list = append(list, d)
+		}
+		if len(faults) > 0 {
+			continue
+		}
 		row, err := all.Lookup(t.Provider)
 		if err != nil {
 			return nil, list, fail(ExitUsage, fmt.Errorf("target %s: %w", t.ID, err))
 		}
-		u := &upstream.Target{
-			ID: t.ID, Provider: row, BaseURL: t.ConfiguredURL, Model: t.Model,
-			AllowPrivate: t.AllowPrivate, UnsafeAllowHTTP: t.UnsafeAllowHTTP,
-			PathTemplate: t.PathTemplate, Deployment: t.AzureDeployment, APIVersion: t.AzureAPIVersion,
-			Timeouts: upstream.Timeouts{Connect: t.Timeouts.Connect, FirstByte: t.Timeouts.FirstByte, BetweenBytes: t.Timeouts.BetweenBytes, Total: t.Timeouts.Total},
-			Limits:   upstream.Limits{Concurrency: t.Limits.MaxConcurrency, RequestsPerMinute: t.Limits.RequestsPerMinute, TokensPerMinute: t.Limits.TokensPerMinute},
-			Weight:   weight(t.Weight), ContextWindow: cfg.Providers.Fallback.ContextWindow == t.ID,
-		}
-		for k, v := range t.Headers {
-			if u.Header == nil {
-				u.Header = http.Header{}
-			}
-			u.Header.Set(k, v)
-		}
-		if p := t.Pricing; p != nil {
-			u.Pricing = upstream.Pricing{InputPer1K: micros(p.InputPer1K), OutputPer1K: micros(p.OutputPer1K)}
-		}
-		if t.APIKeyHeader != "" || t.APIKeyPrefix != nil {
-			r := *row
-			if t.APIKeyHeader != "" {
-				r.AuthHeader, r.AuthPrefix = t.APIKeyHeader, ""
-			}
-			if t.APIKeyPrefix != nil {
-				h, _ := row.Auth()
-				if t.APIKeyHeader == "" {
-					r.AuthHeader = h
-				}
-				r.AuthPrefix = *t.APIKeyPrefix
-				if r.AuthPrefix != "" {
-					r.AuthPrefix += " "
-				}
-			}
-			u.Provider = &r
-		}
+		u := poolTarget(t, row)
+		u.ContextWindow = cfg.Providers.Fallback.ContextWindow == t.ID
 		secret, more := config.Resolve(t, usualKey(t.Provider), a.env.Getenv, a.secrets())
 		base := u.BaseURL
-		if base == "" {
+		switch {
+		case o.url != "":
+			base = o.url // Override decides whether it may go there
+		case base == "":
 			base = row.BaseURL
+		}
+		unused := func(err error) {
+			list = append(list, t.Value.Diag(diag.BadBaseURL, diag.Warning, fmt.Sprintf("%v; the target is not used", err), ""))
 		}
 		if !secret.Empty() {
 			if u.Key, err = upstream.NewKey(secret.Reveal(), base); err != nil {
-				return nil, list, fail(ExitUsage, fmt.Errorf("target %s: %w", t.ID, err))
+				if o.url != "" {
+					return nil, list, fail(ExitStart, fmt.Errorf("--upstream: %w", err))
+				}
+				unused(fmt.Errorf("target %s: %w", t.ID, err))
+				continue
 			}
 		}
 		if o.url != "" {
@@ -147,12 +136,86 @@ func (a *app) targets(cfg *config.Config, o override) ([]*upstream.Target, diag.
 			continue // its key is missing
 		}
 		if err := u.Check(); err != nil {
-			list = append(list, t.Value.Diag(diag.BadBaseURL, diag.Warning, fmt.Sprintf("%v; the target is not used", err), ""))
+			unused(err)
 			continue
 		}
 		out = append(out, u)
 	}
 	return out, list, nil
+}
+
+// poolTarget is a configured target as the pool wants it, without its key.
+func poolTarget(t config.Target, row *provider.Row) *upstream.Target {
+	u := &upstream.Target{
+		ID: t.ID, Provider: row, BaseURL: t.ConfiguredURL, Model: t.Model,
+		AllowPrivate: t.AllowPrivate, UnsafeAllowHTTP: t.UnsafeAllowHTTP,
+		PathTemplate: t.PathTemplate, Deployment: t.AzureDeployment, APIVersion: t.AzureAPIVersion,
+		Timeouts: upstream.Timeouts{Connect: t.Timeouts.Connect, FirstByte: t.Timeouts.FirstByte, BetweenBytes: t.Timeouts.BetweenBytes, Total: t.Timeouts.Total},
+		Limits:   upstream.Limits{Concurrency: t.Limits.MaxConcurrency, RequestsPerMinute: t.Limits.RequestsPerMinute, TokensPerMinute: t.Limits.TokensPerMinute},
+		Weight:   weight(t.Weight),
+	}
+	for k, v := range t.Headers {
+		if u.Header == nil {
+			u.Header = http.Header{}
+		}
+		u.Header.Set(k, v)
+	}
+	if p := t.Pricing; p != nil {
+		u.Pricing = upstream.Pricing{InputPer1K: micros(p.InputPer1K), OutputPer1K: micros(p.OutputPer1K)}
+	}
+	if t.APIKeyHeader != "" || t.APIKeyPrefix != nil {
+		r := *row
+		if t.APIKeyHeader != "" {
+			r.AuthHeader, r.AuthPrefix = t.APIKeyHeader, ""
+		}
+		if t.APIKeyPrefix != nil {
+			h, _ := row.Auth()
+			if t.APIKeyHeader == "" {
+				r.AuthHeader = h
+			}
+			r.AuthPrefix = *t.APIKeyPrefix
+			if r.AuthPrefix != "" {
+				r.AuthPrefix += " "
+			}
+		}
+		u.Provider = &r
+	}
+	return u
+}
+
+// targetFaults says why a target can never be asked, whatever its key: faults
+// for lint, and what leaves the target out when the gateway starts. With
+// elsewhere its own address does not count.
+func targetFaults(t config.Target, elsewhere bool) diag.List {
+	row, err := all.Lookup(t.Provider)
+	if err != nil {
+		return nil // the loader has refused the name
+	}
+	at := func(key string) config.Value {
+		if v := t.Value.Get(key); v.Exists() {
+			return v
+		}
+		return t.Value
+	}
+	fault := func(key string, code diag.Code, hint, format string, args ...any) diag.List {
+		return diag.List{at(key).Diag(code, diag.Error, fmt.Sprintf("target %s: ", t.ID)+fmt.Sprintf(format, args...), hint)}
+	}
+	switch {
+	case row.Missing != "":
+		return fault("provider", diag.NotBuiltYet, "kt providers lists what a target can name", "provider %s is not available yet: %s", row.ID, row.Missing)
+	case elsewhere:
+	case t.BaseURL == "" && row.BaseURL == "" && !t.Value.Get("base_url").Exists():
+		hint := row.Quirks
+		if !strings.Contains(hint, "https://") {
+			hint = "base_url: https://..., the address of your own server"
+		}
+		return fault("provider", diag.BadBaseURL, hint, "provider %s needs base_url", row.ID)
+	case t.BaseURL != "" || row.BaseURL != "":
+		if err := poolTarget(t, row).Check(); err != nil {
+			return diag.List{at("base_url").Diag(diag.BadBaseURL, diag.Error, err.Error(), "")}
+		}
+	}
+	return nil
 }
 
 // micros turns US dollars into millionths.

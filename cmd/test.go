@@ -34,7 +34,7 @@ func (a *app) testCmd() *cobra.Command {
 				}
 				o.Run = re
 			}
-			l, err := a.load([]string{filepath.Join(dir, defaultConfig)}, false)
+			l, err := a.load([]string{filepath.Join(dir, defaultConfig)}, loadOptions{})
 			if err != nil {
 				return err
 			}

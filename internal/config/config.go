@@ -23,6 +23,9 @@ type Source struct {
 type Options struct {
 	Built     *Built   // what counts as implemented; nil is DefaultBuilt
 	Providers []string // known provider ids; nil: any id is accepted
+	// CheckTarget says what else is wrong with an enabled target, for a caller
+	// that knows the providers; nil: nothing is.
+	CheckTarget func(Target) diag.List
 }
 
 // Config is a checked configuration. It does not change after Load.

@@ -262,12 +262,20 @@ func (c *checker) providers(root Value) Providers {
 	ids := map[string]Value{}
 	list := v.Get("targets")
 	for i := range list.Len() {
+		before := len(c.diags)
 		t := c.target(list.Index(i))
 		if t.ID != "" {
 			if before, dup := ids[t.ID]; dup {
 				c.err(t.Value.Get("id"), diag.DuplicateTarget, fmt.Sprintf("two targets have the id %s", shorten(t.ID)), fmt.Sprintf("the first one is at %s", before.Get("id").Pos()))
 			} else {
 				ids[t.ID] = t.Value
+			}
+		}
+		if c.opt.CheckTarget != nil && t.Enabled {
+			for _, d := range c.opt.CheckTarget(t) {
+				if !slices.ContainsFunc(c.diags[before:], func(said diag.Diagnostic) bool { return said.Pointer == d.Pointer && said.Severity == diag.Error }) {
+					c.add(d)
+				}
 			}
 		}
 		p.Targets = append(p.Targets, t)
