@@ -197,25 +197,33 @@ func targetFaults(t config.Target, elsewhere bool) diag.List {
 		}
 		return t.Value
 	}
-	fault := func(key string, code diag.Code, hint, format string, args ...any) diag.List {
-		return diag.List{at(key).Diag(code, diag.Error, fmt.Sprintf("target %s: ", t.ID)+fmt.Sprintf(format, args...), hint)}
+	var list diag.List
+	fault := func(key string, code diag.Code, hint, format string, args ...any) {
+		list = append(list, at(key).Diag(code, diag.Error, fmt.Sprintf("target %s: ", t.ID)+fmt.Sprintf(format, args...), hint))
+	}
+	if t.Format != "" && provider.Canonical(t.Format) != "openai" {
+		key := "format"
+		if !t.Value.Get(key).Exists() {
+			key = "provider_type"
+		}
+		fault(key, diag.NotBuiltYet, "remove it, or write openai: every target is asked in that form", "%s %q is not built yet in this version; only openai is", key, t.Format)
 	}
 	switch {
 	case row.Missing != "":
-		return fault("provider", diag.NotBuiltYet, "kt providers lists what a target can name", "provider %s is not available yet: %s", row.ID, row.Missing)
+		fault("provider", diag.NotBuiltYet, "kt providers lists what a target can name", "provider %s is not available yet: %s", row.ID, row.Missing)
 	case elsewhere:
 	case t.BaseURL == "" && row.BaseURL == "" && !t.Value.Get("base_url").Exists():
 		hint := row.Quirks
 		if !strings.Contains(hint, "https://") {
 			hint = "base_url: https://..., the address of your own server"
 		}
-		return fault("provider", diag.BadBaseURL, hint, "provider %s needs base_url", row.ID)
+		fault("provider", diag.BadBaseURL, hint, "provider %s needs base_url", row.ID)
 	case t.BaseURL != "" || row.BaseURL != "":
 		if err := poolTarget(t, row).Check(); err != nil {
-			return diag.List{at("base_url").Diag(diag.BadBaseURL, diag.Error, err.Error(), "")}
+			list = append(list, at("base_url").Diag(diag.BadBaseURL, diag.Error, err.Error(), ""))
 		}
 	}
-	return nil
+	return list
 }
 
 // micros turns US dollars into millionths.
