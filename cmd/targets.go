@@ -60,6 +60,11 @@ type override struct{ url, key, header, prefix string }
 func (a *app) targets(cfg *config.Config, o override) ([]*upstream.Target, diag.List, error) {
 	var out []*upstream.Target
 	var list diag.List
+	if o.header != "" {
+		if err := config.CheckKeyHeader(o.header); err != nil {
+			return nil, nil, fail(ExitUsage, fmt.Errorf("%s: --upstream-api-key-header (KEEPTRUSTS_UPSTREAM_API_KEY_HEADER): %w; %s", diag.HeaderRefused, err, config.KeyHeaders))
+		}
+	}
 	configured := cfg.Providers.InOrder()
 	if len(configured) == 0 && o.url != "" { // nothing but the override
 		u, err := upstream.Override(&upstream.Target{ID: "upstream", BaseURL: o.url}, o.url, o.key)

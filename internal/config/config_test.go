@@ -564,3 +564,24 @@ func BenchmarkLoadQuickStart(b *testing.B) {
 		}
 	}
 }
+
+func TestAKeyGoesIntoNoHeaderOfTheRequestItself(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"Authorization": true, "api-key": true, "x-api-key": true, "X-Goog-Api-Key": true, "Ocp-Apim-Subscription-Key": true, "x-team-auth": true,
+		"X-Auth-Token": true, "cf-aig-authorization": true, "apikey": true,
+		"Transfer-Encoding": false, "content-length": false, "Content-Type": false, "Host": false, "Connection": false, "TE": false,
+		"Proxy-Authorization": false, "Cookie": false, "X-Forwarded-For": false, "X-Original-URL": false, "x-keeptrusts-id": false,
+		"user-agent": false, "Expect": false, "Upgrade": false, "accept-encoding": false, "x-http-method-override": false,
+	} {
+		_, diags := load(t, config.Options{}, head+"providers:\n  targets:\n    - {id: a, provider: openai, model: m, api_key_header: "+name+"}\n")
+		if got := !slices.Contains(codes(diags), string(diag.HeaderRefused)); got != ok || diags.HasErrors() == ok {
+			t.Errorf("%s accepted: %t, want %t\n%s", name, got, ok, diags.Text())
+		}
+		if err := config.CheckKeyHeader(name); (err == nil) != ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if config.CheckKeyHeader("a b") == nil || config.CheckKeyHeader("") == nil {
+		t.Error("no header name is accepted")
+	}
+}

@@ -317,6 +317,11 @@ func (c *checker) target(v Value) Target {
 		Weight: c.float(v.Get("weight"), 1), Priority: c.int(v.Get("priority"), 0), Enabled: c.flag(v.Get("enabled"), true),
 		AllowPrivate: c.flag(v.Get("allow_private"), false), UnsafeAllowHTTP: c.flag(v.Get("unsafe_allow_http"), false),
 	}
+	if kh := v.Get("api_key_header"); t.APIKeyHeader != "" && headerName.MatchString(t.APIKeyHeader) { // else the schema says it
+		if err := CheckKeyHeader(t.APIKeyHeader); err != nil {
+			c.err(kh, diag.HeaderRefused, "api_key_header: "+err.Error(), KeyHeaders)
+		}
+	}
 	if p, ok := v.Get("api_key_prefix").Text(); ok {
 		t.APIKeyPrefix = &p
 	}
@@ -493,6 +498,30 @@ func allowedHeader(name string) bool {
 	}
 	return false
 }
+
+// CheckKeyHeader refuses a header that must not carry a target's key: one that
+// frames the request, says what it is, or is written to logs on the way. What
+// is accepted is named after keys, or is a header that a target may set.
+func CheckKeyHeader(name string) error {
+	n := strings.ToLower(name)
+	if !headerName.MatchString(n) {
+		return fmt.Errorf("%q is not a header name", shorten(name))
+	}
+	var refused bool
+	switch n {
+	case "proxy-authorization", "cookie", "user-agent", "referer", "http-referer", "accept-language", "helicone-cache-enabled":
+		refused = true
+	default:
+		refused = !credentialHeader(n) && !allowedHeader(n) && !strings.HasSuffix(n, "-key") && !strings.HasSuffix(n, "-auth")
+	}
+	if refused {
+		return fmt.Errorf("header %s cannot carry a key", shorten(n))
+	}
+	return nil
+}
+
+// KeyHeaders says what CheckKeyHeader accepts.
+const KeyHeaders = "accepted are authorization, api-key, names that end in -key, -token, -secret or -auth, and x-*, openai-*, anthropic-*, cf-aig-* and helicone-*"
 
 // headerName is what a header of a target may be called.
 var headerName = regexp.MustCompile(`^[A-Za-z0-9-]{1,128}$`)
