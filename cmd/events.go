@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keeptrusts/kt/internal/audit"
+	"github.com/keeptrusts/kt/internal/diag"
 )
 
 func (a *app) eventsCmd() *cobra.Command {
@@ -121,6 +122,9 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("--since must be a span such as 5m, 1h or 7d, or an RFC 3339 time; got %q", s)
 }
 
+// maxWord is how many characters of a record's word a line of the table has.
+const maxWord = 64
+
 func (a *app) printEvents(events []audit.Event, asJSON, head bool) {
 	if asJSON {
 		for _, e := range events {
@@ -132,8 +136,10 @@ func (a *app) printEvents(events []audit.Event, asJSON, head bool) {
 	if head {
 		fmt.Fprintln(w, "TIME\tID\tVERDICT\tREASON\tSTATUS\tMODEL\tTARGET")
 	}
+	// The model's name is the client's, and the files may be anybody's.
+	word := func(s string) string { return diag.Word(s, maxWord) }
 	for _, e := range events {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", e.Time.Format("2006-01-02 15:04:05"), e.ID, e.Verdict, e.Reason, e.Status, e.Model, e.Target)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", e.Time.Format("2006-01-02 15:04:05"), word(e.ID), word(e.Verdict), word(e.Reason), e.Status, word(e.Model), word(e.Target))
 	}
 	_ = w.Flush() // the terminal went away; nothing else can be said there
 }

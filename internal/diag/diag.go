@@ -170,6 +170,20 @@ func printable(s string) string {
 	}, s)
 }
 
+// Word makes a text of another's making fit for a line on a terminal: nothing
+// that moves the cursor or reorders the line, at most limit runes.
+func Word(s string, limit int) string {
+	s = printable(s)
+	n := 0
+	for i := range s {
+		if n == limit {
+			return s[:i] + "..."
+		}
+		n++
+	}
+	return s
+}
+
 // List is a set of diagnostics. Sort before printing.
 type List []Diagnostic
 

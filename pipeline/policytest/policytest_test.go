@@ -214,3 +214,19 @@ func TestFaultyFilesAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestTheTableHoldsNoTerminalEscape(t *testing.T) {
+	text := `[{"name": "a\u001b[2Jb\nok  allow\u202e", "input": {"messages": [{"role": "user", "content": "x"}]}, "expected": {"verdict": "block"}, "assertions": [{"type": "contains", "value": "\u001b[31m\nok"}]},
+	{"name": "` + strings.Repeat("n", 500) + `", "input": {"messages": [{"role": "user", "content": "x"}]}, "expected": {"verdict": "allow"}}]`
+	r := policytest.Run(kindtest.Chain(t, pack), cases(t, "tests/a.json", text), policytest.Options{})
+	var table bytes.Buffer
+	if err := r.WriteTable(&table); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(table.String(), "\x1b\u202e") || strings.Contains(table.String(), "\nok  allow\u202e") {
+		t.Errorf("%q", table.String())
+	}
+	if strings.Contains(table.String(), strings.Repeat("n", 200)) || !strings.Contains(table.String(), "nnn...") {
+		t.Error("a long name is not cut")
+	}
+}

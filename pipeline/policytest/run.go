@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/keeptrusts/kt/internal/diag"
 	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/stream"
 	"github.com/keeptrusts/kt/stream/dialect"
@@ -800,6 +801,13 @@ func (r *Report) Failed() (n int) {
 	return n
 }
 
+// maxWord and maxLine are how many characters of a name and of an explanation
+// the table has: both quote what stands in the files.
+const (
+	maxWord = 128
+	maxLine = 2048
+)
+
 // WriteTable writes the results for a person.
 func (r *Report) WriteTable(w io.Writer) error {
 	var b bytes.Buffer
@@ -813,16 +821,16 @@ func (r *Report) WriteTable(w io.Writer) error {
 		if res.Suite != "" {
 			name = res.Suite + "/" + name
 		}
-		fmt.Fprintf(&b, "%s  %-8s %-32s %s", word, res.Verdict, res.ReasonCode, name)
+		fmt.Fprintf(&b, "%s  %-8s %-32s %s", word, res.Verdict, diag.Word(res.ReasonCode, maxWord), diag.Word(name, maxWord))
 		if res.Details.Splits > 0 {
 			fmt.Fprintf(&b, " (%d splits)", res.Details.Splits)
 		}
 		b.WriteByte('\n')
 		for _, f := range res.Details.Failures {
-			fmt.Fprintf(&b, "      %s\n", f)
+			fmt.Fprintf(&b, "      %s\n", diag.Word(f, maxLine))
 		}
 		for _, f := range res.Details.Notes {
-			fmt.Fprintf(&b, "      note: %s\n", f)
+			fmt.Fprintf(&b, "      note: %s\n", diag.Word(f, maxLine))
 		}
 	}
 	fmt.Fprintf(&b, "%d cases, %d failed\n", len(r.Results), r.Failed())
