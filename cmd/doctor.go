@@ -91,7 +91,7 @@ func (a *app) doctor(ctx context.Context, files []string, gw string, online bool
 			add("warn", "reporting", "KEEPTRUSTS_API_URL or KEEPTRUSTS_API_TOKEN is set, but reporting to a control plane is not built yet")
 		}
 		if s.UpstreamURL != "" {
-			add("warn", "override", "KEEPTRUSTS_UPSTREAM_URL sends every target to %s", s.UpstreamURL)
+			add("warn", "override", "KEEPTRUSTS_UPSTREAM_URL sends every target to %s", shownURL(s.UpstreamURL))
 		}
 	}
 	list = append(list, a.checkConfig(ctx, files, s, online)...)
@@ -194,13 +194,22 @@ func (a *app) checkFolder(name, dir string) check {
 func (a *app) checkGateway(ctx context.Context, base string) check {
 	var h health
 	if err := a.ask(ctx, base+"/healthz", "", &h); err != nil {
-		return check{"gateway", "ok", "none runs at " + base}
+		return check{"gateway", "ok", "none runs at " + shownURL(base)}
 	}
 	status := "ok"
 	if len(h.Warnings) > 0 {
 		status = "warn"
 	}
-	return check{"gateway", status, fmt.Sprintf("%s: %s, kt %s, pack %s, mode=%s, up %d s %s", base, h.Status, h.Version, h.Pack, h.Mode, h.Uptime, strings.Join(h.Warnings, "; "))}
+	return check{"gateway", status, fmt.Sprintf("%s: %s, kt %s, pack %s, mode=%s, up %d s %s", shownURL(base), h.Status, h.Version, h.Pack, h.Mode, h.Uptime, strings.Join(h.Warnings, "; "))}
+}
+
+// shownURL is an address as it may be shown: without user, password and query.
+func shownURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" {
+		return "an address that cannot be read (want http://host:port)"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).Redacted()
 }
 
 // health is what /healthz says.
@@ -222,8 +231,8 @@ func (a *app) ask(ctx context.Context, address, token string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return fmt.Errorf("ask gateway: %w", err)
+	if err != nil || req.URL.Host == "" {
+		return fmt.Errorf("ask gateway: --url is %s", shownURL(address))
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
@@ -231,7 +240,11 @@ func (a *app) ask(ctx context.Context, address, token string, into any) error {
 	tr := &http.Transport{DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: tr}).Do(req)
 	if err != nil {
-		return fmt.Errorf("ask gateway: %w", err)
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err // its own text quotes the address as it is
+		}
+		return fmt.Errorf("ask gateway at %s: %w", shownURL(address), err)
 	}
 	defer func() { _ = resp.Body.Close() }() // read only
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
@@ -243,10 +256,10 @@ func (a *app) ask(ctx context.Context, address, token string, into any) error {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return errors.New("ask gateway: it wants its token (--api-token or KEEPTRUSTS_GATEWAY_TOKEN)")
 	default:
-		return fmt.Errorf("ask gateway: %s answers %s", address, resp.Status)
+		return fmt.Errorf("ask gateway: %s answers %s", shownURL(address), resp.Status)
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("ask gateway: %s is no gateway of this kind", address)
+		return fmt.Errorf("ask gateway: %s is no gateway of this kind", shownURL(address))
 	}
 	return nil
 }

@@ -108,7 +108,7 @@ func (a *app) gatewayRunCmd() *cobra.Command {
 	f.BoolVar(&s.requireCompiled, "require-compiled", false, "refuse to start unless the pack is compiled into this binary")
 	f.DurationVar(&s.Drain, "drain-timeout", s.Drain, "how long a shutdown waits for answers in flight (KEEPTRUSTS_DRAIN_TIMEOUT)")
 	f.BoolVar(&s.dryRun, "dry-run", false, "load and build everything, then exit without serving")
-	for _, name := range []string{"api-token", "upstream-api-key"} {
+	for _, name := range []string{"api-token", "upstream-api-key", "upstream"} {
 		f.Lookup(name).DefValue = "" // a secret from the environment must not show in --help
 	}
 	return c
@@ -236,7 +236,7 @@ func (a *app) gatewayOptions(s *settings, l *loaded, chain pipeline.Chain, targe
 	}
 	if s.UpstreamURL != "" {
 		o.Overrides = append(o.Overrides, "upstream")
-		warn(diag.RunOverride, "debug override in force: every target is sent to %s", s.UpstreamURL)
+		warn(diag.RunOverride, "debug override in force: every target is sent to %s", shownURL(s.UpstreamURL))
 	}
 	if o.FailOpen {
 		o.Overrides = append(o.Overrides, "unsafe_fail_mode_allow")

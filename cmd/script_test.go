@@ -99,7 +99,7 @@ func TestHelpOfEveryCommandHasAnExampleAndNoSecret(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(args), func(t *testing.T) {
 			var out bytes.Buffer
-			env := &cmd.Env{Args: append(args, "--help"), Environ: []string{"KEEPTRUSTS_GATEWAY_TOKEN=tok-secret", "KEEPTRUSTS_UPSTREAM_API_KEY=key-secret"}, Stdin: &bytes.Buffer{}, Stdout: &out, Stderr: &out, Now: time.Now}
+			env := &cmd.Env{Args: append(args, "--help"), Environ: []string{"KEEPTRUSTS_GATEWAY_TOKEN=tok-secret", "KEEPTRUSTS_UPSTREAM_API_KEY=key-secret", "KEEPTRUSTS_UPSTREAM_URL=http://u-secret@h"}, Stdin: &bytes.Buffer{}, Stdout: &out, Stderr: &out, Now: time.Now}
 			if code := cmd.Run(context.Background(), env); code != 0 {
 				t.Fatalf("exit status %d", code)
 			}

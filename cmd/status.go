@@ -53,7 +53,7 @@ func (a *app) gatewayStatusCmd() *cobra.Command {
 					return nil
 				}
 			}
-			return fail(ExitFound, fmt.Errorf("no target of %s can be asked", base))
+			return fail(ExitFound, fmt.Errorf("no target of %s can be asked", shownURL(base)))
 		},
 	}
 	f := c.Flags()
@@ -65,7 +65,7 @@ func (a *app) gatewayStatusCmd() *cobra.Command {
 
 func (a *app) printStatus(base string, h *health, s *upstream.Snapshot) {
 	out := a.env.Stdout
-	fmt.Fprintf(out, "%s: %s, kt %s, up %s\n", base, h.Status, h.Version, span(h.Uptime))
+	fmt.Fprintf(out, "%s: %s, kt %s, up %s\n", shownURL(base), h.Status, h.Version, span(h.Uptime))
 	fmt.Fprintf(out, "pack %s %s, mode=%s, digest %.12s, config %.19s\n", h.Pack, h.PackVer, h.Mode, h.Digest, h.Config)
 	for _, o := range h.Overrides {
 		fmt.Fprintf(out, "override in force: %s\n", o)

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -27,7 +29,10 @@ var userinfo = regexp.MustCompile(`(://)[^/@\s"']+@`)
 
 // secretLine matches a key that by its name holds a secret, with its value, in
 // a line of a file that has no tree.
-var secretLine = regexp.MustCompile(`(?i)((?:api[_-]?key|secret|token|password|passwd|authorization|credential|private[_-]?key)[A-Za-z_]*["']?\s*:\s*)(.*)$`)
+var secretLine = regexp.MustCompile(`(?i)((?:api[_-]?key|secret|token|password|passwd|auth|credential|private[_-]?key)[A-Za-z_]*["']?\s*:\s*)(.*)$`)
+
+// addressLine matches the address of a target that is more than that, in such a line.
+var addressLine = regexp.MustCompile(`((?:base_url|path_template)["']?\s*:\s*)(.*[?@#].*)$`)
 
 // lineKey finds the keys of a line; a secret under one of them may go on for
 // guessLines.
@@ -47,17 +52,63 @@ func secretKey(key string) bool {
 	if strings.HasSuffix(k, "_env") || strings.HasSuffix(k, "_header") || strings.HasSuffix(k, "_prefix") {
 		return false
 	}
+	// Plurals hold the same; "tokens" is a count as often.
+	if k != "tokens" && !strings.HasSuffix(k, "_tokens") {
+		k = strings.TrimSuffix(k, "s")
+	}
 	switch k {
-	case "api_key", "apikey", "key", "secret", "token", "password", "passwd", "authorization", "credentials",
-		"access_key", "private_key", "secret_key", "secret_key_ref", "public_key", "x_api_key", "client_secret", "bearer":
+	case "key", "auth", "authorization", "authorisation", "credential", "passwd", "public_key", "bearer":
 		return true
 	}
-	for _, suffix := range []string{"_api_key", "_token", "_secret", "_password", "_secret_key", "_private_key", "_access_key"} {
+	if strings.HasPrefix(k, "secret") { // secret_key_ref in every spelling
+		return true
+	}
+	for _, suffix := range []string{"api_key", "apikey", "token", "secret", "password", "secret_key", "secretkey", "private_key", "privatekey",
+		"access_key", "accesskey", "_auth", "_authorization", "_credential"} {
 		if strings.HasSuffix(k, suffix) {
 			return true
 		}
 	}
 	return false
+}
+
+// secretQuery tells whether an address or a path has a query that carries a
+// credential by its name. Values to be filled in are none.
+func secretQuery(s string) bool {
+	_, query, _ := strings.Cut(s, "?")
+	for pair := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' || r == '#' }) {
+		name, value, _ := strings.Cut(pair, "=")
+		if value == "" || strings.HasPrefix(value, "{") {
+			continue
+		}
+		switch strings.ToLower(name) {
+		case "code", "sig", "signature":
+			return true
+		}
+		if secretKey(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// secretAddress tells whether a base_url has parts that it must not have, and
+// that may be a credential: a query, or something before an @.
+func secretAddress(s string) bool {
+	return strings.ContainsAny(s, "?#") || hasUser(s)
+}
+
+// hasUser tells whether something stands before an @ that is not in the path.
+func hasUser(s string) bool {
+	if !strings.Contains(s, "@") {
+		return false
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.User != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return true
+	}
+	port, err := strconv.Atoi(u.Port()) // of user:12/34@host the first part is read as host and port
+	return u.Port() != "" && (err != nil || port < 1 || port > 65535)
 }
 
 // envName is what secret_key_ref.env may hold.
@@ -112,6 +163,14 @@ func (m mark) holdsSecret() (secret, byName bool) {
 	free := strings.HasPrefix(m.ptr, "/testing/") || strings.HasPrefix(m.ptr, "/policies/") || m.parent == "custom_markers"
 	switch {
 	case free:
+	case m.below:
+		byName = true
+	case m.key == "base_url":
+		byName = secretAddress(m.n.text)
+	case m.key == "path_template":
+		byName = secretQuery(m.n.text)
+	case m.key == "api_key_header" || m.key == "api_key_prefix": // a name, not the header itself
+		byName = strings.ContainsAny(strings.TrimSpace(m.n.text), ": \t\n")
 	case m.parent == "secret_key_ref" && m.key == "env":
 		byName = !envName.MatchString(m.n.text)
 	case m.parent == "secret_key_ref" && m.key == "store":
@@ -168,14 +227,18 @@ func (f *file) line(n int) string {
 			text = hidden
 		case n == r.endLine && r.endLine > r.line:
 			rest := byteOffset(f.lines[n-1], r.endCol)
-			if strings.TrimSpace(f.lines[n-1][:rest]) != "" {
+			if strings.Trim(f.lines[n-1][:rest], " \t-") != "" { // a dash begins what comes next
 				text = hidden
 			}
 		}
 	}
 	text = f.scrub(text)
+	if strings.HasPrefix(text, "%") && !strings.HasPrefix(text, "%YAML") && !strings.HasPrefix(text, "%TAG") {
+		return hidden // a directive that is none may be anything
+	}
 	if f.broken {
 		text = secretLine.ReplaceAllString(text, "${1}"+hidden)
+		text = addressLine.ReplaceAllString(text, "${1}"+hidden)
 		text = tokenLike.ReplaceAllStringFunc(text, func(s string) string {
 			if strings.ContainsFunc(s, unicode.IsDigit) && strings.ContainsFunc(s, unicode.IsLetter) {
 				return hidden

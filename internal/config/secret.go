@@ -204,11 +204,18 @@ func (c *checker) secrets(v Value, path []string) {
 		if last == "secret_key_ref" && (v.Kind() == Number || !secretText(v.n.text)) {
 			return // a wrong type, said by the schema; it may be a variable's name
 		}
+		if (last == "api_key_header" || last == "api_key_prefix") && !secretText(v.n.text) {
+			return // not a name, said by the schema; it may be the whole header
+		}
+		if last == "base_url" && v.n.byName && !hasUser(v.n.text) {
+			c.err(v, diag.BadBaseURL, "base_url must not have a query or a fragment", "keys go into secret_key_ref; an API version into azure_api_version")
+			return
+		}
 		if last == "base_url" {
 			c.err(v, diag.SecretInline, "base_url holds credentials", "remove what stands before @ and use secret_key_ref: {env: NAME}")
 			return
 		}
-		c.err(v, diag.SecretInline, fmt.Sprintf("a secret is written in the file under %s", shorten(last)),
+		c.err(v, diag.SecretInline, fmt.Sprintf("a secret is written in the file under %s", lastName(path)),
 			"put it into an environment variable, replace it at the provider, and name the variable: secret_key_ref: {env: NAME}")
 	}
 }

@@ -69,6 +69,28 @@ func TestSecretsNeverShow(t *testing.T) {
 		"a list at the top": "- api_key: " + secret + "\n",
 		"a text at the top": key + "\n",
 		"complex key":       head + target + "      ? {api_key: " + secret + "}\n      : {token: " + secret + "}\n",
+		"plural":            head + target + "api_keys: [" + secret + ", " + secret + "]\n",
+		"below":             head + target + "      api_key: {a: " + secret + ", b: [{c: " + secret + "}]}\n",
+		"below, block":      head + target + "      credentials:\n        a: " + secret + "\n        b:\n          - " + secret + "\n",
+		"below a ref":       head + target + "      secret_key_ref:\n        env:\n          value: " + secret + "\n",
+		"auth":              head + target + "      auth: " + secret + "\n",
+		"auth map":          head + target + "      auth: {user: " + secret + "}\n",
+		"ref misspelt":      head + target + "      secret_key_rf: " + secret + "\n",
+		"ref in camels":     head + target + "      secretKeyRef: " + secret + "\n      accessToken: " + secret + "\n",
+		"query":             head + target + "      base_url: https://h.example/v1?api-key=0123456789\n",
+		"query, other":      head + target + "      base_url: https://h.example/v1?x=0123456789\n",
+		"fragment":          head + target + "      base_url: https://h.example/v1#0123456789\n",
+		"user, no scheme":   head + target + "      base_url: user:" + secret + "@h\n",
+		"user, a slash":     head + target + "      base_url: https://user:0/" + secret + "@h\n",
+		"user, a tab":       head + target + "      base_url: \"https://user:a\\t" + secret + "@h\"\n",
+		"path":              head + target + "      path_template: \"/x?key=0123456789\"\n",
+		"path, code":        head + target + "      path_template: \"/x?v=1&code=0123456789\"\n",
+		"own header":        head + target + "      headers: {x-my-auth: 0123456789abcdef}\n",
+		"key header":        head + target + "      api_key_header: \"x-api-key: " + secret + "\"\n",
+		"key prefix":        head + target + "      api_key_prefix: \"Bearer " + secret + "\"\n",
+		"not well-formed 6": head + target + "      auth: " + secret + ": x\n",
+		"not well-formed 7": head + target + "      base_url: user:" + secret + "@h: x\n",
+		"directive":         "%password " + secret + "\n" + head + target,
 		"merge key":         head + target + "      <<: {api_key: " + secret + "}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -92,6 +114,28 @@ func TestSecretsNeverShow(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNoKeyOfTheSchemaIsTakenForASecret: a setting whose name says secret would
+// be refused whatever stands there.
+func TestNoKeyOfTheSchemaIsTakenForASecret(t *testing.T) {
+	cfg, diags := config.Load([]config.Source{{Name: "f.yaml", Data: []byte(head + `
+providers:
+  targets:
+    - id: a
+      provider: azure
+      model: m
+      base_url: https://h.example/@scope/v1
+      path_template: "/x/{model}?api-version=2024-02-01&key={model}&v="
+      api_key_header: X-Api-Key
+      api_key_prefix: Token
+      headers: {x-author: me, x-key-id-count: "3"}
+      limits: {tokens_per_minute: 100}
+      secret_key_ref: {env: SOME_API_KEY}
+`)}}, config.Options{})
+	if cfg == nil || len(diags) > 0 {
+		t.Fatalf("refused:\n%s", diags.Text())
 	}
 }
 

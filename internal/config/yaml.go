@@ -38,6 +38,7 @@ type file struct {
 	broken  bool // not well-formed: quoted lines are masked by guess
 	diags   diag.List
 	nodes   int
+	below   int // how many keys on the way to here say that what they hold is secret
 }
 
 // mark is a value with the keys that lead to it; a key has no node.
@@ -46,6 +47,7 @@ type mark struct {
 	key, parent string
 	ptr         string
 	pos         Pos
+	below       bool // it stands somewhere below a key whose name says that it holds a secret
 }
 
 // region is a stretch of the file that is never shown, from start up to end.
@@ -270,7 +272,7 @@ func (f *file) convert(y *yaml.Node, ptr, key, parent string, depth int) *node {
 	if y.Kind == yaml.ScalarNode || y.Kind == yaml.AliasNode {
 		n.text = y.Value
 	}
-	f.marks = append(f.marks, mark{n, key, parent, ptr, n.pos})
+	f.marks = append(f.marks, mark{n, key, parent, ptr, n.pos, f.below > 0})
 	f.nodes++
 	if f.nodes > MaxNodes {
 		if f.nodes == MaxNodes+1 {
@@ -325,11 +327,20 @@ func (f *file) mapping(y *yaml.Node, n *node, ptr, parent string, depth int) {
 			f.add(pos.Line, pos.Column, pos.EndColumn, code, ptr, msg, hint)
 		}
 		if k.Kind == yaml.ScalarNode {
-			f.marks = append(f.marks, mark{nil, k.Value, "", ptr, pos})
+			f.marks = append(f.marks, mark{nil, k.Value, "", ptr, pos, f.below > 0})
 		} else {
 			f.convert(k, ptr, "", parent, depth+1) // for its places only
 		}
+		// References are named by their own keys, env and store; what stands
+		// deeper is not one.
+		secret := (v.Kind == yaml.MappingNode || v.Kind == yaml.SequenceNode) && (secretKey(k.Value) && k.Value != "secret_key_ref" || parent == "secret_key_ref")
+		if secret {
+			f.below++
+		}
 		value := f.convert(v, ptr+"/"+escapePointer(k.Value), k.Value, parent, depth+1)
+		if secret {
+			f.below--
+		}
 		quoted := k.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0
 		switch {
 		case k.Kind == yaml.AliasNode || k.Anchor != "":
