@@ -84,7 +84,12 @@ func (a *app) targets(cfg *config.Config, o override) ([]*upstream.Target, diag.
 		}
 		return []*upstream.Target{u}, list, nil
 	}
+	var ws []float64
 	for _, t := range configured {
+		ws = append(ws, t.Weight)
+	}
+	shares := weights(ws)
+	for i, t := range configured {
 		faults := targetFaults(t, o.url != "")
 		for _, d := range faults {
 			d.Severity = diag.Warning
@@ -99,6 +104,7 @@ func (a *app) targets(cfg *config.Config, o override) ([]*upstream.Target, diag.
 			return nil, list, fail(ExitUsage, fmt.Errorf("target %s: %w", t.ID, err))
 		}
 		u := poolTarget(t, row)
+		u.Weight = shares[i]
 		u.ContextWindow = cfg.Providers.Fallback.ContextWindow == t.ID
 		secret, more := config.Resolve(t, usualKey(t.Provider), a.env.Getenv, a.secrets())
 		base := u.BaseURL
@@ -157,7 +163,6 @@ func poolTarget(t config.Target, row *provider.Row) *upstream.Target {
 		PathTemplate: t.PathTemplate, Deployment: t.AzureDeployment, APIVersion: t.AzureAPIVersion,
 		Timeouts: upstream.Timeouts{Connect: t.Timeouts.Connect, FirstByte: t.Timeouts.FirstByte, BetweenBytes: t.Timeouts.BetweenBytes, Total: t.Timeouts.Total},
 		Limits:   upstream.Limits{Concurrency: t.Limits.MaxConcurrency, RequestsPerMinute: t.Limits.RequestsPerMinute, TokensPerMinute: t.Limits.TokensPerMinute},
-		Weight:   weight(t.Weight),
 	}
 	for k, v := range t.Headers {
 		if u.Header == nil {
@@ -234,8 +239,26 @@ func targetFaults(t config.Target, elsewhere bool) diag.List {
 // micros turns US dollars into millionths.
 func micros(usd float64) int64 { return int64(math.Round(usd * 1e6)) }
 
-// weight keeps shares such as 0.7 and 0.3 apart: the pool counts in whole numbers.
-func weight(w float64) int { return max(1, int(math.Round(w*1000))) }
+// weights turns shares into the pool's whole numbers. The smallest share counts
+// 1000, so that all keep their proportion as far as whole numbers do; 0 is none.
+func weights(shares []float64) []int {
+	least, most := math.Inf(1), 0.0
+	for _, w := range shares {
+		if w > 0 {
+			least, most = min(least, w), max(most, w)
+		}
+	}
+	const limit = 1e9 // fits into 32 bits
+	scale := min(1000/least, limit/most)
+	out := make([]int, len(shares))
+	for i, w := range shares {
+		out[i] = upstream.NoWeight
+		if w > 0 {
+			out[i] = max(1, int(math.Round(w*scale)))
+		}
+	}
+	return out
+}
 
 // poolOptions turns the providers section into the pool's settings.
 func poolOptions(cfg *config.Config) (upstream.Options, error) {
@@ -269,8 +292,12 @@ func poolOptions(cfg *config.Config) (upstream.Options, error) {
 				return o, err
 			}
 		}
+		var ws []float64
 		for _, m := range g.Members {
-			u.Members = append(u.Members, upstream.Member{Target: m.Target, Weight: weight(m.Weight)})
+			ws = append(ws, m.Weight)
+		}
+		for i, w := range weights(ws) {
+			u.Members = append(u.Members, upstream.Member{Target: g.Members[i].Target, Weight: w})
 		}
 		o.Groups = append(o.Groups, u)
 	}

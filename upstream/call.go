@@ -83,9 +83,9 @@ func New(targets []*Target, opt Options) (*Pool, error) {
 			}
 			w := m.Weight
 			if w == 0 {
-				w = max(s.Weight, 1)
+				w = s.Weight
 			}
-			r.members = append(r.members, candidate{s: s, weight: float64(w)})
+			r.members = append(r.members, candidate{s: s, weight: share(w)})
 		}
 		if len(r.members) == 0 {
 			return nil, fmt.Errorf("make pool: group %q has no target", g.Name)

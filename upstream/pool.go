@@ -39,7 +39,7 @@ type Group struct {
 // Member is a target of a group.
 type Member struct {
 	Target string // id
-	Weight int    // 0: the target's
+	Weight int    // 0: the target's; NoWeight
 }
 
 // Routing selects targets.

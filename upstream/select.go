@@ -35,8 +35,24 @@ func ParseStrategy(name string) (Strategy, error) {
 // candidate is a target of one call, in the order to ask.
 type candidate struct {
 	s      *state
-	weight float64
+	weight float64 // 0: last
 	tried  bool
+}
+
+// share is a weight as the strategies count with it.
+func share(weight int) float64 {
+	switch {
+	case weight < 0:
+		return 0
+	case weight == 0:
+		return 1
+	}
+	return float64(weight)
+}
+
+// weighs tells whether a strategy looks at weights.
+func (s Strategy) weighs() bool {
+	return s == Weighted || s == Sticky || s == LeastBusy || s == UsageBased
 }
 
 // group is a Group with its targets resolved.
@@ -76,7 +92,7 @@ func (p *Pool) plan(c *Call, now time.Time) (order []candidate, rejected []Rejec
 	}
 	var others []candidate
 	for _, s := range p.targets {
-		m := candidate{s: s, weight: float64(max(s.Weight, 1))}
+		m := candidate{s: s, weight: share(s.Weight)}
 		if s.Serves(c.Model) {
 			order = append(order, m)
 		} else {
@@ -104,7 +120,10 @@ func (p *Pool) rank(part []candidate, how Strategy, c *Call, t *turn, now time.T
 	part, rejected = p.sort(part, how, c, t, now, rejected)
 	if p.opt.Probe.Enabled && len(part) > 1 {
 		by(part, func(m *candidate) float64 {
-			if m.s.slow(now) {
+			switch {
+			case how.weighs() && m.weight == 0:
+				return 2 // a slow target before one that shall not be asked
+			case m.s.slow(now):
 				return 1
 			}
 			return 0
@@ -176,6 +195,9 @@ const unsampled = -1e12
 
 // score is the figure that a strategy ranks by, lower is better.
 func (s *state) score(how Strategy, r *Routing, now time.Time, weight float64, kind int) float64 {
+	if how.weighs() && weight == 0 {
+		return math.Inf(1)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if how == LeastBusy {
@@ -218,7 +240,7 @@ func (s *state) score(how Strategy, r *Routing, now time.Time, weight float64, k
 // proportion to its weight (Efraimidis and Spirakis, 2006).
 func (p *Pool) shuffle(part []candidate, weight func(*candidate) float64) {
 	by(part, func(m *candidate) float64 {
-		return -math.Log(1-p.random()) / weight(m)
+		return ahead(1-p.random(), weight(m))
 	})
 }
 
@@ -228,8 +250,17 @@ func (p *Pool) stick(part []candidate, key string) {
 	by(part, func(m *candidate) float64 {
 		h := fnv(m.s.ID + "\x00" + key)
 		u := (float64(h>>11) + 0.5) / (1 << 53)
-		return -math.Log(u) / m.weight
+		return ahead(u, m.weight)
 	})
+}
+
+// ahead is the place of a target with a weight and u, evenly from (0, 1]: lower
+// is earlier, nothing is after a target without weight.
+func ahead(u, weight float64) float64 {
+	if weight == 0 {
+		return math.Inf(1)
+	}
+	return -math.Log(u) / weight
 }
 
 // fnv is FNV-1a with a final mix (MurmurHash3's), so that similar keys spread.

@@ -866,6 +866,19 @@ func TestStrategies(t *testing.T) {
 	if g := firsts(t, upstream.Weighted, n, func(ts []*upstream.Target) { ts[1].Weight = 8 }, nil); !near(g["t1"], n*8/10) {
 		t.Errorf("weighted %v", g)
 	}
+	for _, how := range []upstream.Strategy{upstream.Weighted, upstream.LeastBusy, upstream.UsageBased, upstream.Sticky} {
+		g := firsts(t, how, n, func(ts []*upstream.Target) { ts[0].Weight = upstream.NoWeight }, func(i int) string { return fmt.Sprint("user-", i) })
+		if g["t0"] != 0 || g["t1"]+g["t2"] != n {
+			t.Errorf("%s, t0 without weight: %v", how, g)
+		}
+		if g := firsts(t, how, 9, func(ts []*upstream.Target) {
+			for _, target := range ts {
+				target.Weight = upstream.NoWeight
+			}
+		}, nil); g["t0"]+g["t1"]+g["t2"] != 9 {
+			t.Errorf("%s, nobody with weight: %v", how, g)
+		}
+	}
 	if g := firsts(t, upstream.LowestLatency, n, nil, nil); g["t2"] != n-10 {
 		t.Errorf("lowest_latency %v", g)
 	}

@@ -19,6 +19,10 @@ import (
 	"github.com/keeptrusts/kt/upstream/provider"
 )
 
+// NoWeight is the weight of a target that the weighted strategies (weighted,
+// sticky, least_busy, usage_based) ask only when no other target can be asked.
+const NoWeight = -1
+
 // Target is one configured endpoint. It does not change after New.
 type Target struct {
 	ID       string
@@ -40,7 +44,7 @@ type Target struct {
 	Timeouts Timeouts
 	Limits   Limits
 	Pricing  Pricing
-	Weight   int // of weighted strategies; 0 means 1
+	Weight   int // of weighted strategies; 0 means 1, NoWeight nothing
 
 	ContextWindow bool // asked when another target said that the request is too long for it
 }
