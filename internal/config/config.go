@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/keeptrusts/kt/internal/diag"
 )
@@ -166,13 +167,16 @@ func fillEmptyBlocks(root *node) *node {
 // replaced.
 var byName = map[string]string{"/providers/targets": "id", "/consumer_groups": "name"}
 
-// merge lays over on base: maps merge key by key, everything else replaces.
+// merge lays over on base: maps merge key by key, everything else and
+// secret_key_ref replaces.
 // Neither is changed.
 func merge(base, over *node, ptr string) *node {
 	if base == nil {
 		return over
 	}
 	switch {
+	case strings.HasSuffix(ptr, "/secret_key_ref"):
+		return over // one value in two forms: env of one layer and store of another would be two
 	case base.kind == Map && over.kind == Map:
 		out := &node{kind: Map, pos: over.pos, fields: append([]field(nil), base.fields...)}
 		index := make(map[string]int, len(out.fields))

@@ -585,3 +585,11 @@ func TestAKeyGoesIntoNoHeaderOfTheRequestItself(t *testing.T) {
 		t.Error("no header name is accepted")
 	}
 }
+
+func TestALayerChangesWhereAKeyComesFrom(t *testing.T) {
+	base := head + "providers:\n  targets:\n    - {id: a, provider: openai, model: m, secret_key_ref: {env: A}}\n    - {id: b, provider: openai, model: m, secret_key_ref: {store: b}}\n"
+	cfg := mustLoad(t, base, "providers:\n  targets:\n    - {id: a, secret_key_ref: {store: a.key}}\n    - {id: b, secret_key_ref: {env: B}}\n")
+	if a, b := cfg.Providers.Targets[0].SecretRef, cfg.Providers.Targets[1].SecretRef; a != (config.SecretRef{Store: "a.key"}) || b != (config.SecretRef{Env: "B"}) {
+		t.Errorf("references %+v and %+v", a, b)
+	}
+}
