@@ -55,6 +55,9 @@ func (a *app) testCmd() *cobra.Command {
 				return err
 			}
 			rep := policytest.Run(chain, cases, o)
+			if len(rep.Results) == 0 { // passing would hide a mistyped name
+				return fail(ExitUsage, fmt.Errorf("%s: --run %q matches none of %d cases; a name is that of the case, with its suite and / before it", diag.TestNoCases, run, len(cases)))
+			}
 			if junit != "" {
 				if err := a.junit(junit, rep); err != nil {
 					return err
@@ -104,7 +107,7 @@ func (a *app) cases(l *loaded, dir string) ([]policytest.Case, diag.List, error)
 		cases, list = append(cases, more...), append(list, diags...)
 	}
 	if len(cases) == 0 && !list.HasErrors() {
-		return nil, nil, fail(ExitUsage, fmt.Errorf("there are no tests: neither %s nor testing.suites in the configuration (kt init writes examples)", filepath.Join(dir, "tests", "*.json")))
+		return nil, nil, fail(ExitUsage, fmt.Errorf("%s: there are no tests: neither %s nor testing.suites in the configuration (kt init writes examples)", diag.TestNoCases, filepath.Join(dir, "tests", "*.json")))
 	}
 	return cases, list, nil
 }

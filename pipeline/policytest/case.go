@@ -8,7 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/keeptrusts/kt/internal/config"
@@ -93,11 +96,13 @@ func ParseFile(name string, data []byte) ([]Case, diag.List) {
 		}
 		data = v.JSON()
 	}
+	written := path.Ext(name) == ".json" // else lines are not those of the file
 	items := []json.RawMessage{data}
 	switch trimmed := bytes.TrimSpace(data); {
 	case len(trimmed) == 0:
 		return nil, fail(1, "the file is empty")
 	case trimmed[0] == '[':
+		items = nil // else the first item is written over data
 		if err := json.Unmarshal(data, &items); err != nil {
 			return nil, fail(lineOf(data, err), "the file is no JSON: %v", err)
 		}
@@ -110,13 +115,24 @@ func ParseFile(name string, data []byte) ([]Case, diag.List) {
 			if len(m) > 1 {
 				return nil, fail(1, `a file with "cases" has no other keys`)
 			}
+			items = nil
 			if err := json.Unmarshal(list, &items); err != nil {
 				return nil, fail(1, `"cases" must be a list`)
 			}
 		}
 	}
-	var out []Case
 	var faults diag.List
+	for _, f := range strictKeys(data) {
+		line := 0
+		if written {
+			line = 1 + bytes.Count(data[:min(int(f.offset), len(data))], []byte("\n"))
+		}
+		faults = append(faults, fail(line, "%s", f.text)...)
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	var out []Case
 	seen := map[string]bool{}
 	for i, item := range items {
 		var f caseFile
@@ -133,6 +149,8 @@ func ParseFile(name string, data []byte) ([]Case, diag.List) {
 			faults = append(faults, fail(0, "case %q: input needs messages or request", f.Name)...)
 		case f.Expected == nil && len(f.Assertions) == 0:
 			faults = append(faults, fail(0, "case %q expects nothing", f.Name)...)
+		case f.Expected != nil && reflect.DeepEqual(*f.Expected, Expected{}):
+			faults = append(faults, fail(0, "case %q: expected is empty; it needs verdict, reason_code, output or metadata", f.Name)...)
 		case seen[f.Name]:
 			faults = append(faults, diag.Diagnostic{Code: diag.TestNameTwice, File: name, Message: fmt.Sprintf("two cases have the name %q", f.Name)})
 		default:
@@ -149,6 +167,97 @@ func ParseFile(name string, data []byte) ([]Case, diag.List) {
 		return nil, faults
 	}
 	return out, faults
+}
+
+// keySet says which keys an object has, in their one spelling, and what stands
+// under them; nil for any. A list has the set of its entries.
+type keySet map[string]keySet
+
+// keysOf are the keys of a struct.
+func keysOf(v any, below keySet) keySet {
+	out := keySet{}
+	for t, i := reflect.TypeOf(v), 0; i < t.NumField(); i++ {
+		name := t.Field(i).Tag.Get("json")
+		out[name] = below[name]
+	}
+	return out
+}
+
+// keyFault is a key that is not accepted, and where it ends.
+type keyFault struct {
+	text   string
+	offset int64
+}
+
+// strictKeys finds what encoding/json lets pass: a key twice in one object, and
+// one in another case than the documented. data is well-formed.
+func strictKeys(data []byte) []keyFault {
+	aCase := keysOf(caseFile{}, keySet{"input": keysOf(Input{}, nil), "expected": keysOf(Expected{}, nil), "assertions": keysOf(Assertion{}, nil)})
+	top := keySet{"cases": aCase}
+	for k, v := range aCase {
+		top[k] = v
+	}
+	w := &keyWalk{dec: json.NewDecoder(bytes.NewReader(data))}
+	if trimmed := bytes.TrimSpace(data); len(trimmed) > 0 && trimmed[0] == '[' {
+		top = aCase
+	}
+	w.value(top)
+	return w.faults
+}
+
+type keyWalk struct {
+	dec    *json.Decoder
+	faults []keyFault
+}
+
+// value reads one value; false: the end, or not well-formed.
+func (w *keyWalk) value(set keySet) bool {
+	t, err := w.dec.Token()
+	if err != nil {
+		return false
+	}
+	switch t {
+	case json.Delim('['):
+		for w.dec.More() {
+			if !w.value(set) {
+				return false
+			}
+		}
+	case json.Delim('{'):
+		seen := map[string]bool{}
+		for w.dec.More() {
+			k, err := w.dec.Token()
+			if err != nil {
+				return false
+			}
+			key, _ := k.(string)
+			below, known := set[key]
+			switch {
+			case seen[key]:
+				w.fault("key %q appears twice in one object", key)
+			case set != nil && !known:
+				hint := ""
+				if near := diag.Nearest(key, slices.Sorted(maps.Keys(set))); near != "" {
+					hint = fmt.Sprintf("; did you mean %q?", near)
+				}
+				w.fault("unknown key %q%s", key, hint)
+			}
+			seen[key] = true
+			if !w.value(below) {
+				return false
+			}
+		}
+	default:
+		return true
+	}
+	_, err = w.dec.Token() // the closing one
+	return err == nil
+}
+
+func (w *keyWalk) fault(format string, args ...any) {
+	if len(w.faults) < 50 {
+		w.faults = append(w.faults, keyFault{fmt.Sprintf(format, args...), w.dec.InputOffset()})
+	}
 }
 
 // check finds faults of a case that the file's form does not show.

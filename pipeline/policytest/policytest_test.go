@@ -201,10 +201,10 @@ func TestInlineSuites(t *testing.T) {
 func TestFaultyFilesAreRefused(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"a.json", ``, "empty"}, {"a.json", `{`, "no JSON"}, {"a.json", `[{"name":"a"}]`, "needs messages"},
-		{"a.json", `[{"name":"a","inptu":{}}]`, "unknown field"}, {"a.json", `[{"input":{"messages":[]},"expected":{}}]`, "no name"},
+		{"a.json", `[{"name":"a","inptu":{}}]`, "unknown key"}, {"a.json", `[{"input":{"messages":[]},"expected":{}}]`, "no name"},
 		{"a.json", `[{"name":"a","input":{"messages":[]}}]`, "expects nothing"},
 		{"a.json", `[{"name":"a","input":{"messages":[]},"expected":{"verdict":"allowed"}}]`, "does not exist"},
-		{"a.json", `[{"name":"a","input":{"messages":[]},"expected":{}},{"name":"a","input":{"messages":[]},"expected":{}}]`, "two cases"},
+		{"a.json", `[{"name":"a","input":{"messages":[]},"expected":{"verdict":"allow"}},{"name":"a","input":{"messages":[]},"expected":{"verdict":"allow"}}]`, "two cases"},
 		{"a.json", `[{"name":"a","input":{"messages":[]},"assertions":[{"type":"llm-rubric"}]}]`, "llm-rubric"},
 		{"a.yaml", "- name: a\n  name: b\n", "name"},
 	} {
@@ -229,4 +229,30 @@ func TestTheTableHoldsNoTerminalEscape(t *testing.T) {
 	if strings.Contains(table.String(), strings.Repeat("n", 200)) || !strings.Contains(table.String(), "nnn...") {
 		t.Error("a long name is not cut")
 	}
+}
+
+func TestCaseFilesAreReadStrictly(t *testing.T) {
+	const in = `"input": {"messages": [{"role": "user", "content": "x"}]}`
+	for name, c := range map[string]struct {
+		text, want string
+		line       int
+	}{
+		"expected is empty":      {`{"name": "a", ` + in + `, "expected": {}}`, "expected is empty", 0},
+		"empty, with assertions": {`{"name": "a", ` + in + `, "expected": {}, "assertions": [{"type": "contains", "value": "x"}]}`, "expected is empty", 0},
+		"expected twice":         {"[{\"name\": \"a\",\n" + in + `, "expected": {"verdict": "block"}, "expected": {"verdict": "allow"}}]`, `key "expected" appears twice`, 2},
+		"verdict twice":          {`{"name": "a", ` + in + `, "expected": {"verdict": "block", "verdict": "allow"}}`, `key "verdict" appears twice`, 1},
+		"twice, deep":            {`{"name": "a", "input": {"request": {"messages": [{"role": "user", "role": "user", "content": "x"}]}}, "expected": {"verdict": "allow"}}`, `key "role" appears twice`, 1},
+		"another case":           {`{"name": "a", ` + in + `, "Expected": {"verdict": "block"}}`, `unknown key "Expected"; did you mean "expected"?`, 1},
+		"another case, deep":     {`{"cases": [{"name": "a", ` + in + `, "expected": {"VERDICT": "block"}}]}`, `unknown key "VERDICT"`, 1},
+		"unknown key":            {`{"name": "a", ` + in + `, "expected": {"verdict": "block"}, "tags": []}`, `unknown key "tags"`, 1},
+		"unknown, in assertion":  {`{"name": "a", ` + in + `, "assertions": [{"type": "contains", "value": "x", "negated": true}]}`, `did you mean "negate"?`, 1},
+		"cases within a case":    {`[{"name": "a", "cases": [], ` + in + `, "expected": {"verdict": "block"}}]`, `unknown key "cases"`, 1},
+	} {
+		got, faults := policytest.ParseFile("a.json", []byte(c.text))
+		if len(got) > 0 || len(faults) == 0 || !strings.Contains(faults[0].Message, c.want) || faults[0].Line != c.line || faults[0].Code != "KT7001" {
+			t.Errorf("%s: %d cases\n%s", name, len(got), faults.Text())
+		}
+	}
+	// What a request, an answer and a record hold is free.
+	cases(t, "a.json", `{"name": "a", "description": "d", "input": {"headers": {"X-A": "b"}, "request": {"messages": [], "Any": 1}, "upstream_response": {"choices": []}}, "expected": {"metadata": {"A": {"B": 1}}}, "assertions": [{"type": "contains", "value": {"c": 1}, "config": {"d": 1}}]}`)
 }
