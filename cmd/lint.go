@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -103,7 +104,14 @@ func (a *app) lintCmd() *cobra.Command {
 			l.list.Sort()
 			bad := l.list.HasErrors() || strict && l.list.Count(diag.Warning) > 0
 			if asJSON {
-				err = a.lintJSON(files, l, bad)
+				more := map[string]any{}
+				if merged && !bad {
+					more["merged"] = string(l.config.Root().YAML())
+				}
+				if explain && !bad {
+					more["explain"] = l.plan.Explain(l.engine)
+				}
+				err = a.lintJSON(files, l, bad, more)
 			} else {
 				a.lintText(files, l, bad)
 			}
@@ -113,10 +121,10 @@ func (a *app) lintCmd() *cobra.Command {
 			if bad {
 				return fail(ExitFound, nil)
 			}
-			if merged {
+			if merged && !asJSON {
 				fmt.Fprint(a.env.Stdout, string(l.config.Root().YAML()))
 			}
-			if explain {
+			if explain && !asJSON {
 				fmt.Fprint(a.env.Stdout, l.plan.Explain(l.engine))
 			}
 			return nil
@@ -124,7 +132,7 @@ func (a *app) lintCmd() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringArrayVar(&files, "file", nil, "configuration file; repeat to layer files, later ones win (default "+defaultConfig+")")
-	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON; --explain and --merged become texts in it")
 	f.BoolVar(&strict, "strict", false, "warnings fail too")
 	f.BoolVar(&explain, "explain", false, "print for every rule its class, tables, memory and longest hold-back")
 	f.BoolVar(&merged, "merged", false, "print the merged configuration of several files")
@@ -139,7 +147,8 @@ func fileName(files []string) string {
 	return strings.Join(files, " + ")
 }
 
-func (a *app) lintJSON(files []string, l *loaded, bad bool) error {
+// lintJSON prints the result as one object; more is what --merged and --explain add.
+func (a *app) lintJSON(files []string, l *loaded, bad bool, more map[string]any) error {
 	if bad {
 		failed := l.list.Filter(diag.Error)
 		if len(failed) == 0 {
@@ -151,13 +160,15 @@ func (a *app) lintJSON(files []string, l *loaded, bad bool) error {
 	for _, p := range l.plan.Policies {
 		chain = append(chain, p.Kind)
 	}
-	return a.printJSON(map[string]any{
+	out := map[string]any{
 		"valid": true, "file": fileName(files),
 		"pack":  map[string]any{"name": l.config.Pack.Name, "version": l.config.Pack.Version},
 		"chain": chain, "policy_count": len(chain),
 		"warnings": findings(l.list.Filter(diag.Warning)), "notes": findings(l.list.Filter(diag.Note)),
 		"digest": l.plan.Info.Digest, "config_version": l.config.Digest,
-	})
+	}
+	maps.Copy(out, more)
+	return a.printJSON(out)
 }
 
 func (a *app) lintText(files []string, l *loaded, bad bool) {

@@ -3,6 +3,7 @@ package cmd_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"strconv"
@@ -53,7 +54,8 @@ type asCompiled struct {
 func (c *asCompiled) Info() *pipeline.Info { return &c.info }
 
 // TestScripts runs kt in this process. In a script, "kt ARGS" must exit with 0,
-// "! kt ARGS" with something else, and "status N" compares the last exit status.
+// "! kt ARGS" with something else, "status N" compares the last exit status, and
+// "json" wants one JSON value on stdout.
 func TestScripts(t *testing.T) {
 	type key struct{}
 	testscript.Run(t, testscript.Params{
@@ -82,6 +84,11 @@ func TestScripts(t *testing.T) {
 				*ts.Value(key{}).(*int) = code
 				if (code != 0) != neg {
 					ts.Fatalf("exit status %d", code)
+				}
+			},
+			"json": func(ts *testscript.TestScript, _ bool, _ []string) {
+				if out := ts.ReadFile("stdout"); !json.Valid([]byte(out)) {
+					ts.Fatalf("stdout is not one JSON value:\n%s", out)
 				}
 			},
 			"status": func(ts *testscript.TestScript, _ bool, args []string) {

@@ -25,7 +25,13 @@ func (a *app) testCmd() *cobra.Command {
 			"Exit status: 0 all passed, 1 a case failed or the configuration is invalid, 2 could not run.",
 		Example: "  kt policy test\n  kt policy test --json --pack-dir examples/quickstart\n  kt policy test --all-splits --run 'override'",
 		Args:    usageArgs(0, "no arguments"),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(*cobra.Command, []string) (err error) {
+			var faults diag.List
+			defer func() {
+				if e := (*exit)(nil); asJSON && errors.As(err, &e) && e.err != nil { // nothing was printed yet
+					err = errors.Join(err, a.printJSON(map[string]any{"ok": false, "error": e.Error(), "errors": findings(faults.Filter(diag.Error)), "results": []any{}}))
+				}
+			}()
 			o := policytest.Options{AllSplits: allSplits}
 			if run != "" {
 				re, err := regexp.Compile(run)
@@ -39,6 +45,7 @@ func (a *app) testCmd() *cobra.Command {
 				return err
 			}
 			if l.plan == nil {
+				faults = l.list
 				a.print(l.list)
 				return fail(ExitFound, fmt.Errorf("%s is not valid", filepath.Join(dir, defaultConfig)))
 			}
@@ -48,6 +55,7 @@ func (a *app) testCmd() *cobra.Command {
 			}
 			a.print(list)
 			if list.HasErrors() {
+				faults = list
 				return fail(ExitUsage, errors.New("not every test can be read"))
 			}
 			chain, _, err := a.chain(l, false, "")
