@@ -191,9 +191,14 @@ func (a *app) runGateway(ctx context.Context, s *settings) error {
 		return err
 	}
 	o := a.gatewayOptions(s, l, chain, targets, list, log)
-	popt, err := poolOptions(l.config)
+	popt, err := poolOptions(l.config, targets)
 	if err != nil {
 		return fail(ExitUsage, err)
+	}
+	for _, g := range l.config.Providers.ModelGroups {
+		if !slices.ContainsFunc(popt.Groups, func(u upstream.Group) bool { return u.Name == g.Name }) {
+			log.Warn("no target of the model group is usable: the group is left out", "group", g.Name)
+		}
 	}
 	o.MinHold = l.config.Providers.Fallback.MinHold
 	o.Metrics = gateway.NewMetrics(targets)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/keeptrusts/kt/internal/config"
@@ -260,8 +261,10 @@ func weights(shares []float64) []int {
 	return out
 }
 
-// poolOptions turns the providers section into the pool's settings.
-func poolOptions(cfg *config.Config) (upstream.Options, error) {
+// poolOptions turns the providers section into the pool's settings for the
+// targets that can be used. A group without any of its targets is left out, and
+// who would fall back on it falls back on what it falls back on.
+func poolOptions(cfg *config.Config, targets []*upstream.Target) (upstream.Options, error) {
 	p := &cfg.Providers
 	o := upstream.Options{
 		Routing: upstream.Routing{Window: p.Routing.Window, MinSamples: p.Routing.MinSampleCount, MaxLatency: p.Routing.MaxLatency},
@@ -285,6 +288,7 @@ func poolOptions(cfg *config.Config) (upstream.Options, error) {
 	if h := p.HealthMonitor; h.Enabled {
 		o.Health = upstream.ActiveHealth{Interval: h.Interval, Timeout: h.Timeout, Unhealthy: h.UnhealthyThreshold, Healthy: h.HealthyThreshold, Complete: h.Method == "completion"}
 	}
+	gone := map[string]string{} // groups left out: where they fall back
 	for _, g := range p.ModelGroups {
 		u := upstream.Group{Name: g.Name, Aliases: g.Aliases, Fallback: g.FallbackGroup}
 		if g.Strategy != "" {
@@ -297,9 +301,26 @@ func poolOptions(cfg *config.Config) (upstream.Options, error) {
 			ws = append(ws, m.Weight)
 		}
 		for i, w := range weights(ws) {
-			u.Members = append(u.Members, upstream.Member{Target: g.Members[i].Target, Weight: w})
+			id := g.Members[i].Target
+			if slices.ContainsFunc(targets, func(t *upstream.Target) bool { return t.ID == id }) {
+				u.Members = append(u.Members, upstream.Member{Target: id, Weight: w})
+			}
+		}
+		if len(u.Members) == 0 {
+			for _, name := range append([]string{g.Name}, g.Aliases...) {
+				gone[name] = g.FallbackGroup
+			}
+			continue
 		}
 		o.Groups = append(o.Groups, u)
+	}
+	for i := range o.Groups {
+		g := &o.Groups[i]
+		for range len(gone) { // the loader refuses circles
+			if next, ok := gone[g.Fallback]; ok {
+				g.Fallback = next
+			}
+		}
 	}
 	return o, nil
 }
