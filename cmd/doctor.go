@@ -112,6 +112,9 @@ func (a *app) checkConfig(ctx context.Context, files []string, s *settings, onli
 		return []check{{"configuration", "fail", fmt.Sprintf("%d errors, the first: %s (kt policy lint shows all)", n, first.Error())}}
 	}
 	out := []check{{"configuration", "ok", fmt.Sprintf("%s: pack %s %s, %d policies, %d warnings", fileName(files), l.config.Pack.Name, l.config.Pack.Version, len(l.plan.Policies), l.list.Count(diag.Warning))}}
+	if !l.config.Pack.Enabled {
+		out = append(out, check{"pack", "fail", fmt.Sprintf("%s is switched off (pack.enabled: false): the gateway would not start", l.config.Pack.Name)})
+	}
 	chain, why, err := a.chain(l, false, "")
 	if err != nil {
 		return append(out, check{"policies", "fail", err.Error()})

@@ -174,7 +174,7 @@ func (a *app) runGateway(ctx context.Context, s *settings) error {
 		return fail(ExitUsage, fmt.Errorf("%s is not valid", fileName(s.files)))
 	}
 	if !l.config.Pack.Enabled {
-		return fail(ExitUsage, fmt.Errorf("pack %s is switched off (pack.enabled: false)", l.config.Pack.Name))
+		return fail(ExitUsage, fmt.Errorf("%s: pack %s is switched off (pack.enabled: false)", diag.PackOff, l.config.Pack.Name))
 	}
 	targets, list, err := a.targets(l.config, override{s.UpstreamURL, s.UpstreamKey, s.UpstreamHeader, s.UpstreamPrefix})
 	if err != nil {

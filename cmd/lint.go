@@ -96,7 +96,7 @@ func (a *app) lintCmd() *cobra.Command {
 				return err
 			}
 			if l.config != nil { // a missing key is no fault of the file, but worth a word before the start
-				for _, t := range l.config.Providers.Targets {
+				for _, t := range l.config.Providers.InOrder() { // not those that are switched off
 					_, more := config.Resolve(t, usualKey(t.Provider), a.env.Getenv, a.secrets())
 					l.list = append(l.list, more...)
 				}

@@ -75,6 +75,9 @@ func (c *checker) build(cfg *Config) {
 		Name: c.text(pack.Get("name")), Version: c.text(pack.Get("version")),
 		Enabled: c.flag(pack.Get("enabled"), true), Description: c.text(pack.Get("description")), Value: pack,
 	}
+	if !cfg.Pack.Enabled {
+		c.add(pack.Get("enabled").Diag(diag.PackOff, diag.Warning, "the pack is switched off; kt gateway run will refuse to start", "remove enabled: false"))
+	}
 	cfg.Providers = c.providers(root)
 	cfg.Chain = c.chain(root.Path("policies", "chain"))
 	cfg.Policy = c.policies(root.Get("policy"), cfg.Chain)

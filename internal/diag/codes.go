@@ -49,6 +49,7 @@ const (
 	BadCondition    Code = "KT2009"
 	AliasField      Code = "KT2010"
 	FormConflict    Code = "KT2011"
+	PackOff         Code = "KT2012"
 	BadPattern      Code = "KT2101"
 	BareCategory    Code = "KT2102"
 	ParamRange      Code = "KT2103"
@@ -149,6 +150,7 @@ var meanings = []struct {
 	{BadCondition, "a condition of a chain entry that cannot be used"},
 	{AliasField, "an older spelling of a field was accepted"},
 	{FormConflict, "the short and the long form of one setting are both present"},
+	{PackOff, "the pack is switched off"},
 	{BadPattern, "a pattern that does not compile"},
 	{BareCategory, "a pattern that looks like a category name"},
 	{ParamRange, "a parameter outside its range"},
