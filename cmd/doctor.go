@@ -81,18 +81,18 @@ func (a *app) doctor(ctx context.Context, files []string, gw string, online bool
 		list = append(list, check{name, status, fmt.Sprintf(format, args...)})
 	}
 	add("ok", "kt", "%s, %s, %s/%s", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	s, err := a.settings()
-	if err != nil {
-		add("fail", "settings", "%v", err)
-		s = &settings{DataDir: a.dataDir()}
-	} else {
+	s, bad := a.settings()
+	for _, b := range bad {
+		add("fail", "settings", "%v", b)
+	}
+	if len(bad) == 0 {
 		add("ok", "settings", "KEEPTRUSTS_* variables are readable")
-		if s.APIURL != "" || s.APIToken != "" {
-			add("warn", "reporting", "KEEPTRUSTS_API_URL or KEEPTRUSTS_API_TOKEN is set, but reporting to a control plane is not built yet")
-		}
-		if s.UpstreamURL != "" {
-			add("warn", "override", "KEEPTRUSTS_UPSTREAM_URL sends every target to %s", shownURL(s.UpstreamURL))
-		}
+	}
+	if s.APIURL != "" || s.APIToken != "" {
+		add("warn", "reporting", "KEEPTRUSTS_API_URL or KEEPTRUSTS_API_TOKEN is set, but reporting to a control plane is not built yet")
+	}
+	if s.UpstreamURL != "" {
+		add("warn", "override", "KEEPTRUSTS_UPSTREAM_URL sends every target to %s", shownURL(s.UpstreamURL))
 	}
 	list = append(list, a.checkConfig(ctx, files, s, online)...)
 	list = append(list, a.checkFolder("data folder", a.path(s.DataDir)))

@@ -50,22 +50,65 @@ type settings struct {
 	dryRun          bool
 }
 
-func (a *app) settings() (*settings, error) {
+// badVariable is a variable whose value cannot be read; its setting has the default.
+type badVariable struct {
+	name, value string
+	form        string // what is accepted
+	flag        string // wins over it; empty: there is none
+}
+
+func (b badVariable) Error() string {
+	return fmt.Sprintf("%s: %s must be %s; got %q", diag.EnvInvalid, b.name, b.form, diag.Word(b.value, 40))
+}
+
+// The forms of settings that are not texts.
+const (
+	drainForm       = "a duration of at least 0, such as 30s or 2m"
+	concurrencyForm = "a whole number of at least 0 (0: the default), such as 256"
+)
+
+// settings reads the variables; those that cannot be read are listed.
+func (a *app) settings() (*settings, []badVariable) {
 	s := &settings{}
 	vars := map[string]string{}
 	for _, kv := range a.env.Environ {
 		k, v, _ := strings.Cut(kv, "=")
 		vars[k] = v
 	}
-	err := env.ParseWithOptions(s, env.Options{Prefix: "KEEPTRUSTS_", Environment: vars})
-	if err != nil {
-		var agg env.AggregateError
-		if errors.As(err, &agg) && len(agg.Errors) > 0 {
-			err = agg.Errors[0]
+	var bad []badVariable
+	for name, b := range map[string]badVariable{
+		"DRAIN_TIMEOUT":           {form: drainForm, flag: "drain-timeout"},
+		"GATEWAY_MAX_CONCURRENCY": {form: concurrencyForm, flag: "max-concurrency"},
+		"LOG_LEVEL":               {form: "debug, info, warn or error"},
+	} {
+		b.name = "KEEPTRUSTS_" + name
+		b.value = vars[b.name]
+		if b.value == "" {
+			continue
 		}
-		return nil, fail(ExitUsage, fmt.Errorf("read process settings (KEEPTRUSTS_*): %w", err))
+		var err error
+		switch name {
+		case "DRAIN_TIMEOUT":
+			var d time.Duration
+			if d, err = time.ParseDuration(b.value); err == nil && d < 0 {
+				err = strconv.ErrRange
+			}
+		case "GATEWAY_MAX_CONCURRENCY":
+			_, err = strconv.ParseUint(b.value, 10, 31)
+		case "LOG_LEVEL":
+			var l slog.Level
+			err = l.UnmarshalText([]byte(b.value))
+		}
+		if err != nil {
+			bad = append(bad, b)
+			delete(vars, b.name)
+		}
 	}
-	return s, nil
+	slices.SortFunc(bad, func(a, b badVariable) int { return strings.Compare(a.name, b.name) })
+	if err := env.ParseWithOptions(s, env.Options{Prefix: "KEEPTRUSTS_", Environment: vars}); err != nil {
+		bad = append(bad, badVariable{name: "KEEPTRUSTS_*", form: "settings of kt gateway run --help"}) // all that can fail was looked at
+	}
+	return s, bad
 }
 
 func (a *app) gatewayCmd() *cobra.Command {
@@ -75,10 +118,7 @@ func (a *app) gatewayCmd() *cobra.Command {
 }
 
 func (a *app) gatewayRunCmd() *cobra.Command {
-	s, envErr := a.settings()
-	if s == nil {
-		s = &settings{}
-	}
+	s, bad := a.settings()
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "serve the OpenAI API with the policy chain in front of the configured providers",
@@ -89,8 +129,16 @@ func (a *app) gatewayRunCmd() *cobra.Command {
 			"  kt gateway run --upstream http://127.0.0.1:41003     (debug: all targets are sent there)",
 		Args: usageArgs(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if envErr != nil {
-				return envErr
+			for _, b := range bad {
+				if b.flag == "" || !c.Flags().Changed(b.flag) {
+					return fail(ExitUsage, b)
+				}
+			}
+			if s.MaxConcurrency < 0 {
+				return fail(ExitUsage, fmt.Errorf("--max-concurrency must be %s; got %d", concurrencyForm, s.MaxConcurrency))
+			}
+			if s.Drain < 0 {
+				return fail(ExitUsage, fmt.Errorf("--drain-timeout must be %s; got %s", drainForm, s.Drain))
 			}
 			return a.runGateway(c.Context(), s)
 		},

@@ -68,7 +68,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"kt": func(ts *testscript.TestScript, neg bool, args []string) {
 				var environ []string
-				for _, k := range []string{"OPENAI_API_KEY", "KEEPTRUSTS_DATA_DIR", "NO_COLOR", "KEEPTRUSTS_GATEWAY_MAX_CONCURRENCY", "KEEPTRUSTS_API_URL", "KEEPTRUSTS_UPSTREAM_URL", "AZURE_OPENAI_API_KEY"} {
+				for _, k := range []string{"OPENAI_API_KEY", "KEEPTRUSTS_DATA_DIR", "NO_COLOR", "KEEPTRUSTS_GATEWAY_MAX_CONCURRENCY", "KEEPTRUSTS_API_URL", "KEEPTRUSTS_UPSTREAM_URL", "AZURE_OPENAI_API_KEY", "KEEPTRUSTS_DRAIN_TIMEOUT", "KEEPTRUSTS_LOG_LEVEL"} {
 					if v := ts.Getenv(k); v != "" {
 						environ = append(environ, k+"="+v)
 					}
