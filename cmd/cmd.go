@@ -10,9 +10,11 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/keeptrusts/kt/internal/diag"
 	"github.com/keeptrusts/kt/pipeline"
@@ -88,6 +90,10 @@ type app struct {
 
 // Run runs one command line and gives its exit status.
 func Run(ctx context.Context, env *Env, packs ...Pack) int {
+	out := &output{w: env.Stdout}
+	mine := *env
+	mine.Stdout = out
+	env = &mine
 	a := &app{env: env, packs: packs}
 	root := a.root()
 	root.SetArgs(env.Args)
@@ -97,6 +103,10 @@ func Run(ctx context.Context, env *Env, packs ...Pack) int {
 	ownCommands(root)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
+		if lost := out.lost(); lost != nil { // half a result is none
+			fmt.Fprintf(env.Stderr, "kt: write output: %v\n", lost)
+			return ExitUsage
+		}
 		return ExitOK
 	}
 	var e *exit
@@ -147,6 +157,38 @@ func unknownCommand(c *cobra.Command, name string) error {
 		hint = fmt.Sprintf("; did you mean %s?", near)
 	}
 	return fail(ExitUsage, fmt.Errorf("%s has no command %q; want one of %s%s", c.CommandPath(), name, strings.Join(known, ", "), hint))
+}
+
+// output is the standard output. It keeps the first fault, so that commands need
+// not look at each line they write.
+type output struct {
+	w   io.Writer
+	mu  sync.Mutex
+	err error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	if err != nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.err == nil {
+			o.err = err
+		}
+	}
+	return n, err
+}
+
+func (o *output) lost() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}
+
+// terminal tells whether it is one.
+func (o *output) terminal() bool {
+	f, ok := o.w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // ownCommands completes cobra's own commands, completion and help: they too

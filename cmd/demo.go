@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/keeptrusts/kt/internal/audit"
 )
@@ -70,8 +69,8 @@ func (a *app) show(ctx context.Context, f func(*demo) error) error {
 		return fail(ExitStart, err)
 	}
 	d := &demo{a: a, ctx: ctx, self: self, dir: dir}
-	if f, ok := a.env.Stdout.(*os.File); ok && a.env.Getenv("NO_COLOR") == "" {
-		d.color = term.IsTerminal(int(f.Fd()))
+	if out, ok := a.env.Stdout.(*output); ok && a.env.Getenv("NO_COLOR") == "" {
+		d.color = out.terminal()
 	}
 	defer d.end()
 	if err := f(d); err != nil {

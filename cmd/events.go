@@ -42,6 +42,9 @@ func (a *app) eventsTailCmd() *cobra.Command {
 			if !slices.Contains([]string{"", "allow", "block", "redact", "escalate"}, verdict) {
 				return fail(ExitUsage, fmt.Errorf("--verdict must be allow, block, redact or escalate; got %q", verdict))
 			}
+			if limit < 0 {
+				return fail(ExitUsage, fmt.Errorf("--limit must be at least 0 (0: all); got %d", limit))
+			}
 			var err error
 			if f.Since, err = parseSince(since, a.env.Now()); err != nil {
 				return fail(ExitUsage, err)

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,6 +28,9 @@ func (a *app) genCmd() *cobra.Command {
 		Example: "  kt gen --policy-config policy-config.yaml --out pack\n  kt gen --check",
 		Args:    usageArgs(0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
+			if out == "" {
+				return fail(ExitUsage, errors.New("--out must name a folder, such as pack (. is this one); it is empty"))
+			}
 			res, err := gen.PackDir(a.paths(files), a.path(out), pkg, check)
 			mend := "kt gen"
 			if len(files) > 0 {
@@ -58,6 +62,9 @@ func (a *app) buildCmd() *cobra.Command {
 		Example: "  kt build --policy-config policy-config.yaml -o kt\n  ./kt gateway run --policy-config policy-config.yaml --require-compiled",
 		Args:    usageArgs(0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
+			if out == "" {
+				return fail(ExitUsage, errors.New("--output must name a file, such as kt; it is empty"))
+			}
 			version, from, err := a.source(replace)
 			if err != nil {
 				return err

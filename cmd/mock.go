@@ -48,6 +48,19 @@ func (a *app) mockCmd() *cobra.Command {
 					}
 					return fail(ExitUsage, fmt.Errorf("there is no fault %q; want one of %s%s", fault, strings.Join(names, ", "), didYouMean(diag.Nearest(fault, names))))
 				}
+				for _, n := range []struct {
+					flag string
+					ok   bool
+					want string
+				}{
+					{"piece", o.Piece > 0, "at least 1"}, {"words", o.Words >= 0, "at least 0"}, {"after", o.After >= 0, "at least 0"},
+					{"rate", o.Rate >= 0 && o.Rate <= 1, "between 0 and 1"}, {"status", o.Status == 0 || o.Status >= 200 && o.Status <= 599, "an HTTP status from 200 to 599"},
+					{"first", first >= 0, "at least 0"}, {"delay", delay >= 0, "at least 0"},
+				} {
+					if !n.ok {
+						return fail(ExitUsage, fmt.Errorf("--%s must be %s; got %s", n.flag, n.want, c.Flag(n.flag).Value))
+					}
+				}
 				o.First, o.Delay, o.Fault = mock.Duration(first), mock.Duration(delay), mock.Fault(fault)
 				s.Default = o
 			}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -42,7 +41,7 @@ func (a *app) sources(names []string) ([]config.Source, error) {
 	}
 	var out []config.Source
 	for _, n := range names {
-		data, err := os.ReadFile(a.path(n))
+		data, err := config.ReadFile(a.path(n))
 		if errors.Is(err, fs.ErrNotExist) {
 			hint := ""
 			if n == defaultConfig {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -127,5 +128,37 @@ func TestCompletionScriptsAreWritten(t *testing.T) {
 		if code := cmd.Run(context.Background(), env); code != 0 || !bytes.Contains(out.Bytes(), []byte("kt")) {
 			t.Errorf("%s: exit status %d, %d bytes", shell, code, out.Len())
 		}
+	}
+}
+
+// full is a disk without room.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+func TestOutputThatIsLostIsAFault(t *testing.T) {
+	for _, args := range [][]string{{"version"}, {"providers"}, {"providers", "--json"}, {"policy", "schema"}, {"--help"}} {
+		var errs bytes.Buffer
+		env := &cmd.Env{Args: args, Stdin: &bytes.Buffer{}, Stdout: full{}, Stderr: &errs, Now: time.Now}
+		if code := cmd.Run(context.Background(), env); code == 0 || !bytes.Contains(errs.Bytes(), []byte("no space left")) {
+			t.Errorf("%v: exit status %d, %s", args, code, errs.Bytes())
+		}
+	}
+}
+
+// TestAHugeConfigurationIsNotReadWhole names a file of 8 TB, most of it a hole.
+func TestAHugeConfigurationIsNotReadWhole(t *testing.T) {
+	dir := t.TempDir()
+	f, err := os.Create(dir + "/big.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(8<<40), f.Close()); err != nil {
+		t.Skip(err)
+	}
+	var out, errs bytes.Buffer
+	env := &cmd.Env{Args: []string{"policy", "lint", "--file", "big.yaml"}, Dir: dir, Stdin: &bytes.Buffer{}, Stdout: &out, Stderr: &errs, Now: time.Now}
+	if code := cmd.Run(context.Background(), env); code != cmd.ExitFound || !bytes.Contains(errs.Bytes(), []byte("KT1005: the file has more than 2097152 bytes")) {
+		t.Errorf("exit status %d\n%s", code, errs.Bytes())
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/keeptrusts/kt/internal/config"
@@ -98,7 +97,7 @@ func Repository(root string, check bool) (Result, error) {
 func PackDir(files []string, dir, pkg string, check bool) (Result, error) {
 	var sources []config.Source
 	for _, f := range files {
-		data, err := os.ReadFile(f)
+		data, err := config.ReadFile(f)
 		if err != nil {
 			return Result{}, fmt.Errorf("read configuration: %w", err)
 		}

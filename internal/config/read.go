@@ -1,6 +1,28 @@
 package config
 
-import "github.com/keeptrusts/kt/internal/diag"
+import (
+	"io"
+	"os"
+
+	"github.com/keeptrusts/kt/internal/diag"
+)
+
+// ReadFile reads a configuration file, but no more of it than tells that it is
+// larger than MaxFileBytes: whoever names a disk image by mistake gets a
+// diagnostic, not a full memory. Errors are those of the os package, which name the
+// file.
+func ReadFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // read only
+	data, err := io.ReadAll(io.LimitReader(f, MaxFileBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
+}
 
 // Read reads one file by the strict rules of configurations, but checks it
 // against no schema: for files that stand beside a configuration, such as

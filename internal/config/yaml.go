@@ -69,7 +69,7 @@ func parseFile(src Source) (*file, *node) {
 	f := &file{name: src.Name}
 	data := src.Data
 	if len(data) > MaxFileBytes {
-		f.add(1, 1, 0, diag.TooLarge, "", fmt.Sprintf("the file has %d bytes; the limit is %d", len(data), MaxFileBytes), "split the file into layers")
+		f.add(1, 1, 0, diag.TooLarge, "", fmt.Sprintf("the file has more than %d bytes", MaxFileBytes), "split the file into layers")
 		return f, nil
 	}
 	data = f.cleanBytes(data)
