@@ -374,7 +374,7 @@ func (w *Window) event(ev sse.Event) {
 	for _, lp := range c.Logprobs {
 		f.logprobs = append(f.logprobs, logprob{choice: lp.Choice, value: lp.Value, null: !lp.Same && w.scans[pipeline.OutputText]})
 	}
-	w.gate = w.gate || c.HasText || len(c.Finishes) > 0
+	w.gate = w.gate || w.opens(f)
 	if w.n > 0 && !w.x.Terminal() {
 		w.release()
 	}
@@ -389,12 +389,15 @@ func (w *Window) event(ev sse.Event) {
 		w.decide()
 		return
 	}
-	if !w.gate && w.heldBytes() > w.o.MaxHeld {
-		// A long head without text: nothing in it waits for a decision, so it leaves.
+	text, size := w.heldText(), w.heldBytes()
+	over := text > w.o.MaxHeld || size > w.o.MaxMemory
+	if !w.gate && (over || text == 0 && size > w.o.MaxHeld) {
+		// The head has no text: nothing in it waits for a decision, so it leaves before it counts.
 		w.gate = true
 		w.release()
+		over = w.heldText() > w.o.MaxHeld || w.heldBytes() > w.o.MaxMemory
 	}
-	if w.heldText() > w.o.MaxHeld || w.heldBytes() > w.o.MaxMemory {
+	if over {
 		w.overflow()
 	}
 }
@@ -684,6 +687,17 @@ func (w *Window) heldText() int {
 		return 0
 	}
 	return w.waitText - w.at(0).textLen()
+}
+
+// opens tells whether the first frame with text or an end is clear. f stands
+// behind those that wait.
+func (w *Window) opens(f *frame) bool {
+	for i := range w.n {
+		if g := w.at(i); g.text || len(g.fins) > 0 || !w.clearFrame(g) {
+			return w.clearFrame(g)
+		}
+	}
+	return (f.text || len(f.fins) > 0) && w.clearFrame(f)
 }
 
 // release lets the frames go that are clear, in order.
@@ -999,21 +1013,24 @@ func (w *Window) finish() {
 	w.over(EndDone, nil)
 }
 
-// fail ends the stream early. What came is scanned to its end first. Before
-// the commit point nothing goes out: the caller may try elsewhere.
+// fail ends the stream early. Before the commit point nothing goes out, not even
+// what would be clear at an end of text: the caller may try elsewhere. After it,
+// what came is scanned to its end and leaves.
 func (w *Window) fail(end End, message string, err error) {
+	if !w.report.Committed && !w.x.Terminal() {
+		w.over(end, err)
+		return
+	}
 	w.settleAll()
 	if w.x.Terminal() {
 		w.block()
 		return
 	}
 	w.release()
-	if w.report.Committed {
-		e := dialect.Error{Type: "upstream_error", Code: end.String(), Message: failText[end], RequestID: w.o.RequestID}
-		before := w.room(256)
-		w.out.B = w.o.Dialect.AppendErrorEvent(w.out.B, &e)
-		w.wrote(before)
-	}
+	e := dialect.Error{Type: "upstream_error", Code: end.String(), Message: failText[end], RequestID: w.o.RequestID}
+	before := w.room(256)
+	w.out.B = w.o.Dialect.AppendErrorEvent(w.out.B, &e)
+	w.wrote(before)
 	w.over(end, err)
 }
 

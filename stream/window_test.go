@@ -286,6 +286,35 @@ func TestUpstreamErrorBeforeTheCommitPointWritesNothing(t *testing.T) {
 	}
 }
 
+// What is held is not released: no byte of it may go out because the stream failed.
+func TestAFailureWhileTheFirstTextIsHeldWritesNothing(t *testing.T) {
+	c := newChain(word{text: "secret", action: pipeline.Redact, repl: "[X]"}, word{text: "bomb", action: pipeline.Block, border: true})
+	for _, text := range []string{"my secr", "a bomb"} {
+		for _, bad := range []string{"data: {\"error\":{\"message\":\"overloaded\"}}\n\n", "data: {\n\n", ""} {
+			got := relay(c, stream.Options{}, []byte(role(0)), []byte(content(0, text)), []byte(bad))
+			if got.err == nil || len(got.out) != 0 || got.report.Committed || got.report.Findings != 0 {
+				t.Errorf("%q, %q: err %v, report %+v, out %q", text, bad, got.err, got.report, got.out)
+			}
+		}
+	}
+}
+
+func TestTheHeadWaitsForTheFirstReleasedText(t *testing.T) {
+	var x pipeline.Exchange
+	x.Begin(newChain(word{text: "secret", action: pipeline.Redact, repl: "[X]"}), &pipeline.Facts{}, &pipeline.Findings{})
+	var w stream.Window
+	w.Reset(stream.Options{Dialect: chat, Exchange: &x})
+	defer w.Close()
+	for _, in := range []string{role(0), content(0, "secr"), role(1)} {
+		if err := w.Write([]byte(in)); err != nil || w.Out() != nil || w.Committed() {
+			t.Fatalf("%s: out %q committed %v err %v", in, w.Out(), w.Committed(), err)
+		}
+	}
+	if err := w.Write([]byte(content(0, "atary"))); err != nil || string(w.Out()) != role(0)+content(0, "secr")+role(1)+content(0, "atary") {
+		t.Fatalf("out %q", w.Out())
+	}
+}
+
 func TestFailureAfterTheCommitPointIsOneErrorEvent(t *testing.T) {
 	c := newChain(word{text: "secret", action: pipeline.Redact, repl: "[X]"})
 	for _, k := range []struct {
@@ -658,6 +687,11 @@ func TestTruncatedAtEveryByteGivesTheTextSoFar(t *testing.T) {
 			}
 		}
 		want := c.outcome(sofar)
+		if !got.report.Committed {
+			if want.text = ""; len(got.out) > 0 || whole > 3 { // "a se" is held, and may be replaced
+				t.Fatalf("cut at %d: not committed, out %q", cut, got.out)
+			}
+		}
 		if a.content[0] != want.text {
 			t.Fatalf("cut at %d: %q, want %q", cut, a.content[0], want.text)
 		}
