@@ -656,7 +656,7 @@ func (q *call) relay(a *upstream.Answer) bool {
 	q.w.begin(c)
 	var body io.ReadCloser = &answerBody{a: a, w: &q.window, ctx: q.ctx}
 	if g.o.MinHold > 0 {
-		h := newHold(body, g.o.MinHold)
+		h := newHold(body, g.o.MinHold, g.dialect)
 		defer h.end()
 		body = h
 	}
@@ -681,19 +681,12 @@ func (q *call) relay(a *upstream.Answer) bool {
 		q.streamDone(r, a, err)
 		return false
 	}
+	// What was found in it stays on record.
 	c.Response.HijackWriter(nil)
-	if r.Findings == 0 {
-		q.scanned(r)
-		q.streamTimes(r)
-		g.m.streamed(r, q.target, 0, 0)
-		return true
-	}
-	// What was found stays on record; the answer is given up.
-	q.streamCounts(r, a)
-	h.Del("Cache-Control")
-	h.Del("X-Accel-Buffering")
-	q.answerError("upstream_error", 502, &dialect.Error{Type: "upstream_error", Code: "upstream_error", RequestID: q.id, Message: "The model provider's answer ended early."})
-	return false
+	q.scanned(r)
+	q.streamTimes(r)
+	g.m.streamed(r, q.target, 0, 0)
+	return true
 }
 
 // endOf says how a stream ended by the transport's word for it.

@@ -1177,7 +1177,13 @@ func TestAFailingTargetIsReplacedUnseenAndNamedInTheRecord(t *testing.T) {
 
 // min_hold_ms: a target that dies after its first words is still replaced while they are held back.
 func TestWithinTheHoldATargetMayFailAfterItsFirstWords(t *testing.T) {
-	bad, err := mock.Listen("", &mock.Script{Default: mock.Options{Text: "a beginning that nobody sees", Piece: 2, Fault: mock.Cut, After: 4}})
+	for _, f := range []mock.Fault{mock.Cut, mock.CutEvent, mock.MidError, mock.BadJSON} {
+		t.Run(string(f), func(t *testing.T) { failWithinTheHold(t, f) })
+	}
+}
+
+func failWithinTheHold(t *testing.T, f mock.Fault) {
+	bad, err := mock.Listen("", &mock.Script{Default: mock.Options{Text: "a beginning that nobody sees", Piece: 2, Fault: f, After: 4}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1199,6 +1205,38 @@ func TestWithinTheHoldATargetMayFailAfterItsFirstWords(t *testing.T) {
 	}
 	if events := r.terminal(t, "h1"); len(events) != 1 || events[0].Target != targets[1].ID {
 		t.Errorf("records %v", events)
+	}
+}
+
+// Until a frame was released a failing target is replaced, whatever came of it.
+func TestATargetThatFailsWhileItsTextIsHeldIsReplaced(t *testing.T) {
+	good, err := mock.Listen("", &mock.Script{Default: mock.Options{Text: "the good answer", Piece: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(good.Close)
+	for _, text := range []string{"4111 1111 1111 and more", "ada@example.com"} {
+		for _, f := range []mock.Fault{mock.Cut, mock.CutEvent, mock.MidError, mock.BadJSON, mock.StallMid} {
+			bad, err := mock.Listen("", &mock.Script{Default: mock.Options{Text: text, Piece: 14, Fault: f, After: 1}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var targets []*upstream.Target
+			for _, m := range []*mock.Server{bad, good} {
+				key, _ := upstream.NewKey("sk-"+m.Addr(), m.URL)
+				targets = append(targets, &upstream.Target{ID: "t" + m.Addr(), BaseURL: m.URL, Model: "gpt-5.4-mini", Key: key, AllowPrivate: true, Timeouts: upstream.Timeouts{BetweenBytes: 200 * time.Millisecond}})
+			}
+			r := startTargets(t, withPII, bad, targets)
+			got := r.post(t, ask("x", `"stream":true`), "X-Request-Id", "h2")
+			text, _, _ := content(t, got.body)
+			if got.status != 200 || text[0] != "the good answer" {
+				t.Errorf("%s: %d %s", f, got.status, got.body)
+			}
+			if events := r.terminal(t, "h2"); len(events) != 1 || events[0].Target != targets[1].ID || events[0].Outcome != "completed" {
+				t.Errorf("%s: records %v", f, events)
+			}
+			r.stop()
+		}
 	}
 }
 

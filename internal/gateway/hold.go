@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/keeptrusts/kt/internal/buf"
+	"github.com/keeptrusts/kt/stream/dialect"
+	"github.com/keeptrusts/kt/stream/sse"
 )
 
 // holdLimit is how many bytes of a stream min_hold_ms keeps back at the most;
@@ -16,10 +18,12 @@ const holdLimit = 64 << 10
 // hold keeps the beginning of a stream back for a known time
 // (providers.fallback.min_hold_ms), so that an upstream that fails in it can
 // still be replaced: until the time is over nothing reaches the window, so
-// nothing is released. A failure in that time drops what came; the stream's end
-// lets all of it go on.
+// nothing is released. A failure in that time (of the connection, an error event,
+// an event that is not valid, an end without the end marker) drops what came
+// before it; the stream's proper end lets all of it go on.
 //
-// It costs one goroutine a stream, which ends when the body does; Close waits for it.
+// It costs one goroutine a stream, which ends when the body does; Close waits for
+// it. What is kept is parsed once more than without it.
 type hold struct {
 	body  io.ReadCloser
 	until *time.Timer
@@ -33,15 +37,55 @@ type hold struct {
 	at   int
 	over bool  // the time is over
 	err  error // behind what is kept
+
+	look look
 }
+
+// look reads what is kept, to see whether it fails.
+type look struct {
+	d       dialect.Dialect
+	framer  sse.Framer
+	scratch dialect.Scratch
+	stream  dialect.Stream
+	chunk   dialect.Chunk
+	at      int  // read up to there
+	event   int  // where the event that is read begins
+	done    bool // the end marker came
+}
+
+// fails tells whether an event of kept ends the stream before its end, and where
+// that event begins.
+func (l *look) fails(kept []byte) (at int, failed bool) {
+	for l.at < len(kept) && !l.done {
+		ev, n, ok, err := l.framer.Next(kept[l.at:])
+		l.at += n
+		switch {
+		case err != nil:
+			return l.event, true
+		case !ok:
+			continue
+		case l.d.ParseEvent(&l.scratch, &l.stream, ev.Name, ev.Data, &l.chunk) != nil:
+			return l.event, true
+		case l.chunk.Terminal:
+			l.done = true
+		case l.chunk.HasError:
+			return l.event, true
+		}
+		l.event = l.at
+	}
+	return 0, false
+}
+
+// ended tells that the stream may end here.
+func (l *look) ended() bool { return l.done || l.stream.AllFinished() }
 
 type part struct {
 	b   []byte
 	err error
 }
 
-func newHold(body io.ReadCloser, d time.Duration) *hold {
-	h := &hold{body: body, until: time.NewTimer(d), parts: make(chan part), taken: make(chan struct{}), done: make(chan struct{}), kept: buf.Get(4 << 10)}
+func newHold(body io.ReadCloser, d time.Duration, api dialect.Dialect) *hold {
+	h := &hold{look: look{d: api}, body: body, until: time.NewTimer(d), parts: make(chan part), taken: make(chan struct{}), done: make(chan struct{}), kept: buf.Get(4 << 10)}
 	h.wg.Go(h.pump)
 	return h
 }
@@ -94,14 +138,21 @@ func (h *hold) Read(p []byte) (int, error) {
 		}
 		buf.Grow(h.kept, len(part.b))
 		h.kept.B = append(h.kept.B, part.b...)
-		switch {
-		case part.err == nil:
+		if part.err == nil {
 			h.taken <- struct{}{}
-			h.over = h.over || len(h.kept.B) >= holdLimit
-		case errors.Is(part.err, io.EOF):
-			h.err, h.over = part.err, true
-		case h.over:
+		}
+		if h.over {
 			h.err = part.err
+			continue
+		}
+		at, failed := h.look.fails(h.kept.B)
+		switch {
+		case failed: // in time: of what came only the event counts that says so
+			h.kept.B, h.err, h.over = h.kept.B[:copy(h.kept.B, h.kept.B[at:])], io.EOF, true
+		case part.err == nil:
+			h.over = len(h.kept.B) >= holdLimit
+		case errors.Is(part.err, io.EOF) && h.look.ended():
+			h.err, h.over = part.err, true
 		default: // it failed in time: nothing of it counts
 			h.kept.B, h.err, h.over = h.kept.B[:0], part.err, true
 		}
@@ -121,5 +172,6 @@ func (h *hold) end() {
 	_ = h.Close() // closed already, but for a relay that never ran
 	h.wg.Wait()
 	h.until.Stop()
+	h.look.framer.Close()
 	buf.Put(h.kept)
 }

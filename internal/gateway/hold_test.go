@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/keeptrusts/kt/stream/dialect/openai"
 )
 
 // script is a body that gives one string after each pause, then err.
@@ -29,6 +31,13 @@ func (s *script) Close() error { return nil }
 
 func TestHoldKeepsTheBeginningForItsTime(t *testing.T) {
 	cut := errors.New("cut")
+	const (
+		word  = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n"
+		stop  = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
+		done  = "data: [DONE]\n\n"
+		bad   = "data: {nope\n\n"
+		fault = "data: {\"error\":{\"message\":\"overloaded\"}}\n\n"
+	)
 	for name, c := range map[string]struct {
 		body *script
 		hold time.Duration
@@ -38,13 +47,18 @@ func TestHoldKeepsTheBeginningForItsTime(t *testing.T) {
 	}{
 		"fails in time: nothing of it counts":    {&script{parts: []string{"a", "b"}, pause: 10 * time.Millisecond, err: cut}, 100 * time.Millisecond, "", cut, 30 * time.Millisecond},
 		"fails later: what came is there":        {&script{parts: []string{"a", "b"}, pause: 60 * time.Millisecond, err: cut}, 100 * time.Millisecond, "ab", cut, 100 * time.Millisecond},
-		"ends in time: all of it, at once":       {&script{parts: []string{"a", "b"}, pause: 10 * time.Millisecond, err: io.EOF}, 100 * time.Millisecond, "ab", nil, 30 * time.Millisecond},
+		"ends in time: all of it, at once":       {&script{parts: []string{word, done}, pause: 10 * time.Millisecond, err: io.EOF}, 100 * time.Millisecond, word + done, nil, 30 * time.Millisecond},
+		"ends in time, all choices finished":     {&script{parts: []string{word, stop}, pause: 10 * time.Millisecond, err: io.EOF}, 100 * time.Millisecond, word + stop, nil, 30 * time.Millisecond},
+		"ends in time without its end":           {&script{parts: []string{word, word}, pause: 10 * time.Millisecond, err: io.EOF}, 100 * time.Millisecond, "", nil, 30 * time.Millisecond},
+		"an error event in time":                 {&script{parts: []string{word, word + fault, word}, pause: 10 * time.Millisecond, err: io.EOF}, 100 * time.Millisecond, fault, nil, 20 * time.Millisecond},
+		"an event in time that is not valid":     {&script{parts: []string{word, word + bad[:7], bad[7:]}, pause: 10 * time.Millisecond, err: io.EOF}, 100 * time.Millisecond, bad, nil, 30 * time.Millisecond},
+		"an error event later":                   {&script{parts: []string{word, fault}, pause: 60 * time.Millisecond, err: io.EOF}, 100 * time.Millisecond, word + fault, nil, 100 * time.Millisecond},
 		"silent at the end of the time: lets go": {&script{parts: []string{"a"}, pause: 90 * time.Millisecond, err: io.EOF}, 100 * time.Millisecond, "a", nil, 100 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
-				h := newHold(c.body, c.hold)
+				h := newHold(c.body, c.hold, openai.New())
 				var got []byte
 				var first time.Duration
 				p := make([]byte, 1)
