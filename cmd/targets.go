@@ -165,6 +165,11 @@ func poolTarget(t config.Target, row *provider.Row) *upstream.Target {
 		Timeouts: upstream.Timeouts{Connect: t.Timeouts.Connect, FirstByte: t.Timeouts.FirstByte, BetweenBytes: t.Timeouts.BetweenBytes, Total: t.Timeouts.Total},
 		Limits:   upstream.Limits{Concurrency: t.Limits.MaxConcurrency, RequestsPerMinute: t.Limits.RequestsPerMinute, TokensPerMinute: t.Limits.TokensPerMinute},
 	}
+	if t.Value.Get("timeouts_ms").Get("first_byte").Exists() {
+		// The head of an answer without stream comes when the answer is ready: without a word of
+		// the configuration's it has more time than a stream's.
+		u.Timeouts.WholeAnswer = t.Timeouts.FirstByte
+	}
 	for k, v := range t.Headers {
 		if u.Header == nil {
 			u.Header = http.Header{}

@@ -1,0 +1,47 @@
+package cmd
+
+import (
+	"testing"
+	"time"
+
+	"github.com/keeptrusts/kt/internal/config"
+	"github.com/keeptrusts/kt/upstream"
+)
+
+// routed gives the pool's settings and targets of a configuration with two
+// targets, a (with the settings in own) and b, and more under providers.
+func routed(t *testing.T, own, more string) (upstream.Options, []*upstream.Target) {
+	t.Helper()
+	yaml := `pack: {name: t, version: 0.1.0}
+providers:
+  targets:
+    - {id: a, provider: openai, model: m, secret_key_ref: {env: K}` + own + `}
+    - {id: b, provider: openai, model: m, secret_key_ref: {env: K}}
+` + more + `
+policies: {chain: [audit-logger]}
+`
+	cfg, list := config.Load([]config.Source{{Name: "policy-config.yaml", Data: []byte(yaml)}}, config.Options{Providers: providerIDs()})
+	if list.HasErrors() {
+		t.Fatal(list.Text())
+	}
+	a := &app{env: &Env{Environ: []string{"K=sk-dummy"}}}
+	targets, list, err := a.targets(cfg, override{})
+	if err != nil || len(targets) != 2 {
+		t.Fatal(err, list.Text())
+	}
+	o, err := poolOptions(cfg, targets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o, targets
+}
+
+func TestFirstByteIsForCallsWithoutStreamToo(t *testing.T) {
+	_, ts := routed(t, ", timeouts_ms: {first_byte: 700}", "")
+	if got := ts[0].Timeouts; got.FirstByte != 700*time.Millisecond || got.WholeAnswer != 700*time.Millisecond {
+		t.Errorf("%+v", got)
+	}
+	if got := ts[1].Timeouts; got.FirstByte != time.Minute || got.WholeAnswer != 0 { // 0: the default of 5 minutes
+		t.Errorf("%+v", got)
+	}
+}
