@@ -45,3 +45,17 @@ func TestFirstByteIsForCallsWithoutStreamToo(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestMaxFallbackAttemptsAreFurtherTargets(t *testing.T) {
+	for more, want := range map[string]int{
+		"  fallback: {max_fallback_attempts: 0}": 1,
+		"  fallback: {max_fallback_attempts: 1}": 2,
+		"  fallback: {max_fallback_attempts: 3}": 4,
+		"  fallback: {enabled: true}":            4,
+		"":                                       0, // the pool's default
+	} {
+		if o, _ := routed(t, "", more); o.Fallback.MaxAttempts != want || o.Fallback.Disabled {
+			t.Errorf("%q: %+v, want %d targets", more, o.Fallback, want)
+		}
+	}
+}

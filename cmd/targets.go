@@ -275,11 +275,14 @@ func poolOptions(cfg *config.Config, targets []*upstream.Target) (upstream.Optio
 		Routing: upstream.Routing{Window: p.Routing.Window, MinSamples: p.Routing.MinSampleCount, MaxLatency: p.Routing.MaxLatency},
 		Fallback: upstream.Fallback{
 			// Targets are asked in order unless the configuration says otherwise (docs: ordered, "next only on error").
-			Disabled: p.Fallback.Value.Exists() && !p.Fallback.Enabled, MaxAttempts: p.Fallback.MaxAttempts, On: classes(p.Fallback.Triggers),
+			Disabled: p.Fallback.Value.Exists() && !p.Fallback.Enabled, On: classes(p.Fallback.Triggers),
 		},
 		Retry:   upstream.Retry{MaxAttempts: p.Retry.MaxAttempts, InitialBackoff: p.Retry.InitialBackoff, MaxBackoff: p.Retry.MaxBackoff},
 		Probe:   upstream.Probe{Enabled: p.Fallback.Probe.Enabled, MaxParallel: p.Fallback.Probe.MaxParallel, Budget: p.Fallback.Probe.BudgetPercent / 100, PerRequest: p.Fallback.Probe.PerRequest},
 		Breaker: upstream.Breaker{Disabled: p.Value.Get("circuit_breaker").Exists() && !p.CircuitBreaker.Enabled, Failures: p.CircuitBreaker.FailureThreshold, Cooldown: p.CircuitBreaker.Cooldown, HalfOpenMax: p.CircuitBreaker.HalfOpenMaxRequests},
+	}
+	if p.Fallback.Enabled {
+		o.Fallback.MaxAttempts = p.Fallback.MaxAttempts + 1 // the pool counts the first target, too
 	}
 	if !p.Fallback.Probe.Auto {
 		o.Probe.After = p.Fallback.Probe.After

@@ -144,7 +144,7 @@ func (o Options) withDefaults() Options {
 	}
 	setD(&o.Routing.Window, 5*time.Minute)
 	setI(&o.Routing.MinSamples, 5)
-	setI(&o.Fallback.MaxAttempts, 3)
+	setI(&o.Fallback.MaxAttempts, 4)
 	setF(&o.Fallback.RetryBudget, 0.2)
 	setI(&o.Retry.MaxAttempts, 1)
 	setD(&o.Retry.InitialBackoff, 200*time.Millisecond)
@@ -309,9 +309,9 @@ func (cs *callState) run(ctx context.Context) (*try, *Error) {
 	}
 }
 
-// wantLonger tells whether a target for longer requests is left.
+// wantLonger tells whether a target for longer requests is left and may be asked.
 func (cs *callState) wantLonger() bool {
-	if cs.p.opt.Fallback.Disabled {
+	if cs.p.opt.Fallback.Disabled || cs.asked() >= cs.p.opt.Fallback.MaxAttempts {
 		return false
 	}
 	for _, s := range cs.p.targets {

@@ -216,6 +216,33 @@ func TestContextLengthGoesToTheLongerTargetOnly(t *testing.T) {
 	a.Close()
 }
 
+func TestAttemptsOfOneRequestAreBounded(t *testing.T) {
+	short := startMock(t, mock.Options{Fault: mock.Status, Status: 400, Code: "context_length_exceeded", Message: "maximum context length is 10 tokens"})
+	long := startMock(t, mock.Options{Text: "long"})
+	for most := 1; most <= 4; most++ {
+		var ts []*upstream.Target
+		for i := range 5 {
+			ts = append(ts, target(t, fmt.Sprint("t", i), startMock(t, mock.Options{Fault: mock.Status, Status: 500}).URL, ""))
+		}
+		p := newPool(t, upstream.Options{Fallback: upstream.Fallback{MaxAttempts: most}}, ts...)
+		var e *upstream.Error
+		if _, err := p.Do(background(t), call("model-t0", "x", false)); !errors.As(err, &e) || len(e.Attempts) != most {
+			t.Errorf("at most %d: %v", most, err)
+		}
+		tl := target(t, "long", long.URL, "")
+		tl.ContextWindow = true
+		p = newPool(t, upstream.Options{Fallback: upstream.Fallback{MaxAttempts: most}}, target(t, "short", short.URL, ""), tl)
+		a, err := p.Do(background(t), call("model-short", "x", false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if most == 1 && a.Status != 400 || most > 1 && a.Target.ID != "long" { // no other may be asked: the fault is the client's
+			t.Errorf("at most %d: %d from %s", most, a.Status, a.Target.ID)
+		}
+		a.Close()
+	}
+}
+
 func TestAllFailed(t *testing.T) {
 	limited := func(retry int) string {
 		return startMock(t, mock.Options{Fault: mock.Status, Status: 429, Retry: retry}).URL

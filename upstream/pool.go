@@ -55,7 +55,7 @@ type Routing struct {
 type Fallback struct {
 	Disabled    bool
 	On          []ErrorClass // exactly these; nil: every fault of the target
-	MaxAttempts int          // targets tried for one request, the first included; 3
+	MaxAttempts int          // targets tried for one request, the first included; 4
 	RetryBudget float64      // share of requests that may be further fallbacks; 0.2. A request's first fallback is never stopped.
 	SameModel   bool         // only targets that serve the model asked for; else the others too, with their own model
 }
