@@ -102,7 +102,7 @@ func New(targets []*Target, opt Options) (*Pool, error) {
 			return nil, fmt.Errorf("make pool: group %q: no group has the name %q", g.Name, g.Fallback)
 		}
 	}
-	p.retries, p.probes = newBudget(p.opt.Fallback.RetryBudget), newBudget(p.opt.Probe.Budget)
+	p.retries, p.probes = newBudget(p.opt.Retry.Budget), newBudget(p.opt.Probe.Budget)
 	p.scratch.New = func() any { return new(scratch) }
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
@@ -145,10 +145,10 @@ func (o Options) withDefaults() Options {
 	setD(&o.Routing.Window, 5*time.Minute)
 	setI(&o.Routing.MinSamples, 5)
 	setI(&o.Fallback.MaxAttempts, 4)
-	setF(&o.Fallback.RetryBudget, 0.2)
 	setI(&o.Retry.MaxAttempts, 1)
 	setD(&o.Retry.InitialBackoff, 200*time.Millisecond)
 	setD(&o.Retry.MaxBackoff, 2*time.Second)
+	setF(&o.Retry.Budget, 0.2)
 	setI(&o.Probe.MaxParallel, 2)
 	setF(&o.Probe.Budget, 0.1)
 	setI(&o.Probe.PerRequest, 1)
@@ -216,7 +216,6 @@ type callState struct {
 	results chan *try // nil: attempts run in the caller's goroutine
 	wg      sync.WaitGroup
 
-	fallbacks  int
 	probes     int
 	retried    int  // attempts that asked the same target once more
 	onlyLonger bool // only ContextWindow targets are of use
@@ -291,10 +290,10 @@ func (cs *callState) run(ctx context.Context) (*try, *Error) {
 		case class == ContextLength:
 			y.drop()
 			cs.onlyLonger = true
+		case cs.again(ctx, y): // a layer of its own: no matter what falls back
 		case !cs.fallsBack(class):
 			cs.abandon(Lost)
 			return nil, cs.exhausted(ctx)
-		case cs.again(ctx, y):
 		case len(cs.live) > 0:
 			cs.start(ctx, true)
 		}
@@ -372,16 +371,13 @@ func (cs *callState) start(ctx context.Context, probe bool) bool {
 			if m.tried || cs.onlyLonger && !m.s.ContextWindow {
 				continue
 			}
-			if !cs.pay(probe, asked, true) {
-				if !probe {
-					cs.rejectRest(retryBudget)
-				}
+			if probe && !p.probes.enough() {
 				return false
 			}
 			pm, why, wait := m.s.admit(now, tokens, lastTry)
 			if why == admitted {
 				m.tried = true
-				cs.pay(probe, asked, false)
+				cs.count(probe, asked)
 				cs.lastTried = cs.lastTried || lastTry
 				if cs.launch(ctx, m.s, pm, lastTry, probe, tokens, now) {
 					return true
@@ -401,34 +397,18 @@ func (cs *callState) start(ctx context.Context, probe bool) bool {
 	return false
 }
 
-// pay takes what the start of one more attempt costs from its budget; with
-// check it only asks. The first attempt and the first fallback are free.
-func (cs *callState) pay(probe bool, asked int, check bool) bool {
-	var b *budget
+// count notes the start of one more attempt; a probe takes from its budget. A
+// target that this request has not asked yet costs no budget: MaxAttempts bounds
+// those, breakers and ejections spare targets that fail.
+func (cs *callState) count(probe bool, asked int) {
 	switch {
 	case probe:
-		b = &cs.p.probes
-	case asked == 0 || cs.fallbacks == 0:
-		if !check && asked > 0 {
-			cs.fallbacks++
-			cs.p.fellBack.Add(1)
-		}
-		return true
-	default:
-		b = &cs.p.retries
-	}
-	if check {
-		return b.enough()
-	}
-	if probe {
 		cs.probes++
 		cs.p.probed.Add(1)
-	} else {
-		cs.fallbacks++
+		cs.p.probes.take()
+	case asked > 0:
 		cs.p.fellBack.Add(1)
 	}
-	b.take()
-	return true
 }
 
 func (b *budget) enough() bool {

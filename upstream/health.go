@@ -283,11 +283,10 @@ const (
 	tooDear
 	otherModel
 	maxAttempts
-	retryBudget
 	badConfig
 )
 
-var reasonNames = [...]string{"", "breaker_open", "ejected", "unhealthy", "concurrency", "rate_limit", "token_limit", "retry_after", "max_cost", "other_model", "max_attempts", "retry_budget", "config"}
+var reasonNames = [...]string{"", "breaker_open", "ejected", "unhealthy", "concurrency", "rate_limit", "token_limit", "retry_after", "max_cost", "other_model", "max_attempts", "config"}
 
 func (r reason) String() string { return reasonNames[r] }
 

@@ -56,15 +56,15 @@ type Fallback struct {
 	Disabled    bool
 	On          []ErrorClass // exactly these; nil: every fault of the target
 	MaxAttempts int          // targets tried for one request, the first included; 4
-	RetryBudget float64      // share of requests that may be further fallbacks; 0.2. A request's first fallback is never stopped.
 	SameModel   bool         // only targets that serve the model asked for; else the others too, with their own model
 }
 
-// Retry asks the same target again before the next one. The zero value does not.
+// Retry asks the same target again before the next one, whatever Fallback says. The zero value does not.
 type Retry struct {
 	MaxAttempts    int           // attempts per target, the first included; 0 and 1: no retry
 	InitialBackoff time.Duration // 200 ms
 	MaxBackoff     time.Duration // 2 s
+	Budget         float64       // share of requests that may ask a target again; 0.2. It never stops a target that was not asked yet.
 }
 
 // Probe starts further targets while the first one is still silent; the first
@@ -188,7 +188,7 @@ type Attempt struct {
 // Rejected is a target that was not asked.
 type Rejected struct {
 	Target *Target
-	Reason string // breaker_open, ejected, concurrency, rate_limit, token_limit, retry_after, max_cost, other_model, max_attempts, retry_budget
+	Reason string // breaker_open, ejected, concurrency, rate_limit, token_limit, retry_after, max_cost, other_model, max_attempts
 }
 
 // Answer is the first valid answer. Of a stream it is an answer whose first

@@ -396,29 +396,42 @@ func TestProbesStayWithinTheirShare(t *testing.T) {
 	})
 }
 
-// TestRetryBudgetNeverStopsAFirstFallback: all targets but the last fail.
-func TestRetryBudgetNeverStopsAFirstFallback(t *testing.T) {
+// All targets but the last fail: each request gets to it, however many there are.
+func TestNoBudgetStopsATargetThatWasNotAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(1, func(t *upstream.Target, _ *rand.Rand) act {
+			if t.ID == "t3" {
+				return act{text: "fine"}
+			}
+			return act{fail: upstream.ServerError}
+		})
+		p := newPool(t, upstream.Options{Transport: s, Breaker: upstream.Breaker{Disabled: true}, Outlier: upstream.Outlier{Disabled: true}, Fallback: upstream.Fallback{MaxAttempts: 4}}, simTargets(4)...)
+		for range 100 {
+			a, err := p.Do(t.Context(), simCall())
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.Close()
+		}
+	})
+}
+
+func TestTheRetryBudgetBoundsTriesOfTheSameTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(1, func(*upstream.Target, *rand.Rand) act { return act{fail: upstream.ServerError} })
-		p := newPool(t, upstream.Options{Transport: s, Breaker: upstream.Breaker{Disabled: true}, Outlier: upstream.Outlier{Disabled: true}, Fallback: upstream.Fallback{MaxAttempts: 4}}, simTargets(4)...)
+		p := newPool(t, upstream.Options{Transport: s, Breaker: upstream.Breaker{Disabled: true}, Outlier: upstream.Outlier{Disabled: true}, Retry: upstream.Retry{MaxAttempts: 3}}, simTargets(2)...)
 		const n = 1000
-		further := 0
+		again := 0
 		for range n {
 			_, err := p.Do(t.Context(), simCall())
 			var e *upstream.Error
-			if !errors.As(err, &e) || e.Status != 502 {
+			if !errors.As(err, &e) || e.Status != 502 || e.Attempts[len(e.Attempts)-1].Target.ID != "t1" {
 				t.Fatal(err)
 			}
-			if len(e.Attempts) < 2 {
-				t.Fatalf("the first fallback was stopped: %v", e)
-			}
-			further += len(e.Attempts) - 2
-			if len(e.Attempts) == 2 && e.Rejected[0].Reason != "retry_budget" {
-				t.Fatalf("reason %v", e.Rejected)
-			}
+			again += len(e.Attempts) - 2
 		}
-		if further > n/5+3 || further < n/5-20 {
-			t.Errorf("%d further fallbacks in %d requests", further, n)
+		if again > n/5+3 || again < n/5-20 {
+			t.Errorf("%d tries of the same target in %d requests", again, n)
 		}
 	})
 }
@@ -440,6 +453,30 @@ func TestRetryAsksTheSameTargetAgain(t *testing.T) {
 		defer a.Close()
 		if got := classes(a.Attempts); got != "t0:reset t0:reset t0:ok" {
 			t.Error(got)
+		}
+	})
+}
+
+// providers.retry is a layer of its own below the fallback.
+func TestRetryNeedsNoFallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, f := range []upstream.Fallback{{Disabled: true}, {On: []upstream.ErrorClass{upstream.RateLimit}}} {
+			calls := 0
+			s := newSim(1, func(*upstream.Target, *rand.Rand) act {
+				if calls++; calls < 3 {
+					return act{fail: upstream.ServerError}
+				}
+				return act{text: "third time"}
+			})
+			p := newPool(t, upstream.Options{Transport: s, Retry: upstream.Retry{MaxAttempts: 3}, Fallback: f}, simTargets(2)...)
+			a, err := p.Do(t.Context(), simCall())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := classes(a.Attempts); got != "t0:server_error t0:server_error t0:ok" {
+				t.Error(got)
+			}
+			a.Close()
 		}
 	})
 }

@@ -39,7 +39,7 @@ var outcomes = []string{
 // skips are the reasons for which a target is not asked; others count as "other".
 var skips = []string{
 	"breaker_open", "ejected", "unhealthy", "concurrency", "rate_limit", "token_limit", "retry_after", "max_cost",
-	"other_model", "max_attempts", "retry_budget", "config",
+	"other_model", "max_attempts", "config",
 }
 
 // Metrics are the gateway's counters, with the children of every target
