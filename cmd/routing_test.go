@@ -59,3 +59,14 @@ func TestMaxFallbackAttemptsAreFurtherTargets(t *testing.T) {
 		}
 	}
 }
+
+func TestTheBreakersSwitchIsThatOfEjectionsToo(t *testing.T) {
+	if o, _ := routed(t, "", "  circuit_breaker: {enabled: false}"); !o.Breaker.Disabled || !o.Outlier.Disabled {
+		t.Errorf("%+v %+v", o.Breaker, o.Outlier)
+	}
+	for _, more := range []string{"", "  circuit_breaker: {failure_threshold: 3}"} {
+		if o, _ := routed(t, "", more); o.Breaker.Disabled || o.Outlier.Disabled {
+			t.Errorf("%q: %+v %+v", more, o.Breaker, o.Outlier)
+		}
+	}
+}

@@ -284,6 +284,7 @@ func poolOptions(cfg *config.Config, targets []*upstream.Target) (upstream.Optio
 	if p.Fallback.Enabled {
 		o.Fallback.MaxAttempts = p.Fallback.MaxAttempts + 1 // the pool counts the first target, too
 	}
+	o.Outlier.Disabled = o.Breaker.Disabled // one switch for what takes a target out by its answers
 	if !p.Fallback.Probe.Auto {
 		o.Probe.After = p.Fallback.Probe.After
 	}

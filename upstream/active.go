@@ -73,7 +73,7 @@ func (p *Pool) check(ctx context.Context, s *state) {
 	}
 	is := s.down
 	s.mu.Unlock()
-	if was != is && p.opt.Hooks.Eject != nil {
-		p.opt.Hooks.Eject(s.index, is)
+	if was != is {
+		p.tellOut(s)
 	}
 }

@@ -116,6 +116,13 @@ func New(targets []*Target, opt Options) (*Pool, error) {
 func (p *Pool) Close() {
 	p.stop()
 	p.workers.Wait()
+	for _, s := range p.targets {
+		s.mu.Lock()
+		if s.back != nil {
+			s.back.Stop()
+		}
+		s.mu.Unlock()
+	}
 	if p.own != nil {
 		p.own.Close()
 	}

@@ -246,7 +246,8 @@ type state struct {
 
 	ejectedUntil time.Time // outlier detection
 	ejections    int
-	down         bool // active health
+	back         *time.Timer // ends the ejection for the hook
+	down         bool        // active health
 	badChecks    int
 	goodChecks   int
 	lastCheck    ErrorClass
@@ -461,6 +462,9 @@ func mulDiv(a, b int64) int64 {
 	return int64(min(q, 1<<63-1))
 }
 
+// maxEject is the longest ejection, unless the first one is longer.
+const maxEject = 5 * time.Minute
+
 // judge ejects s when it fails far too often, unless too many are ejected already.
 func (p *Pool) judge(s *state, now time.Time) {
 	o := &p.opt.Outlier
@@ -480,18 +484,36 @@ func (p *Pool) judge(s *state, now time.Time) {
 	s.mu.Lock()
 	f := s.win.sum(now)
 	eject := !now.Before(s.ejectedUntil) && f.calls >= int64(o.MinCalls) && float64(f.failures) >= o.MinShare*float64(f.calls)
-	var until time.Duration
 	if eject {
-		until = o.Eject << min(s.ejections, 10)
-		s.ejectedUntil = now.Add(until)
+		if now.Sub(s.ejectedUntil) >= p.opt.Routing.Window { // it was well for that long
+			s.ejections = 0
+		}
+		d := min(o.Eject<<min(s.ejections, 10), max(o.Eject, maxEject))
+		s.ejectedUntil = now.Add(d)
 		s.ejections++
 		s.win = window{span: s.win.span} // judged anew when it is back
+		if s.back != nil {
+			s.back.Stop()
+		}
+		s.back = time.AfterFunc(d, func() { p.tellOut(s) })
 	}
 	s.mu.Unlock()
 	if eject {
 		if h := p.opt.Hooks.Eject; h != nil {
 			h(s.index, true)
 		}
+	}
+}
+
+// tellOut tells the hook whether s is out, once that may have changed.
+func (p *Pool) tellOut(s *state) {
+	p.ejectMu.Lock()
+	defer p.ejectMu.Unlock()
+	s.mu.Lock()
+	out := s.down || time.Now().Before(s.ejectedUntil)
+	s.mu.Unlock()
+	if h := p.opt.Hooks.Eject; h != nil {
+		h(s.index, out)
 	}
 }
 

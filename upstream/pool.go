@@ -95,7 +95,7 @@ type Outlier struct {
 	Disabled   bool
 	MinShare   float64       // failures of the target's attempts in the window; 0.5
 	MinCalls   int           // attempts in the window before a target is judged; 20
-	Eject      time.Duration // first ejection, doubled each time up to 10 times; 30 s
+	Eject      time.Duration // first ejection, doubled each time up to 5 min; anew after Routing.Window without one; 30 s
 	MaxEjected float64       // share of targets that may be ejected; 0.5
 }
 
@@ -131,7 +131,7 @@ type Hooks struct {
 	Fall    func(from, to int, class ErrorClass)                           // a fallback started
 	Probe   func(target int)                                               // a probe started
 	Breaker func(target int, state BreakerState)                           // the breaker changed
-	Eject   func(target int, ejected bool)                                 // ejection by outlier detection or active health
+	Eject   func(target int, ejected bool)                                 // ejection by outlier detection or active health began, or the last of them ended
 	Wasted  func(target int, promptTokens, completionTokens, micros int64) // what a losing attempt cost, estimated
 }
 

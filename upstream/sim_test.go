@@ -794,6 +794,45 @@ func TestOutlierEjectionLeavesHalfOfTheTargets(t *testing.T) {
 	})
 }
 
+func TestEjectionsAreBoundedAndForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(1, func(t *upstream.Target, _ *rand.Rand) act {
+			if t.ID == "t0" {
+				return act{fail: upstream.ServerError}
+			}
+			return act{text: "ok"}
+		})
+		var told []bool // under the pool's own lock
+		p := newPool(t, upstream.Options{Transport: s, Breaker: upstream.Breaker{Disabled: true},
+			Hooks: upstream.Hooks{Eject: func(_ int, out bool) { told = append(told, out) }}}, simTargets(2)...)
+		eject := func() time.Duration {
+			for range 20 {
+				a, err := p.Do(t.Context(), simCall())
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = answerText(a)
+				a.Close()
+			}
+			return time.Duration(p.Snapshot().Targets[0].EjectedForMs) * time.Millisecond
+		}
+		for _, want := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 5 * time.Minute, 5 * time.Minute} {
+			if got := eject(); got != want {
+				t.Errorf("ejected for %v, want %v", got, want)
+			}
+			time.Sleep(want)
+			synctest.Wait()
+		}
+		if !slices.Equal(told, []bool{true, false, true, false, true, false, true, false, true, false, true, false}) {
+			t.Errorf("told %v", told)
+		}
+		time.Sleep(5 * time.Minute)
+		if got := eject(); got != 30*time.Second {
+			t.Errorf("after a time without one: ejected for %v", got)
+		}
+	})
+}
+
 func TestRateLimitHeadersAreHonoured(t *testing.T) {
 	m := startMock(t, mock.Options{Headers: [][2]string{{"X-Ratelimit-Remaining-Requests", "0"}, {"X-Ratelimit-Reset-Requests", "6m0s"}}})
 	other := startMock(t, mock.Options{Text: "other"})
