@@ -70,3 +70,18 @@ func TestTheBreakersSwitchIsThatOfEjectionsToo(t *testing.T) {
 		}
 	}
 }
+
+func TestAPriceOfZeroIsAPrice(t *testing.T) {
+	for own, want := range map[string]bool{"": false, ", pricing: {}": false, ", pricing: {input_per_1k: 0}": true, ", pricing: {input_per_1k: 0, output_per_1k: 0.01}": false} {
+		if _, ts := routed(t, own, ""); ts[0].Pricing.Free != want {
+			t.Errorf("%q: %+v", own, ts[0].Pricing)
+		}
+	}
+}
+
+func TestAGroupsStrategyIsItsOwn(t *testing.T) {
+	o, _ := routed(t, "", "  routing: {strategy: round_robin}\n  model_groups: [{name: x, strategy: ordered, targets: [a, b]}, {name: y, targets: [a]}]")
+	if len(o.Groups) != 2 || o.Groups[0].Strategy == nil || *o.Groups[0].Strategy != upstream.Ordered || o.Groups[1].Strategy != nil {
+		t.Errorf("%+v", o.Groups)
+	}
+}

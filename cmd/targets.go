@@ -177,7 +177,9 @@ func poolTarget(t config.Target, row *provider.Row) *upstream.Target {
 		u.Header.Set(k, v)
 	}
 	if p := t.Pricing; p != nil {
-		u.Pricing = upstream.Pricing{InputPer1K: micros(p.InputPer1K), OutputPer1K: micros(p.OutputPer1K)}
+		given := t.Value.Get("pricing")
+		u.Pricing = upstream.Pricing{InputPer1K: micros(p.InputPer1K), OutputPer1K: micros(p.OutputPer1K),
+			Free: p.InputPer1K == 0 && p.OutputPer1K == 0 && (given.Get("input_per_1k").Exists() || given.Get("output_per_1k").Exists())}
 	}
 	if t.APIKeyHeader != "" || t.APIKeyPrefix != nil {
 		r := *row
@@ -301,9 +303,11 @@ func poolOptions(cfg *config.Config, targets []*upstream.Target) (upstream.Optio
 	for _, g := range p.ModelGroups {
 		u := upstream.Group{Name: g.Name, Aliases: g.Aliases, Fallback: g.FallbackGroup}
 		if g.Strategy != "" {
-			if u.Strategy, err = upstream.ParseStrategy(g.Strategy); err != nil {
+			s, err := upstream.ParseStrategy(g.Strategy)
+			if err != nil {
 				return o, err
 			}
+			u.Strategy = &s
 		}
 		var ws []float64
 		for _, m := range g.Members {

@@ -938,7 +938,11 @@ func (b *body) Close() error {
 		class = Cancelled // closed before its end: by the client, or by a policy
 	}
 	now := time.Now()
-	y.s.ended(now, y.permit, y.lastTry, class, b.said, now.Sub(y.gave), y.reserved)
+	writing := now.Sub(y.gave)
+	if !b.stream {
+		writing = y.gave.Sub(y.started) // all of it was there at once
+	}
+	y.s.ended(now, y.permit, y.lastTry, class, b.said, writing, y.reserved)
 	return nil
 }
 

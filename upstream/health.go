@@ -48,6 +48,17 @@ func (b *breaker) allow(now time.Time) (permit, bool) {
 	return permit{epoch: b.epoch}, true
 }
 
+// shut tells that allow would not let an attempt start.
+func (b *breaker) shut(now time.Time) bool {
+	switch {
+	case b.opt.Disabled:
+		return false
+	case b.state == Opened:
+		return now.Before(b.until)
+	}
+	return b.state == HalfOpen && b.trials >= b.opt.HalfOpenMax
+}
+
 func (b *breaker) set(s BreakerState) {
 	b.state, b.failed, b.trials, b.good = s, 0, 0, 0
 	b.epoch++
@@ -341,6 +352,15 @@ func (s *state) admit(now time.Time, tokens int64, lastTry bool) (p permit, why 
 	}
 	s.inflight++
 	return p, admitted, 0
+}
+
+// out tells that the target would not be asked now.
+func (s *state) out(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rpm.refillIfLimited(now)
+	return s.down || now.Before(s.ejectedUntil) || now.Before(s.blocked) || s.br.shut(now) ||
+		s.Limits.Concurrency > 0 && s.inflight >= s.Limits.Concurrency || s.rpm.wait(1) > 0
 }
 
 func (b *bucket) refillIfLimited(now time.Time) {

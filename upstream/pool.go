@@ -32,8 +32,8 @@ type Group struct {
 	Name     string
 	Aliases  []string
 	Members  []Member
-	Strategy Strategy // Ordered means: the pool's strategy
-	Fallback string   // name of the group to go on with, empty for none
+	Strategy *Strategy // nil: the pool's
+	Fallback string    // name of the group to go on with, whatever the strategy; empty for none
 }
 
 // Member is a target of a group.

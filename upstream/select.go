@@ -70,8 +70,8 @@ func (p *Pool) plan(c *Call, now time.Time) (order []candidate, rejected []Rejec
 		for i, seen := 0, map[*group]bool{}; g != nil && !seen[g]; i++ {
 			seen[g] = true
 			s := p.opt.Routing.Strategy
-			if g.Strategy != Ordered {
-				s = g.Strategy
+			if g.Strategy != nil {
+				s = *g.Strategy
 			}
 			if i == 0 {
 				how = s
@@ -82,9 +82,6 @@ func (p *Pool) plan(c *Call, now time.Time) (order []candidate, rejected []Rejec
 				if !slices.ContainsFunc(order, func(x candidate) bool { return x.s == m.s }) {
 					order = append(order, m)
 				}
-			}
-			if s == Single {
-				break
 			}
 			g = p.groups[g.Fallback]
 		}
@@ -149,8 +146,20 @@ func (p *Pool) sort(part []candidate, how Strategy, c *Call, t *turn, now time.T
 	case Single:
 		part = part[:1]
 	case RoundRobin:
-		k := int(t.next.Add(1)-1) % len(part)
-		part = slices.Concat(part[k:], part[:k])
+		// Only those that may be asked take turns: else the one behind a target that is
+		// out would get its share, too.
+		n := 0
+		by(part, func(m *candidate) float64 {
+			if m.s.out(now) {
+				return 1
+			}
+			n++
+			return 0
+		})
+		if n > 1 {
+			k := int((t.next.Add(1) - 1) % uint64(n))
+			part = slices.Concat(part[k:n], part[:k], part[n:])
+		}
 	case Random:
 		p.shuffle(part, func(*candidate) float64 { return 1 })
 	case Weighted:
@@ -162,7 +171,7 @@ func (p *Pool) sort(part []candidate, how Strategy, c *Call, t *turn, now time.T
 	case LowestCost:
 		by(part, func(m *candidate) float64 {
 			sum := m.s.Pricing.InputPer1K + m.s.Pricing.OutputPer1K
-			if sum == 0 {
+			if sum == 0 && !m.s.Pricing.Free {
 				return math.Inf(1) // no price is known
 			}
 			return float64(sum)

@@ -964,6 +964,9 @@ func TestStrategies(t *testing.T) {
 	if g := firsts(t, upstream.LowestCost, n, func(ts []*upstream.Target) { ts[0].Pricing = upstream.Pricing{} }, nil); g["t1"] != n {
 		t.Errorf("lowest_cost %v", g)
 	}
+	if g := firsts(t, upstream.LowestCost, n, func(ts []*upstream.Target) { ts[2].Pricing = upstream.Pricing{Free: true} }, nil); g["t2"] != n {
+		t.Errorf("lowest_cost with a free target %v", g)
+	}
 	if g := firsts(t, upstream.UsageBased, n, func(ts []*upstream.Target) { ts[2].Weight = 2 }, nil); !near(g["t2"], n/2) || !near(g["t0"], n/4) {
 		t.Errorf("usage_based %v", g)
 	}
@@ -981,6 +984,48 @@ func TestStrategies(t *testing.T) {
 	}
 	if _, err := upstream.ParseStrategy("domain"); err == nil {
 		t.Error("domain was accepted")
+	}
+}
+
+// The share of a target that is out goes to all others.
+func TestRoundRobinIsEvenWhenATargetIsOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(1, func(t *upstream.Target, _ *rand.Rand) act {
+			if t.ID == "t1" {
+				return act{fail: upstream.ServerError}
+			}
+			return act{text: "x"}
+		})
+		p := newPool(t, upstream.Options{Transport: s, Routing: upstream.Routing{Strategy: upstream.RoundRobin}}, simTargets(4)...)
+		got := map[string]int{}
+		for i := range 340 {
+			a, err := p.Do(t.Context(), simCall())
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.Close()
+			if i >= 40 {
+				got[a.Target.ID]++
+			}
+		}
+		if got["t0"] != 100 || got["t2"] != 100 || got["t3"] != 100 {
+			t.Errorf("%v", got)
+		}
+	})
+}
+
+// The figure of an answer without stream is over all the time that it took.
+func TestThroughputOfAnswersWithoutStream(t *testing.T) {
+	m := startMock(t, mock.Options{Text: "x", First: mock.Duration(50 * time.Millisecond)})
+	p := newPool(t, upstream.Options{}, target(t, "a", m.URL, ""))
+	a, err := p.Do(background(t), call("model-a", "x", false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Report(upstream.Report{PromptTokens: 1, CompletionTokens: 100})
+	a.Close()
+	if got := p.Snapshot().Targets[0].TokensPerSecond; got < 20 || got > 2000 {
+		t.Errorf("%v tokens a second", got)
 	}
 }
 
@@ -1039,6 +1084,43 @@ func TestGroupsAndTheirFallback(t *testing.T) {
 		}
 		if want := []string{"fast", "model-0", "model-1", "model-2", "quick", "safe"}; !slices.Equal(p.ModelNames(), want) {
 			t.Errorf("%v", p.ModelNames())
+		}
+	})
+}
+
+func TestAGroupsOwnStrategyCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := false
+		s := newSim(1, func(t *upstream.Target, _ *rand.Rand) act {
+			if down && t.ID != "t2" {
+				return act{fail: upstream.Refused}
+			}
+			return act{text: "ok"}
+		})
+		ordered, single := upstream.Ordered, upstream.Single
+		p := newPool(t, upstream.Options{Transport: s, Routing: upstream.Routing{Strategy: upstream.RoundRobin}, Groups: []upstream.Group{
+			{Name: "ordered", Strategy: &ordered, Members: []upstream.Member{{Target: "t0"}, {Target: "t1"}}},
+			{Name: "single", Strategy: &single, Members: []upstream.Member{{Target: "t0"}, {Target: "t1"}}, Fallback: "safe"},
+			{Name: "safe", Members: []upstream.Member{{Target: "t2"}}},
+		}}, simTargets(3)...)
+		ask := func(group string) (string, string) {
+			c := simCall()
+			c.Model = group
+			a, err := p.Do(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Close()
+			return a.Target.ID, classes(a.Attempts)
+		}
+		for range 4 {
+			if id, _ := ask("ordered"); id != "t0" {
+				t.Errorf("an ordered group asked %s first", id)
+			}
+		}
+		down = true
+		if _, got := ask("single"); got != "t0:connect t2:ok" {
+			t.Errorf("a single group with a fallback group: %s", got)
 		}
 	})
 }

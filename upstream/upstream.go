@@ -73,6 +73,7 @@ type Limits struct {
 // Pricing is in micro units of the account's currency per 1,000 tokens.
 type Pricing struct {
 	InputPer1K, OutputPer1K int64
+	Free                    bool // prices of 0 are known to be so; else they mean that no price is known
 }
 
 // Request is one HTTP request to a target.
