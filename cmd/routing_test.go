@@ -85,3 +85,14 @@ func TestAGroupsStrategyIsItsOwn(t *testing.T) {
 		t.Errorf("%+v", o.Groups)
 	}
 }
+
+func TestNothingIsNothing(t *testing.T) {
+	o, _ := routed(t, "", "  fallback: {triggers: [], probe: {budget_percent: 0}}")
+	if o.Fallback.On == nil || len(o.Fallback.On) != 0 || o.Probe.Enabled {
+		t.Errorf("%+v %+v", o.Fallback, o.Probe)
+	}
+	o, _ = routed(t, "", "  fallback: {probe: {budget_percent: 5}}")
+	if o.Fallback.On != nil || !o.Probe.Enabled || o.Probe.Budget != 0.05 {
+		t.Errorf("%+v %+v", o.Fallback, o.Probe)
+	}
+}

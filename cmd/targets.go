@@ -280,7 +280,7 @@ func poolOptions(cfg *config.Config, targets []*upstream.Target) (upstream.Optio
 			Disabled: p.Fallback.Value.Exists() && !p.Fallback.Enabled, On: classes(p.Fallback.Triggers),
 		},
 		Retry:   upstream.Retry{MaxAttempts: p.Retry.MaxAttempts, InitialBackoff: p.Retry.InitialBackoff, MaxBackoff: p.Retry.MaxBackoff},
-		Probe:   upstream.Probe{Enabled: p.Fallback.Probe.Enabled, MaxParallel: p.Fallback.Probe.MaxParallel, Budget: p.Fallback.Probe.BudgetPercent / 100, PerRequest: p.Fallback.Probe.PerRequest},
+		Probe:   upstream.Probe{Enabled: p.Fallback.Probe.Enabled && p.Fallback.Probe.BudgetPercent > 0, MaxParallel: p.Fallback.Probe.MaxParallel, Budget: p.Fallback.Probe.BudgetPercent / 100, PerRequest: p.Fallback.Probe.PerRequest},
 		Breaker: upstream.Breaker{Disabled: p.Value.Get("circuit_breaker").Exists() && !p.CircuitBreaker.Enabled, Failures: p.CircuitBreaker.FailureThreshold, Cooldown: p.CircuitBreaker.Cooldown, HalfOpenMax: p.CircuitBreaker.HalfOpenMaxRequests},
 	}
 	if p.Fallback.Enabled {
@@ -338,9 +338,13 @@ func poolOptions(cfg *config.Config, targets []*upstream.Target) (upstream.Optio
 	return o, nil
 }
 
-// classes are the faults of the documented triggers; nil, every fault of a target, for none.
+// classes are the faults of the documented triggers: exactly those of a list, be it
+// empty; nil, every fault of a target, without one.
 func classes(triggers []string) []upstream.ErrorClass {
-	var out []upstream.ErrorClass
+	if triggers == nil {
+		return nil
+	}
+	out := []upstream.ErrorClass{}
 	for _, t := range triggers {
 		switch t {
 		case "rate_limit_exceeded":
@@ -348,7 +352,7 @@ func classes(triggers []string) []upstream.ErrorClass {
 		case "timeout":
 			out = append(out, upstream.TimeoutConnect, upstream.TimeoutFirstByte, upstream.TimeoutBetweenBytes, upstream.TimeoutTotal, upstream.RequestTimeout)
 		case "5xx":
-			out = append(out, upstream.ServerError, upstream.Overloaded, upstream.FirstEventError)
+			out = append(out, upstream.ServerError, upstream.Overloaded, upstream.FirstEventError, upstream.MidStreamError)
 		case "service_unavailable":
 			out = append(out, upstream.Overloaded)
 		case "auth":
