@@ -483,11 +483,11 @@ func (q *call) ask() {
 		if !again {
 			return
 		}
+		q.takeBack(a)
 		asked := q.g.o.Now()
 		err := a.Replace(q.ctx, upstream.BadEvent)
 		q.waited(asked)
 		if err != nil {
-			q.answered(a)
 			q.noAnswer(err)
 			return
 		}
@@ -542,14 +542,32 @@ func (q *call) answered(a *upstream.Answer) {
 	q.attempts(a.Attempts, a.Rejected)
 	q.target = a.Index
 	q.rec.Target, q.rec.Provider, q.rec.TargetModel = a.Target.ID, providerOf(a.Target), a.Model
-	h := &q.c.Response.Header
 	for name, v := range a.Header {
-		if name == "X-Request-Id" {
-			name = "x-keeptrusts-upstream-request-id"
-		}
-		h.Set(name, v[0])
+		q.c.Response.Header.Set(ourName(name), v[0])
 	}
 }
+
+// ourName is under which name a target's header goes on.
+func ourName(name string) string {
+	if name == "X-Request-Id" {
+		return "x-keeptrusts-upstream-request-id"
+	}
+	return name
+}
+
+// takeBack removes the headers of an answer that is given up: the next one has its own.
+func (q *call) takeBack(a *upstream.Answer) {
+	h := &q.c.Response.Header
+	for name := range a.Header {
+		h.Del(ourName(name))
+	}
+	for _, name := range streamHeaders {
+		h.Del(name[0])
+	}
+}
+
+// streamHeaders are those of each stream.
+var streamHeaders = [...][2]string{{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}}
 
 // noAnswer tells the client that no target answered.
 func (q *call) noAnswer(err error) {
@@ -650,8 +668,9 @@ func (q *call) relay(a *upstream.Answer) bool {
 	c.SetStatusCode(200)
 	h := &c.Response.Header
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
-	h.Set("Cache-Control", "no-cache")
-	h.Set("X-Accel-Buffering", "no")
+	for _, f := range streamHeaders {
+		h.Set(f[0], f[1])
+	}
 	q.window.Reset(stream.Options{Dialect: g.dialect, Exchange: &q.exchange, FailOpen: g.o.FailOpen, RequestID: q.id, PromptBytes: q.promptBytes})
 	q.w.begin(c)
 	var body io.ReadCloser = &answerBody{a: a, w: &q.window, ctx: q.ctx}

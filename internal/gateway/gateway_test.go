@@ -1240,6 +1240,45 @@ func TestATargetThatFailsWhileItsTextIsHeldIsReplaced(t *testing.T) {
 	}
 }
 
+// heldThenFails gives a target whose text is held when its stream breaks, and further ones.
+func heldThenFails(t *testing.T, f mock.Fault, further ...mock.Options) (*mock.Server, []*upstream.Target) {
+	t.Helper()
+	all := append([]mock.Options{{Text: "4111 1111 1111 and more", Piece: 14, Fault: f, After: 1, Headers: [][2]string{{"X-Ratelimit-Remaining-Requests", "7"}, {"X-Request-Id", "up-a"}}}}, further...)
+	var first *mock.Server
+	var targets []*upstream.Target
+	for i, o := range all {
+		m, err := mock.Listen("", &mock.Script{Default: o})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			first = m
+		} else {
+			t.Cleanup(m.Close)
+		}
+		targets = append(targets, &upstream.Target{ID: fmt.Sprint("t", i), BaseURL: m.URL, Model: "gpt-5.4-mini", AllowPrivate: true})
+	}
+	return first, targets
+}
+
+func TestHeadersOfAReplacedAnswerDoNotGoOn(t *testing.T) {
+	for _, c := range []struct {
+		second mock.Options
+		status int
+	}{{mock.Options{Text: "good"}, 200}, {mock.Options{Fault: mock.Status, Status: 500}, 502}} {
+		m, targets := heldThenFails(t, mock.Cut, c.second)
+		r := startTargets(t, withPII, m, targets)
+		got := r.post(t, ask("x", `"stream":true`))
+		if got.status != c.status || got.head.Get("X-Ratelimit-Remaining-Requests") != "" || got.head.Get("X-Keeptrusts-Upstream-Request-Id") == "up-a" {
+			t.Errorf("%d %v", got.status, got.head)
+		}
+		if streamed := got.head.Get("X-Accel-Buffering") != "" && got.head.Get("Cache-Control") != ""; streamed != (c.status == 200) {
+			t.Errorf("%d %v", got.status, got.head)
+		}
+		r.stop()
+	}
+}
+
 func TestNothingAClientSaysBreaksALogLineOrARecord(t *testing.T) {
 	var mu sync.Mutex
 	var log bytes.Buffer
