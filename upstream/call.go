@@ -634,9 +634,6 @@ func (cs *callState) won(y *try) {
 	a := &cs.attempts[y.at]
 	a.Class, a.Status, a.Duration = OK, y.status, d
 	y.s.gotFirst(y.gave, d, kindOf(cs.c.Stream))
-	if h := cs.p.opt.Hooks.Attempt; h != nil {
-		h(y.s.index, OK, d)
-	}
 }
 
 // abandon cancels the attempts that run. It does not wait for them: settle does.
@@ -799,6 +796,16 @@ func (a *Answer) Replace(ctx context.Context, why ErrorClass) error {
 // Without it an answer read to its end counts as good.
 func (a *Answer) Report(r Report) { a.b.report(r) }
 
+// Failed gives the class with which reading the answer failed, OK while it has not.
+func (a *Answer) Failed() ErrorClass {
+	a.b.mu.Lock()
+	defer a.b.mu.Unlock()
+	if a.b.ended == nil || errors.Is(a.b.ended, io.EOF) {
+		return OK
+	}
+	return ClassOf(a.b.ended)
+}
+
 // Close ends the answer: Body.Close under another name.
 func (a *Answer) Close() error { return a.b.Close() }
 
@@ -941,6 +948,9 @@ func (b *body) Close() error {
 	writing := now.Sub(y.gave)
 	if !b.stream {
 		writing = y.gave.Sub(y.started) // all of it was there at once
+	}
+	if h := y.cs.p.opt.Hooks.Attempt; h != nil {
+		h(y.s.index, class, y.gave.Sub(y.started))
 	}
 	y.s.ended(now, y.permit, y.lastTry, class, b.said, writing, y.reserved)
 	return nil

@@ -127,7 +127,7 @@ type Options struct {
 // Hooks are called when something is counted. Nil ones are not called. They
 // must not block, nor call the pool: some are called under a target's lock. target is the position in New's list.
 type Hooks struct {
-	Attempt func(target int, class ErrorClass, took time.Duration)         // an attempt ended or won (OK: first content after took)
+	Attempt func(target int, class ErrorClass, took time.Duration)         // an attempt ended; took is until its first content, or its failure before that
 	Fall    func(from, to int, class ErrorClass)                           // a fallback started
 	Probe   func(target int)                                               // a probe started
 	Breaker func(target int, state BreakerState)                           // the breaker changed

@@ -537,6 +537,22 @@ func (q *call) attempts(list []upstream.Attempt, rejected []upstream.Rejected) {
 	}
 }
 
+// attemptEnded puts how the stream ended into the record of the attempt that brought it.
+func (q *call) attemptEnded(r *stream.Report, a *upstream.Answer) {
+	class := classOf(r.End)
+	if class == upstream.OK {
+		return
+	}
+	if c := a.Failed(); c != upstream.OK && class != upstream.Cancelled {
+		class = c // the transport knows best
+	}
+	for i := range q.rec.Attempts {
+		if at := &q.rec.Attempts[i]; at.Result == upstream.OK.String() {
+			at.Result = class.String()
+		}
+	}
+}
+
 // answered notes who answered.
 func (q *call) answered(a *upstream.Answer) {
 	q.attempts(a.Attempts, a.Rejected)
@@ -744,6 +760,7 @@ func (q *call) streamDone(r *stream.Report, a *upstream.Answer, err error) {
 		return
 	}
 	q.streamCounts(r, a)
+	q.attemptEnded(r, a)
 	outcome, status := "completed", 200
 	switch r.End {
 	case stream.EndDone:
@@ -783,19 +800,23 @@ func (b *answerBody) Close() error {
 		return b.a.Close()
 	}
 	r := b.w.Report()
-	class := upstream.OK
-	switch {
-	case r.End == stream.EndNone, r.End == stream.EndClientGone:
-		class = upstream.Cancelled
-	case r.End == stream.EndCut:
-		class = upstream.Cut
-	case r.End == stream.EndBadEvent:
-		class = upstream.BadEvent
-	case r.End == stream.EndUpstreamError:
-		class = upstream.MidStreamError
-	case r.End == stream.EndTimeout:
-		class = upstream.TimeoutBetweenBytes
-	}
-	b.a.Report(upstream.Report{PromptTokens: r.Usage.Prompt, CompletionTokens: r.Usage.Completion, Class: class})
+	b.a.Report(upstream.Report{PromptTokens: r.Usage.Prompt, CompletionTokens: r.Usage.Completion, Class: classOf(r.End)})
 	return b.a.Close()
+}
+
+// classOf says how an attempt ended whose stream ended so.
+func classOf(end stream.End) upstream.ErrorClass {
+	switch end {
+	case stream.EndNone, stream.EndClientGone:
+		return upstream.Cancelled
+	case stream.EndCut:
+		return upstream.Cut
+	case stream.EndBadEvent:
+		return upstream.BadEvent
+	case stream.EndUpstreamError:
+		return upstream.MidStreamError
+	case stream.EndTimeout:
+		return upstream.TimeoutBetweenBytes
+	}
+	return upstream.OK
 }

@@ -836,7 +836,7 @@ func TestAStreamThatBreaksSaysHow(t *testing.T) {
 			if got.status != 200 || c.code != "" && !strings.Contains(got.body, `"code":"`+c.code+`"`) {
 				t.Errorf("%d %s", got.status, got.body)
 			}
-			if e := r.terminal(t, "b1"); len(e) != 1 || e[0].Outcome != c.outcome {
+			if e := r.terminal(t, "b1"); len(e) != 1 || e[0].Outcome != c.outcome || !strings.Contains(string(e[0].Raw), `"result":"`+c.class+`"`) {
 				t.Errorf("records %+v", e)
 			}
 			var classes map[string]int64
@@ -848,6 +848,9 @@ func TestAStreamThatBreaksSaysHow(t *testing.T) {
 			}
 			if classes[c.class] != 1 {
 				t.Errorf("classes %v, want %s", classes, c.class)
+			}
+			if want := `upstream_attempts_total{class="` + c.class + `",target="openai-primary"} 1`; !strings.Contains(r.get(t, "/metrics").body, want) {
+				t.Errorf("no %s", want)
 			}
 		})
 	}
@@ -1234,6 +1237,9 @@ func TestATargetThatFailsWhileItsTextIsHeldIsReplaced(t *testing.T) {
 			}
 			if events := r.terminal(t, "h2"); len(events) != 1 || events[0].Target != targets[1].ID || events[0].Outcome != "completed" {
 				t.Errorf("%s: records %v", f, events)
+			}
+			if m := r.get(t, "/metrics").body; strings.Contains(m, `upstream_attempts_total{class="ok",target="`+targets[0].ID) {
+				t.Errorf("%s: an attempt that was replaced counts as ok", f)
 			}
 			r.stop()
 		}

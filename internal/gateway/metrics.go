@@ -473,7 +473,7 @@ func (m *Metrics) request(r *audit.Record, target int, tm *times) {
 		}
 	}
 	for _, a := range r.Attempts {
-		if i, ok := m.byID[a.Target]; ok && a.Probe && a.Result == upstream.OK.String() {
+		if i, ok := m.byID[a.Target]; ok && a.Probe && a.Target == r.Target && a.Result != upstream.Lost.String() {
 			m.targets[i].wins.Inc()
 		}
 	}
