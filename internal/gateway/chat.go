@@ -254,6 +254,7 @@ func (q *call) scanRequest() bool {
 		}
 	}
 	if !q.decide(q.sent.Blocked) {
+		q.c.Response.Header.Set("Retry-After", "5")
 		q.refuse(503, &dialect.Error{Type: "server_error", Code: "audit_unavailable", Message: "The audit log cannot be written, and the policy chain asks for it."})
 		return false
 	}
@@ -531,6 +532,9 @@ func (q *call) attempts(list []upstream.Attempt, rejected []upstream.Rejected) {
 		r.Attempts = append(r.Attempts, audit.Attempt{
 			Target: a.Target.ID, Model: a.Model, Result: a.Class.String(), Status: a.Status, Took: a.Duration, Probe: a.Probe,
 		})
+	}
+	for i := range list {
+		q.g.unreachable(&list[i])
 	}
 	for _, x := range rejected {
 		r.Rejected = append(r.Rejected, audit.Rejected{Target: x.Target.ID, Reason: x.Reason})

@@ -92,6 +92,7 @@ type Gateway struct {
 	started  time.Time
 	static   staticHeaders
 	m        *Metrics
+	warned   []atomic.Int64 // by target: when the log said that it cannot be reached, in ns since 1970
 
 	ln     *listener
 	server *server.Hertz
@@ -144,6 +145,7 @@ func New(ln net.Listener, o Options) (*Gateway, error) {
 		_ = level.UnmarshalText([]byte(g.info.Policies[i].LogLevel)) // empty and unknown words: info
 		g.levels = append(g.levels, level)
 	}
+	g.warned = make([]atomic.Int64, len(o.Targets))
 	g.calls.New = func() any { return &call{g: g} }
 	g.ln = newListener(ln, o.MaxConns, func(err error) { g.log.Warn("accepting connections is paused", "error", err.Error()) })
 	g.ln.refused = g.refusal

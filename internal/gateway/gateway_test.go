@@ -1033,8 +1033,8 @@ func TestDrainLetsStreamsFinishAndCutsThemAtItsEnd(t *testing.T) {
 func TestAnAuditLogThatFailsStopsRequestsWhereTheChainAsksForOne(t *testing.T) {
 	r := start(t, quickstart, nil)
 	_ = r.audit.Close()
-	if got := r.post(t, ask("x")); got.status != 503 || !strings.Contains(got.body, "audit_unavailable") || r.mock.Count() != 0 {
-		t.Errorf("%d %s, upstream %d", got.status, got.body, r.mock.Count())
+	if got := r.post(t, ask("x")); got.status != 503 || !strings.Contains(got.body, "audit_unavailable") || r.mock.Count() != 0 || got.head.Get("Retry-After") == "" {
+		t.Errorf("%d %v %s, upstream %d", got.status, got.head, got.body, r.mock.Count())
 	}
 	none := strings.Replace(strings.Replace(quickstart, ", audit-logger]", "]", 1), "  audit-logger: {retention_days: 30}\n", "", 1)
 	r = start(t, none, nil)
@@ -1283,6 +1283,65 @@ func TestHeadersOfAReplacedAnswerDoNotGoOn(t *testing.T) {
 		}
 		r.stop()
 	}
+}
+
+func TestATargetThatCannotBeReachedIsWarnedOfOnce(t *testing.T) {
+	good, err := mock.Listen("", &mock.Script{Default: mock.Options{Text: "good"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = closed.Close()
+	var targets []*upstream.Target
+	for id, url := range map[string]string{"refused": "http://" + closed.Addr().String(), "certificate": strings.Replace(good.URL, "http:", "https:", 1), "dns": "https://no-such-host.invalid"} {
+		key, err := upstream.NewKey("sk-secret", url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		targets = append(targets, &upstream.Target{ID: id, BaseURL: url, Model: "gpt-5.4-mini", Key: key, AllowPrivate: true})
+	}
+	targets = append(targets, &upstream.Target{ID: "good", BaseURL: good.URL, Model: "gpt-5.4-mini", AllowPrivate: true})
+	var log lockedBuffer
+	now := time.Now()
+	r := startTargets(t, withPII, good, targets, func(o *gateway.Options) {
+		o.Log = slog.New(slog.NewTextHandler(&log, nil))
+		o.Now = func() time.Time { return now }
+	})
+	for range 3 {
+		if got := r.post(t, ask("x")); got.status != 200 {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+	}
+	text := log.String()
+	for _, want := range []string{"target=refused class=connect cause=\"connect: refused\"", "target=certificate class=tls cause=", "target=dns class="} {
+		if strings.Count(text, want) != 1 {
+			t.Errorf("%q is there %d times in %s", want, strings.Count(text, want), text)
+		}
+	}
+	if strings.Contains(text, "sk-secret") || strings.Contains(text, ".invalid") {
+		t.Errorf("the log says too much: %s", text)
+	}
+}
+
+// lockedBuffer is a log that goroutines may write to.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func TestNothingAClientSaysBreaksALogLineOrARecord(t *testing.T) {

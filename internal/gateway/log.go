@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"github.com/cloudwego/hertz/pkg/common/hlog"
 
 	"github.com/keeptrusts/kt/internal/audit"
+	"github.com/keeptrusts/kt/upstream"
 )
 
 const levelInfo = slog.LevelInfo
@@ -34,6 +36,32 @@ func requestAttrs(r *audit.Record) []slog.Attr {
 		out = append(out, slog.String("policy", r.Policy), slog.String("reason_code", r.Reason), slog.String("phase", r.Phase))
 	}
 	return out
+}
+
+// warnEvery is how often the log says of one target that it cannot be reached.
+const warnEvery = time.Minute
+
+// unreachable warns of an attempt that got no connection, once in a while for each target.
+// The cause is a fixed text: no address, no key, nothing that anybody sent.
+func (g *Gateway) unreachable(a *upstream.Attempt) {
+	switch a.Class {
+	case upstream.Refused, upstream.TLS, upstream.RefusedAddress, upstream.TimeoutConnect:
+	default:
+		return
+	}
+	if a.Index < 0 || a.Index >= len(g.warned) {
+		return
+	}
+	now, last := g.o.Now().UnixNano(), g.warned[a.Index].Load()
+	if last != 0 && now-last < int64(warnEvery) || !g.warned[a.Index].CompareAndSwap(last, now) {
+		return
+	}
+	cause := "no connection in time"
+	var f *upstream.Failure
+	if errors.As(a.Err, &f) && f.Err != nil {
+		cause = f.Err.Error()
+	}
+	g.log.Warn("a target cannot be reached", "target", a.Target.ID, "class", a.Class.String(), "cause", cause)
 }
 
 // maxWord is how many bytes of a client's word a log line has at the most.
