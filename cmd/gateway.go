@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -122,7 +123,8 @@ func (a *app) gatewayRunCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "serve the OpenAI API with the policy chain in front of the configured providers",
-		Long: "run serves until SIGTERM or Ctrl-C, then lets answers in flight finish; a second signal ends at once.\n" +
+		Long: "run serves until SIGTERM or Ctrl-C, then lets answers in flight finish; a second signal ends at once. SIGHUP is ignored:\n" +
+			"the configuration is read at the start.\n" +
 			"Exit status: 0 ended well, 2 invalid configuration, 3 could not start, 4 streams were cut.",
 		Example: "  kt gateway run --policy-config policy-config.yaml\n" +
 			"  kt gateway run --listen 0.0.0.0:41002 --policy-config base.yaml --policy-config prod.yaml\n" +
@@ -381,6 +383,7 @@ func (a *app) serve(ctx context.Context, s *settings, o gateway.Options, popt up
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
+	defer ignoreHangup(o.Log)()
 	g.Start()
 	o.Log.Info("serving", "address", g.Addr().String(), "pack", info.Pack, "version", info.Version, "mode", info.Mode, "digest", info.Digest,
 		"why", why, "config_version", o.ConfigVersion, "targets", len(o.Targets), "audit", dir)
@@ -403,6 +406,29 @@ func (a *app) serve(ctx context.Context, s *settings, o gateway.Options, popt up
 	}
 	o.Log.Info("ended")
 	return nil
+}
+
+// ignoreHangup keeps SIGHUP from ending the process, until stop is called: who
+// sends it wants the configuration to be read again, or closed a terminal.
+func ignoreHangup(log *slog.Logger) (stop func()) {
+	hangups, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hangups, syscall.SIGHUP)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-hangups:
+				log.Warn("SIGHUP is ignored: the configuration is read at the start only; SIGTERM ends the gateway and lets answers finish")
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		signal.Stop(hangups)
+		close(done)
+		wg.Wait()
+	}
 }
 
 // maskedConfig is the running configuration for /keeptrusts/config. Secrets

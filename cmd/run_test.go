@@ -169,8 +169,11 @@ func TestGatewayRunServesAndASignalLetsAnswersFinish(t *testing.T) {
 	if code := cmd.Run(context.Background(), env); code != cmd.ExitFound || !strings.Contains(out.String(), "it wants its token") {
 		t.Errorf("status without token: exit %d\n%s", code, out.Bytes())
 	}
-	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} { // the first is ignored
+		if err := c.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 	rest, err := io.ReadAll(br)
 	if err != nil || !bytes.HasSuffix(rest, []byte("data: [DONE]\n\n")) || bytes.Contains(rest, []byte("ada@")) {
@@ -178,6 +181,9 @@ func TestGatewayRunServesAndASignalLetsAnswersFinish(t *testing.T) {
 	}
 	if code := exitStatus(t, c); code != 0 {
 		t.Errorf("exit status %d", code)
+	}
+	if !strings.Contains(log.String(), "SIGHUP is ignored") {
+		t.Error("the log says nothing of SIGHUP")
 	}
 	for line := range strings.Lines(log.String()) {
 		if strings.HasPrefix(line, "{") && !json.Valid([]byte(line)) {
