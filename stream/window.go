@@ -389,15 +389,12 @@ func (w *Window) event(ev sse.Event) {
 		w.decide()
 		return
 	}
-	text, size := w.heldText(), w.heldBytes()
-	over := text > w.o.MaxHeld || size > w.o.MaxMemory
-	if !w.gate && (over || text == 0 && size > w.o.MaxHeld) {
-		// The head has no text: nothing in it waits for a decision, so it leaves before it counts.
+	if !w.gate && w.waitText == 0 && w.heldBytes() > w.o.MaxHeld {
+		// A long head without text: nothing in it waits for a decision, so it leaves.
 		w.gate = true
 		w.release()
-		over = w.heldText() > w.o.MaxHeld || w.heldBytes() > w.o.MaxMemory
 	}
-	if over {
+	if w.heldText() > w.o.MaxHeld || w.heldBytes() > w.o.MaxMemory {
 		w.overflow()
 	}
 }
@@ -681,12 +678,17 @@ func (w *Window) heldBytes() int {
 	return len(w.held.B) - int(w.at(0).next) + frameCost*(w.n-1)
 }
 
-// heldText is the text that waits behind the oldest event.
+// heldText is the text that waits behind the oldest event with text.
 func (w *Window) heldText() int {
 	if w.waits < 2 {
 		return 0
 	}
-	return w.waitText - w.at(0).textLen()
+	for i := range w.n {
+		if n := w.at(i).textLen(); n > 0 {
+			return w.waitText - n
+		}
+	}
+	return 0
 }
 
 // opens tells whether the first frame with text or an end is clear. f stands

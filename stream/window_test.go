@@ -315,6 +315,20 @@ func TestTheHeadWaitsForTheFirstReleasedText(t *testing.T) {
 	}
 }
 
+// However much of it there is: text that waits from the start is no long head.
+func TestMuchHeldTextDoesNotLetTheHeadGo(t *testing.T) {
+	long := strings.Repeat("x", 8000)
+	c := newChain(word{text: long + "!", action: pipeline.Redact, repl: "[X]"})
+	parts := []string{role(0)}
+	for range 7500 {
+		parts = append(parts, content(0, "x"))
+	}
+	got := relay(c, stream.Options{}, []byte(strings.Join(parts, "")))
+	if got.report.Committed || len(got.out) != 0 || got.report.End != stream.EndCut {
+		t.Fatalf("%d bytes out, %+v", len(got.out), got.report)
+	}
+}
+
 func TestFailureAfterTheCommitPointIsOneErrorEvent(t *testing.T) {
 	c := newChain(word{text: "secret", action: pipeline.Redact, repl: "[X]"})
 	for _, k := range []struct {
