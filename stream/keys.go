@@ -25,6 +25,9 @@ type keys struct {
 	objects int32
 	list    []keySpan
 	issued  []issued
+
+	firstStack [4]int32 // room for what most texts have
+	firstList  [2]keySpan
 }
 
 // keySpan is the content of a key; end is -1 until its quote came.
@@ -47,8 +50,11 @@ const (
 )
 
 // feed takes the next piece of the text.
-// Allocates: never, once k has grown. text: valid during the call only.
+// Allocates: where the text is nested deep or much waits. text: valid during the call only.
 func (k *keys) feed(text []byte) {
+	if k.stack == nil {
+		k.stack, k.list = k.firstStack[:0], k.firstList[:0]
+	}
 	for i, c := range text {
 		if k.state != outOfLiteral {
 			switch {
