@@ -320,6 +320,7 @@ func TestWhatIsSwitchedOffOrUnsafeIsSaidOnce(t *testing.T) {
 }
 
 func TestDoctorFindsWhatIsWrong(t *testing.T) {
+	skipUnderRace(t)
 	dir := t.TempDir()
 	config, _ := os.ReadFile("templates/pii-redaction.yaml")
 	if err := os.WriteFile(filepath.Join(dir, "policy-config.yaml"), config, 0o644); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/keeptrusts/kt/cmd"
 	"github.com/keeptrusts/kt/internal/config"
+	"github.com/keeptrusts/kt/internal/invariant"
 	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/pipeline/interp"
 	"github.com/keeptrusts/kt/pipeline/plan"
@@ -58,6 +59,7 @@ func (c *asCompiled) Info() *pipeline.Info { return &c.info }
 // "! kt ARGS" with something else, "status N" compares the last exit status, and
 // "json" wants one JSON value on stdout.
 func TestScripts(t *testing.T) {
+	skipUnderRace(t)
 	type key struct{}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -160,5 +162,13 @@ func TestAHugeConfigurationIsNotReadWhole(t *testing.T) {
 	env := &cmd.Env{Args: []string{"policy", "lint", "--file", "big.yaml"}, Dir: dir, Stdin: &bytes.Buffer{}, Stdout: &out, Stderr: &errs, Now: time.Now}
 	if code := cmd.Run(context.Background(), env); code != cmd.ExitFound || !bytes.Contains(errs.Bytes(), []byte("KT1005: the file has more than 2097152 bytes")) {
 		t.Errorf("exit status %d\n%s", code, errs.Bytes())
+	}
+}
+
+// skipUnderRace skips what takes minutes under the race detector and runs one goroutine: it builds tables again and again.
+func skipUnderRace(t *testing.T) {
+	t.Helper()
+	if invariant.Race {
+		t.Skip("builds tables again and again, in one goroutine")
 	}
 }
