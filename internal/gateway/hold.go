@@ -101,12 +101,12 @@ func (h *hold) pump() {
 		case <-h.done:
 			return
 		}
-		if err != nil {
-			return
-		}
-		select {
+		select { // the last part too is read before its buffer goes back
 		case <-h.taken:
 		case <-h.done:
+			return
+		}
+		if err != nil {
 			return
 		}
 	}
@@ -138,9 +138,7 @@ func (h *hold) Read(p []byte) (int, error) {
 		}
 		buf.Grow(h.kept, len(part.b))
 		h.kept.B = append(h.kept.B, part.b...)
-		if part.err == nil {
-			h.taken <- struct{}{}
-		}
+		h.taken <- struct{}{}
 		if h.over {
 			h.err = part.err
 			continue
