@@ -170,6 +170,6 @@ func (ch *channel) sleep() {
 // wake gives a channel that slept a session.
 func (w *Window) wake(ch *channel) {
 	if ch.text.s == nil {
-		ch.text.s = w.x.Chain.Session(ch.class, w.x.Mask)
+		ch.text.s = w.x.Chain.Session(ch.class, ch.mask)
 	}
 }

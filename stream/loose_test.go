@@ -11,7 +11,6 @@ import (
 	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/pipeline/kindtest"
 	"github.com/keeptrusts/kt/stream"
-	"github.com/keeptrusts/kt/stream/sse"
 )
 
 // outside are places for text that stand outside of a delta, or in it whole: V is the value.
@@ -40,28 +39,21 @@ func at(place, value string) string {
 func valuesAt(t testing.TB, place string, out []byte) (values []string) {
 	t.Helper()
 	before, _, _ := strings.Cut(place, "V")
-	var f sse.Framer
-	defer f.Close()
-	for len(out) > 0 {
-		ev, n, ok, err := f.Next(out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = out[n:]
-		if !ok || string(ev.Data) == "[DONE]" {
+	for data := range events(t, out) {
+		if data == "[DONE]" {
 			continue
 		}
-		if !json.Valid(ev.Data) {
-			t.Fatalf("no JSON: %s", ev.Data)
+		if !json.Valid([]byte(data)) {
+			t.Fatalf("no JSON: %s", data)
 		}
 		// An edit before the place (content "x" has none) does not move it.
-		rest, ok := strings.CutPrefix(string(ev.Data), before)
+		rest, ok := strings.CutPrefix(data, before)
 		if !ok {
 			continue
 		}
 		var v string
 		if err := json.NewDecoder(strings.NewReader(rest)).Decode(&v); err != nil {
-			t.Fatalf("%v: %s", err, ev.Data)
+			t.Fatalf("%v: %s", err, data)
 		}
 		values = append(values, v)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -61,28 +62,38 @@ type answer struct {
 	frames                      []string
 }
 
+// events gives the payloads of a stream.
+func events(t testing.TB, out []byte) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		var f sse.Framer
+		defer f.Close()
+		for len(out) > 0 {
+			ev, n, ok, err := f.Next(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out = out[n:]; ok && !yield(string(ev.Data)) {
+				return
+			}
+		}
+		if f.Incomplete() {
+			t.Fatal("half an event at the end")
+		}
+	}
+}
+
 func read(t testing.TB, out []byte) *answer {
 	t.Helper()
 	a := &answer{content: map[int]string{}, reasoning: map[int]string{}, refusal: map[int]string{}, args: map[[2]int]string{}, finish: map[int]string{}}
-	var f sse.Framer
-	defer f.Close()
-	for len(out) > 0 {
-		ev, n, ok, err := f.Next(out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = out[n:]
-		if !ok {
-			continue
-		}
+	for data := range events(t, out) {
 		if a.done || a.failed != "" {
-			t.Fatalf("an event after the end: %s", ev.Data)
+			t.Fatalf("an event after the end: %s", data)
 		}
-		if string(ev.Data) == "[DONE]" {
+		if data == "[DONE]" {
 			a.done = true
 			continue
 		}
-		a.frames = append(a.frames, string(ev.Data))
+		a.frames = append(a.frames, data)
 		var c struct {
 			Choices []struct {
 				Index int
@@ -100,8 +111,8 @@ func read(t testing.TB, out []byte) *answer {
 				Reason string `json:"reason_code"`
 			} `json:"keeptrusts"`
 		}
-		if err := json.Unmarshal(ev.Data, &c); err != nil {
-			t.Fatalf("the client gets what is no JSON: %v: %s", err, ev.Data)
+		if err := json.Unmarshal([]byte(data), &c); err != nil {
+			t.Fatalf("the client gets what is no JSON: %v: %s", err, data)
 		}
 		if c.Error != nil {
 			a.failed = c.Error.Code
@@ -111,7 +122,7 @@ func read(t testing.TB, out []byte) *answer {
 		}
 		for _, ch := range c.Choices {
 			if a.finish[ch.Index] != "" {
-				t.Fatalf("choice %d goes on after its end: %s", ch.Index, ev.Data)
+				t.Fatalf("choice %d goes on after its end: %s", ch.Index, data)
 			}
 			a.content[ch.Index] += ch.Delta.Content
 			a.reasoning[ch.Index] += ch.Delta.Reasoning
@@ -123,9 +134,6 @@ func read(t testing.TB, out []byte) *answer {
 				a.finish[ch.Index] = *ch.Finish
 			}
 		}
-	}
-	if f.Incomplete() {
-		t.Fatal("half an event at the end")
 	}
 	return a
 }
