@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -83,6 +84,36 @@ func TestHostileYAMLIsRefused(t *testing.T) {
 				t.Errorf("%d bytes are printed", n)
 			}
 		})
+	}
+}
+
+// TestARefusedCharacterIsTheOnlyFault wants no fault that is there only because
+// a refused character was replaced: "?" would be a key that is there already,
+// or YAML's mark of a key.
+func TestARefusedCharacterIsTheOnlyFault(t *testing.T) {
+	built := config.AllBuilt()
+	for name, c := range map[string]struct {
+		text string
+		want []diag.Code
+	}{
+		"beside a key ?":   {"{\"?\": a, \"\u202e\": b}", []diag.Code{diag.ControlChar}},
+		"two in two keys":  {"{\"\u202d\": a, \"\u202e\": b}", []diag.Code{diag.ControlChar, diag.ControlChar}},
+		"bad UTF-8":        {"{\"?\": a, \"\xc3\": b}", []diag.Code{diag.NotUTF8}},
+		"first of a value": {"\n        x: \x01 y", []diag.Code{diag.ControlChar}},
+		"a true duplicate": {"{\"a\": \"\u202e\", \"b\": x, \"b\": y}", []diag.Code{diag.ControlChar, diag.DuplicateKey}},
+	} {
+		text := "pack: {name: x, version: 0.1.0}\npolicies: {chain: [pii-detector]}\npolicy:\n  pii-detector:\n    redaction:\n      custom_markers: " + c.text + "\n"
+		cfg, diags := config.Load([]config.Source{{Name: "f.yaml", Data: []byte(text)}}, config.Options{Built: &built})
+		var got []diag.Code
+		for _, d := range diags {
+			if d.Severity == diag.Error {
+				got = append(got, d.Code)
+			}
+		}
+		slices.Sort(got)
+		if cfg != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v\n%s", name, got, c.want, diags.Text())
+		}
 	}
 }
 

@@ -36,6 +36,7 @@ type file struct {
 	values  []string // texts of secrets
 	hide    *strings.Replacer
 	broken  bool // not well-formed: quoted lines are masked by guess
+	altered bool // cleanBytes replaced some bytes; the file is refused for them
 	diags   diag.List
 	nodes   int
 	below   int // how many keys on the way to here say that what they hold is secret
@@ -98,8 +99,9 @@ func parseFile(src Source) (*file, *node) {
 	return f, root
 }
 
-// cleanBytes reports bytes that no configuration may hold and replaces them,
-// so that the rest of the file is still checked.
+// cleanBytes reports bytes that no configuration may hold and replaces each of
+// them by U+FFFD, which means nothing to YAML, so that the rest of the file is
+// still checked.
 func (f *file) cleanBytes(data []byte) []byte {
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
 		f.add(1, 1, 0, diag.NotUTF8, "", "the file is UTF-16; only UTF-8 is accepted", "save the file as UTF-8 without a byte order mark")
@@ -117,7 +119,8 @@ func (f *file) cleanBytes(data []byte) []byte {
 		switch {
 		case r == utf8.RuneError && n <= 1:
 			f.add(line, col, 0, diag.NotUTF8, "", fmt.Sprintf("byte 0x%02X is not valid UTF-8", data[i]), "")
-			out = append(out, '?')
+			out = utf8.AppendRune(out, utf8.RuneError)
+			f.altered = true
 		case r == '\n':
 			out = append(out, '\n')
 			line, col = line+1, 0
@@ -125,7 +128,8 @@ func (f *file) cleanBytes(data []byte) []byte {
 			out = append(out, byte(r))
 		case refusedRune(r):
 			f.add(line, col, 0, diag.ControlChar, "", fmt.Sprintf("control character U+%04X", r), "in a double-quoted string write it as an escape")
-			out = append(out, '?')
+			out = utf8.AppendRune(out, utf8.RuneError)
+			f.altered = true
 		default:
 			out = append(out, data[i:i+n]...)
 		}
@@ -363,6 +367,9 @@ func (f *file) mapping(y *yaml.Node, n *node, ptr, parent string, depth int) {
 			value.pos = pos
 		}
 		if first, dup := seen[k.Value]; dup {
+			if f.altered && strings.ContainsRune(k.Value, utf8.RuneError) {
+				continue // the two may differ in what was replaced
+			}
 			at(diag.DuplicateKey, fmt.Sprintf("key %q appears twice in this map", shorten(k.Value)), fmt.Sprintf("the first one is in line %d", first.Line))
 			continue
 		}
