@@ -37,7 +37,7 @@ type demo struct {
 	ctx   context.Context
 	self  string
 	dir   string
-	procs []*exec.Cmd
+	procs []*child
 	color bool
 }
 
@@ -85,7 +85,7 @@ func (a *app) show(ctx context.Context, f func(*demo) error) error {
 func (d *demo) end() {
 	for i := len(d.procs) - 1; i >= 0; i-- {
 		_ = d.procs[i].Process.Signal(syscall.SIGTERM)
-		_ = d.procs[i].Wait()
+		<-d.procs[i].done
 	}
 	_ = os.RemoveAll(d.dir)
 }
@@ -100,8 +100,17 @@ func (d *demo) head(n int, title string) {
 	d.say("\n%d. %s\n", n, title)
 }
 
+// readyWait is long: on a busy machine the tables of an interpreted pack take a while, and a child that fails ends.
+const readyWait = 5 * time.Minute
+
+// child is a process of the demo; done is closed when it has ended.
+type child struct {
+	*exec.Cmd
+	done chan struct{}
+}
+
 // start runs this binary with args, its log going to a file, and waits for url to answer.
-func (d *demo) start(name, url string, args ...string) (*exec.Cmd, error) {
+func (d *demo) start(name, url string, args ...string) (*child, error) {
 	log, err := os.Create(filepath.Join(d.dir, name+".log"))
 	if err != nil {
 		return nil, err
@@ -113,17 +122,36 @@ func (d *demo) start(name, url string, args ...string) (*exec.Cmd, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	d.procs = append(d.procs, cmd)
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end) && d.ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+	c := &child{cmd, make(chan struct{})}
+	d.procs = append(d.procs, c)
+	go func() {
+		_ = cmd.Wait()
+		close(c.done)
+	}()
+	wait := time.NewTimer(readyWait)
+	defer wait.Stop()
+	for fault := ""; fault == ""; {
 		if resp, err := http.Get(url); err == nil {
 			_ = resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
-				return cmd, nil
+				return c, nil
 			}
 		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-d.ctx.Done():
+			return nil, d.ctx.Err()
+		case <-c.done:
+			fault = "ended (" + cmd.ProcessState.String() + ")"
+		case <-wait.C:
+			fault = fmt.Sprintf("was not ready within %s", readyWait)
+		}
+		if fault != "" {
+			text, _ := os.ReadFile(log.Name())
+			err = fmt.Errorf("%s %s:\n%s", name, fault, text)
+		}
 	}
-	text, _ := os.ReadFile(log.Name())
-	return nil, fmt.Errorf("%s did not become ready:\n%s", name, text)
+	return nil, err
 }
 
 // withoutKT drops the user's own gateway settings: the demo brings its own.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -31,32 +30,32 @@ func (a *app) demoFailoverCmd() *cobra.Command {
 // target is one provider of the showing, a process that can be killed.
 type demoTarget struct {
 	name, addr string
-	cmd        *exec.Cmd
+	child      *child
 }
 
 // run starts the target's process, ending the one before.
 func (d *demo) run(t *demoTarget, more ...string) error {
 	d.kill(t)
 	args := append([]string{"mock", "--listen", t.addr, "--text", failoverText, "--piece", "3", "--delay", "6ms"}, more...)
-	cmd, err := d.start(t.name, "http://"+t.addr+"/v1/models", args...)
-	t.cmd = cmd
+	c, err := d.start(t.name, "http://"+t.addr+"/v1/models", args...)
+	t.child = c
 	return err
 }
 
 // kill ends the target's process at once, as a crash does.
 func (d *demo) kill(t *demoTarget) {
-	if t.cmd == nil {
+	if t.child == nil {
 		return
 	}
-	_ = t.cmd.Process.Kill()
-	_ = t.cmd.Wait()
+	_ = t.child.Process.Kill()
+	<-t.child.done
 	for i, p := range d.procs {
-		if p == t.cmd {
+		if p == t.child {
 			d.procs = append(d.procs[:i], d.procs[i+1:]...)
 			break
 		}
 	}
-	t.cmd = nil
+	t.child = nil
 }
 
 func (d *demo) failover() error {
