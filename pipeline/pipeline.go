@@ -233,7 +233,7 @@ type PolicyInfo struct {
 type Requirements struct {
 	AuditRetentionDays int  // whole days; 0 = no audit-logger in the chain
 	AuditAll           bool // record every request, not only those acted on
-	AuditImmutable     bool // append-only files
+	AuditImmutable     bool // files of past days are made read-only
 	AuditHIPAA         bool // time, user and data categories in each record
 }
 

@@ -160,6 +160,74 @@ func TestFilesAreDailyAndDeletedAfterTheirRetention(t *testing.T) {
 	}
 }
 
+// clock is a time that only moves when it is told to.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func TestFilesOfEarlierProcessesAreMadeReadOnly(t *testing.T) {
+	for _, immutable := range []bool{true, false} {
+		dir := t.TempDir()
+		for name, mode := range map[string]os.FileMode{"audit-2026-11-22.jsonl": 0o600, "audit-2026-11-23.jsonl": 0o640, "audit-2026-11-24.jsonl": 0o600, "audit-2026-11-25.jsonl": 0o600, "other.jsonl": 0o600} {
+			if err := errors.Join(os.WriteFile(filepath.Join(dir, name), nil, 0o600), os.Chmod(filepath.Join(dir, name), mode)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l := open(t, Options{Dir: dir, Immutable: immutable, Now: func() time.Time { return time.Date(2026, 11, 24, 0, 0, 1, 0, time.UTC) }})
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]os.FileMode{"audit-2026-11-22.jsonl": 0o400, "audit-2026-11-23.jsonl": 0o440, "audit-2026-11-24.jsonl": 0o600, "audit-2026-11-25.jsonl": 0o600, "other.jsonl": 0o600}
+		if !immutable {
+			want["audit-2026-11-22.jsonl"], want["audit-2026-11-23.jsonl"] = 0o600, 0o640
+		}
+		for name, mode := range want {
+			if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != mode {
+				t.Errorf("immutable %v: %s has mode %v %v; want %v", immutable, name, info.Mode(), err, mode)
+			}
+		}
+	}
+}
+
+// Root may write to every file: run as somebody else, this fails where a
+// read-only file is not opened.
+func TestAClockThatGoesBackOverMidnightLosesNothing(t *testing.T) {
+	c := &clock{now: time.Date(2026, 11, 24, 23, 59, 59, 0, time.UTC)}
+	l := open(t, Options{Immutable: true, Now: c.Now})
+	for i, step := range []time.Duration{2 * time.Second, -2 * time.Second, 2 * time.Second} {
+		if err := l.Write(record(Terminal, fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+		c.add(step)
+		if err := l.Write(record(Terminal, fmt.Sprint(i, " later"))); err != nil {
+			t.Fatal(err)
+		}
+		l.sync() // its owner does this 50 ms later
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(filepath.Join(l.Dir(), "audit-2026-11-24.jsonl")); err != nil || info.Mode().Perm() != 0o400 {
+		t.Errorf("yesterday's file: %v %v", info.Mode(), err)
+	}
+	if events, _, err := Read(l.Dir(), Filter{}); err != nil || len(events) != 6 {
+		t.Errorf("%d events, %v", len(events), err)
+	}
+}
+
 func TestALineThatACrashCutIsNotJoinedToTheNext(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Date(2026, 11, 24, 1, 0, 0, 0, time.UTC)

@@ -41,7 +41,7 @@ const (
 type Options struct {
 	Dir           string           // made when missing, mode 0700
 	RetentionDays int              // 0: DefaultRetentionDays
-	Immutable     bool             // files of past days are made read-only
+	Immutable     bool             // files of past days are made read-only, those of earlier processes too
 	Now           func() time.Time // nil: time.Now
 	Failed        func(error)      // called for every write, sync or deletion that failed; nil: nothing
 }
@@ -225,11 +225,21 @@ func (l *Log) put(p []byte) (n int, torn bool, err error) {
 	return n, false, nil
 }
 
+// openDay opens a day's file for appending.
+func (l *Log) openDay(now time.Time) (*os.File, error) {
+	name := filepath.Join(l.o.Dir, filePrefix+now.UTC().Format(dayFormat)+fileSuffix)
+	open := func() (*os.File, error) { return os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600) }
+	f, err := open()
+	// The clock may go back to a day whose file is read-only already.
+	if errors.Is(err, fs.ErrPermission) && os.Chmod(name, 0o600) == nil { // else err says what is wrong
+		f, err = open()
+	}
+	return f, err
+}
+
 // rotate opens the file of the day; the one before goes to the owner.
 func (l *Log) rotate(now time.Time) error {
-	day := now.UTC().Format(dayFormat)
-	name := filepath.Join(l.o.Dir, filePrefix+day+fileSuffix)
-	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := l.openDay(now)
 	if err != nil {
 		return err
 	}
@@ -288,11 +298,6 @@ func (l *Log) sync() {
 		if err := o.Sync(); err != nil {
 			l.o.Failed(fmt.Errorf("sync audit log: %w", err))
 		}
-		if l.o.Immutable {
-			if err := o.Chmod(0o400); err != nil {
-				l.o.Failed(fmt.Errorf("make audit file read-only: %w", err))
-			}
-		}
 		if err := o.Close(); err != nil {
 			l.o.Failed(fmt.Errorf("close audit log: %w", err))
 		}
@@ -314,7 +319,8 @@ func (l *Log) sync() {
 }
 
 // sweep deletes files older than the retention: a file is kept for
-// RetentionDays whole days after its own.
+// RetentionDays whole days after its own. With Immutable it makes the others of
+// past days read-only, whichever process wrote them.
 func (l *Log) sweep() {
 	days, err := list(l.o.Dir)
 	if err != nil {
@@ -322,8 +328,16 @@ func (l *Log) sweep() {
 		return
 	}
 	first := l.o.Now().UTC().AddDate(0, 0, -l.o.RetentionDays).Format(dayFormat)
+	l.mu.Lock()
+	today := l.from.Format(dayFormat)
+	l.mu.Unlock()
 	for _, d := range days {
 		if d >= first {
+			if l.o.Immutable && d < today {
+				if err := seal(filepath.Join(l.o.Dir, filePrefix+d+fileSuffix)); err != nil {
+					l.o.Failed(fmt.Errorf("make audit file read-only: %w", err))
+				}
+			}
 			continue
 		}
 		if err := os.Remove(filepath.Join(l.o.Dir, filePrefix+d+fileSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -334,6 +348,18 @@ func (l *Log) sweep() {
 		l.stats.Deleted++
 		l.mu.Unlock()
 	}
+}
+
+// seal takes the right to write to a file from everybody. Who may read it stays.
+func seal(name string) error {
+	info, err := os.Stat(name)
+	if err == nil && info.Mode().Perm()&0o222 != 0 {
+		err = os.Chmod(name, info.Mode().Perm()&^0o222)
+	}
+	if errors.Is(err, fs.ErrNotExist) { // moved away since the folder was read
+		return nil
+	}
+	return err
 }
 
 // list gives the days that have a file, oldest first.

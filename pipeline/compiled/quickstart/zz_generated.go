@@ -152,7 +152,7 @@ func info() pipeline.Info {
 				Kind:   "audit-logger",
 				Line:   16,
 				Notes: []string{
-					"immutable means append-only files in this version; records are not chained by hashes yet",
+					"immutable means append-only files, read-only once their day (UTC) is over; records are not chained by hashes yet",
 				},
 				Phases: []pipeline.Phase{pipeline.Input, pipeline.Tool, pipeline.Output},
 			},

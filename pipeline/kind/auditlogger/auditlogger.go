@@ -35,6 +35,6 @@ func (Kind) Declare(params any, d *pipeline.Declaration) {
 		d.Fault(pipeline.FaultNotBuilt, "hipaa_audit_controls", "hipaa_audit_controls: true is documented but not built yet in this version", "leave it out until then")
 	}
 	if p.Immutable {
-		d.Fault(pipeline.FaultPartly, "immutable", "immutable means append-only files in this version; records are not chained by hashes yet", "")
+		d.Fault(pipeline.FaultPartly, "immutable", "immutable means append-only files, read-only once their day (UTC) is over; records are not chained by hashes yet", "")
 	}
 }
