@@ -178,6 +178,63 @@ func (c *clock) add(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
+func TestAFileThatIsMovedOrDeletedIsBegunAnew(t *testing.T) {
+	for what, lose := range map[string]func(name string) error{
+		"deleted": os.Remove,
+		"moved":   func(name string) error { return os.Rename(name, name+".1") },
+		"replaced": func(name string) error {
+			return errors.Join(os.Rename(name, name+".1"), os.WriteFile(name, []byte(`{"id":"evt_x","request_id":"other"}`+"\n"), 0o600))
+		},
+		"deleted with its folder": func(name string) error { return os.RemoveAll(filepath.Dir(name)) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			c := &clock{now: time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)}
+			var mu sync.Mutex
+			var said []string
+			l := open(t, Options{Dir: filepath.Join(t.TempDir(), "audit"), Now: c.Now, Immutable: true, Failed: func(err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				said = append(said, err.Error())
+			}})
+			name := filepath.Join(l.Dir(), "audit-2026-11-24.jsonl")
+			if err := l.Write(record(Terminal, "before")); err != nil {
+				t.Fatal(err)
+			}
+			if err := lose(name); err != nil {
+				t.Fatal(err)
+			}
+			c.add(lookEvery)
+			for _, id := range []string{"one", "two"} {
+				if err := l.Write(record(Terminal, id)); err != nil {
+					t.Fatal(err)
+				}
+				c.add(lookEvery)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			raw, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for id, n := range map[string]int{"before": 0, "one": 1, "two": 1} {
+				if got := strings.Count(string(raw), `"request_id":"`+id+`"`); got != n {
+					t.Errorf("%d records of %s; want %d", got, id, n)
+				}
+			}
+			if s := l.Stats(); s.Reopened != 1 || s.Records != 3 || s.Failed != 0 {
+				t.Errorf("stats %+v", s)
+			}
+			if len(said) != 1 || !strings.Contains(said[0], "moved or deleted") {
+				t.Errorf("said %q", said)
+			}
+			if info, err := os.Stat(name + ".1"); err == nil && info.Mode().Perm() != 0o600 {
+				t.Errorf("the file that was moved away has mode %v", info.Mode())
+			}
+		})
+	}
+}
+
 func TestFilesOfEarlierProcessesAreMadeReadOnly(t *testing.T) {
 	for _, immutable := range []bool{true, false} {
 		dir := t.TempDir()

@@ -31,6 +31,10 @@ const (
 	syncEvery = 50 * time.Millisecond
 	// sweepEvery is how often old files are looked for.
 	sweepEvery = time.Hour
+	// lookEvery is how often a write looks whether the file is still under its
+	// name, which costs a third of a write: so long records may go on into a file
+	// that somebody moved or deleted.
+	lookEvery = 10 * time.Millisecond
 
 	filePrefix = "audit-"
 	fileSuffix = ".jsonl"
@@ -43,7 +47,7 @@ type Options struct {
 	RetentionDays int              // 0: DefaultRetentionDays
 	Immutable     bool             // files of past days are made read-only, those of earlier processes too
 	Now           func() time.Time // nil: time.Now
-	Failed        func(error)      // called for every write, sync or deletion that failed; nil: nothing
+	Failed        func(error)      // called for every write, sync or deletion that failed, and when the file in use was moved or deleted; nil: nothing
 }
 
 // Log writes records. It is safe for concurrent use.
@@ -56,10 +60,12 @@ type Log struct {
 	writing bool
 	spare   []byte
 	f       *os.File
-	from    time.Time  // of the file: midnight, UTC
-	until   time.Time  // the next one
-	old     []*os.File // to be synced and closed by the owner
-	torn    bool       // the file may end within a line
+	id      fs.FileInfo // of f, when it was opened
+	looked  time.Time   // when f was last known to be under its name; the writer's
+	from    time.Time   // of the file: midnight, UTC
+	until   time.Time   // the next one
+	old     []*os.File  // to be synced and closed by the owner
+	torn    bool        // the file may end within a line
 	dirty   bool
 	since   time.Time // of the oldest record that no sync has begun for
 	syncing time.Time // of the oldest record of the sync that runs; zero when none does
@@ -77,6 +83,7 @@ type Stats struct {
 	Bytes           int64
 	Writes, Syncs   int64
 	Deleted         int64 // files past their retention
+	Reopened        int64 // files begun because the one in use was moved or deleted by somebody else
 
 	Lag time.Duration // now: age of the oldest record that the disk does not have; 0 when it has all
 }
@@ -206,10 +213,24 @@ func (l *Log) write(line []byte) error {
 
 // put writes to the file of today. Only one goroutine is in it at a time.
 func (l *Log) put(p []byte) (n int, torn bool, err error) {
-	if now := l.o.Now(); l.f == nil || now.Before(l.from) || !now.Before(l.until) {
+	now := l.o.Now()
+	gone := false
+	if since := now.Sub(l.looked); since >= lookEvery || since < 0 {
+		if gone = l.gone(); !gone {
+			l.looked = now
+		}
+	}
+	if gone || now.Before(l.from) || !now.Before(l.until) {
+		name := l.f.Name()
 		if err := l.rotate(now); err != nil {
 			l.o.Failed(err)
 			return 0, false, fmt.Errorf("write audit record: %w", err)
+		}
+		if gone {
+			l.mu.Lock()
+			l.stats.Reopened++
+			l.mu.Unlock()
+			l.o.Failed(fmt.Errorf("audit file %s was moved or deleted while it was in use: records go on in a new one", name))
 		}
 	}
 	if l.torn {
@@ -225,14 +246,28 @@ func (l *Log) put(p []byte) (n int, torn bool, err error) {
 	return n, false, nil
 }
 
-// openDay opens a day's file for appending.
+// gone tells that the name of the file in use stands for another file, or none.
+// Where that cannot be told, it does not: the open file is the best there is.
+func (l *Log) gone() bool {
+	now, err := os.Stat(l.f.Name())
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, l.id)
+}
+
+// openDay opens a day's file for appending, whatever happened to it or to the
+// folder since the log was opened.
 func (l *Log) openDay(now time.Time) (*os.File, error) {
 	name := filepath.Join(l.o.Dir, filePrefix+now.UTC().Format(dayFormat)+fileSuffix)
 	open := func() (*os.File, error) { return os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600) }
 	f, err := open()
-	// The clock may go back to a day whose file is read-only already.
-	if errors.Is(err, fs.ErrPermission) && os.Chmod(name, 0o600) == nil { // else err says what is wrong
-		f, err = open()
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // the folder is gone
+		if err = os.MkdirAll(l.o.Dir, 0o700); err == nil {
+			f, err = open()
+		}
+	case errors.Is(err, fs.ErrPermission): // the clock went back to a day whose file is read-only already
+		if os.Chmod(name, 0o600) == nil { // else err says what is wrong
+			f, err = open()
+		}
 	}
 	return f, err
 }
@@ -243,8 +278,12 @@ func (l *Log) rotate(now time.Time) error {
 	if err != nil {
 		return err
 	}
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
 	torn := false
-	if info, err := f.Stat(); err == nil && info.Size() > 0 {
+	if info.Size() > 0 {
 		var last [1]byte
 		if _, err := f.ReadAt(last[:], info.Size()-1); err == nil {
 			torn = last[0] != '\n'
@@ -254,7 +293,7 @@ func (l *Log) rotate(now time.Time) error {
 	if l.f != nil {
 		l.old = append(l.old, l.f)
 	}
-	l.f, l.torn = f, torn
+	l.f, l.id, l.looked, l.torn = f, info, now, torn
 	l.from = now.UTC().Truncate(24 * time.Hour)
 	l.until = l.from.Add(24 * time.Hour)
 	l.mu.Unlock()
@@ -324,7 +363,9 @@ func (l *Log) sync() {
 func (l *Log) sweep() {
 	days, err := list(l.o.Dir)
 	if err != nil {
-		l.o.Failed(fmt.Errorf("delete old audit files: %w", err))
+		if !errors.Is(err, fs.ErrNotExist) { // the next write makes the folder anew, and says so
+			l.o.Failed(fmt.Errorf("delete old audit files: %w", err))
+		}
 		return
 	}
 	first := l.o.Now().UTC().AddDate(0, 0, -l.o.RetentionDays).Format(dayFormat)

@@ -527,5 +527,6 @@ func (m *Metrics) watch(g *Gateway) {
 	}
 	f.counterFunc("keeptrusts_gateway_audit_records_total", func() float64 { return float64(stats().Records) })
 	f.counterFunc("keeptrusts_gateway_audit_written_bytes_total", func() float64 { return float64(stats().Bytes) })
+	f.counterFunc("keeptrusts_gateway_audit_reopened_total", func() float64 { return float64(stats().Reopened) })
 	f.gaugeFunc("keeptrusts_gateway_audit_lag_seconds", func() float64 { return stats().Lag.Seconds() })
 }

@@ -109,6 +109,7 @@ func MetricTable() []Metric {
 		{"keeptrusts_gateway_audit_records_total", CounterKind, "Audit records written.", nil, nil},
 		{"keeptrusts_gateway_audit_written_bytes_total", CounterKind, "Bytes of audit records written.", nil, nil},
 		{"keeptrusts_gateway_audit_failures_total", CounterKind, "Audit records that could not be written.", nil, nil},
+		{"keeptrusts_gateway_audit_reopened_total", CounterKind, "Times that the audit file in use was found moved or deleted, and a new one was begun.", nil, nil},
 		{"keeptrusts_gateway_audit_write_seconds", HistogramKind, "Time that a request waited for its audit records to be written.", nil, addedBuckets},
 		{"keeptrusts_gateway_audit_lag_seconds", GaugeKind, "Age of the oldest audit record that the disk does not have yet; 0 when it has all.", nil, nil},
 	}

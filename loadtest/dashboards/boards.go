@@ -153,7 +153,7 @@ func boards(t *table) []board {
 				{title: "Faults of the program", unit: "short", alarm: 1, queries: []query{{"sum(increase(" + gw + "panics_total" + with("") + "[$__range]))", "panics"}}},
 			}},
 			{"Audit log", []panel{
-				{title: "Records", unit: "wps", queries: []query{{rate(gw+"audit_records_total", "", ""), "written"}, {rate(gw+"audit_failures_total", "", ""), "failed"}}},
+				{title: "Records", unit: "wps", queries: []query{{rate(gw+"audit_records_total", "", ""), "written"}, {rate(gw+"audit_failures_total", "", ""), "failed"}, {rate(gw+"audit_reopened_total", "", ""), "begun anew"}}},
 				{title: "Bytes written", unit: "Bps", queries: []query{{rate(gw+"audit_written_bytes_total", "", ""), "bytes"}}},
 				{title: "Behind the disk", unit: "s", warn: .1, alarm: 1, queries: []query{{"max by (instance) (" + gw + "audit_lag_seconds" + with("") + ")", "{{instance}}"}}},
 			}},
