@@ -35,7 +35,7 @@ func (a *app) eventsTailCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "tail",
 		Short:   "print the newest decisions",
-		Example: "  kt events tail --since 1h --verdict block\n  kt events tail --follow\n  kt events tail --json --limit 10",
+		Example: "  kt events tail --since 1h --verdict block\n  kt events tail -n 10 -f\n  kt events tail --json --limit 10",
 		Args:    usageArgs(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			f := audit.Filter{Verdict: verdict, Policy: policy, Limit: limit}
@@ -52,13 +52,14 @@ func (a *app) eventsTailCmd() *cobra.Command {
 			if dir == "" {
 				dir = filepath.Join(a.dataDir(), "audit")
 			}
-			events, damaged, err := audit.Read(a.path(dir), f)
+			events, damaged, fl, err := audit.Tail(a.path(dir), f)
 			if errors.Is(err, fs.ErrNotExist) {
 				return fail(ExitUsage, fmt.Errorf("there is no audit log in %s (--dir or KEEPTRUSTS_DATA_DIR names another folder)", dir))
 			}
 			if err != nil {
 				return fail(ExitUsage, err)
 			}
+			defer fl.Close()
 			if damaged > 0 {
 				fmt.Fprintf(a.env.Stderr, "%d lines are no whole records (a crash can cut the last one)\n", damaged)
 			}
@@ -75,10 +76,6 @@ func (a *app) eventsTailCmd() *cobra.Command {
 			}
 			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			fl, err := audit.Follow(a.path(dir))
-			if err != nil {
-				return fail(ExitUsage, err)
-			}
 			f.Limit = 0
 			tick := time.NewTicker(250 * time.Millisecond)
 			defer tick.Stop()
@@ -100,9 +97,9 @@ func (a *app) eventsTailCmd() *cobra.Command {
 	f.StringVar(&since, "since", "", "only newer ones: 5m, 1h, 24h, 7d, or an RFC 3339 time")
 	f.StringVar(&verdict, "verdict", "", "allow, block, redact or escalate")
 	f.StringVar(&policy, "policy", "", "decided by this kind of policy")
-	f.IntVar(&limit, "limit", 50, "the newest so many; 0: all")
+	f.IntVarP(&limit, "limit", "n", 50, "the newest so many; 0: all")
 	f.BoolVar(&asJSON, "json", false, "print the records as JSON")
-	f.BoolVar(&follow, "follow", false, "go on printing new ones until Ctrl-C")
+	f.BoolVarP(&follow, "follow", "f", false, "go on printing new ones until Ctrl-C")
 	f.StringVar(&dir, "dir", "", "folder of the audit files (default: KEEPTRUSTS_DATA_DIR/audit)")
 	return c
 }

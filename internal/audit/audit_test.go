@@ -1,12 +1,15 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -355,24 +358,159 @@ func TestReadShowsOneLinePerRequest(t *testing.T) {
 	}
 }
 
-func TestFollowGivesOnlyWhatCameSince(t *testing.T) {
-	l := open(t, Options{})
-	if err := l.Write(record(Terminal, "before")); err != nil {
-		t.Fatal(err)
+// line is a short record for tests of reading.
+func line(id string, at time.Time) string {
+	return fmt.Sprintf(`{"id":"evt_%s","event_type":"terminal","timestamp":%q,"request_id":%q,"verdict":"allow"}`+"\n", id, at.Format(time.RFC3339Nano), id)
+}
+
+func ids(events []Event) string {
+	got := ""
+	for _, e := range events {
+		got += e.RequestID + " "
 	}
-	f, err := Follow(l.Dir())
-	if err != nil {
-		t.Fatal(err)
+	return got
+}
+
+// TestReadingBeginsAtTheEnd: what is not asked for is not read. Damaged lines
+// stand where nobody has to look.
+func TestReadingBeginsAtTheEnd(t *testing.T) {
+	dir := t.TempDir()
+	day := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	for _, id := range []string{"one", "two"} {
+	write("audit-2026-11-22.jsonl", strings.Repeat("damaged\n", 1000))
+	write("audit-2026-11-23.jsonl", "damaged\n"+line("a", day.Add(-24*time.Hour)))
+	write("audit-2026-11-24.jsonl", strings.Repeat("damaged\n", 50_000)+line("old", day.Add(-2*clockSlack))+strings.Repeat(line("b", day), 300)+line("c", day.Add(time.Second)))
+	write("audit-2026-11-25.jsonl", line("d", day.Add(24*time.Hour)))
+	for _, c := range []struct {
+		f    Filter
+		want string
+	}{
+		{Filter{Limit: 1}, "d "},
+		{Filter{Limit: 3}, "b c d "},
+		{Filter{Since: day}, strings.Repeat("b ", 300) + "c d "},
+		{Filter{Since: day.Add(time.Hour)}, "d "},
+		{Filter{RequestID: "c", Limit: 1}, "c "},
+	} {
+		events, damaged, err := Read(dir, c.f)
+		if err != nil || damaged != 0 || ids(events) != c.want {
+			t.Errorf("%+v: %q, %d damaged lines read, %v; want %q", c.f, ids(events), damaged, err, c.want)
+		}
+	}
+}
+
+// TestReadingBackIsReadingForward compares it with the plain way, over lines of
+// all lengths around those of a chunk and of the longest line.
+func TestReadingBackIsReadingForward(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 9))
+	name := filepath.Join(t.TempDir(), "audit-2026-11-24.jsonl")
+	for range 60 {
+		var text []byte
+		for range rng.IntN(8) {
+			n := []int{rng.IntN(3), rng.IntN(300), 64<<10 - 2 + rng.IntN(4), rng.IntN(200 << 10), maxLine - 1 + rng.IntN(3)}[rng.IntN(5)]
+			text = append(append(text, bytes.Repeat([]byte{byte('a' + rng.IntN(26))}, n)...), '\n')
+		}
+		if rng.IntN(2) == 0 {
+			text = append(text, bytes.Repeat([]byte{'z'}, rng.IntN(100<<10))...)
+		}
+		var want []string
+		whole := bytes.LastIndexByte(text, '\n') + 1
+		for l := range bytes.Lines(text[:whole]) {
+			switch l = bytes.TrimSuffix(l, []byte{'\n'}); {
+			case len(l) > maxLine:
+				want = append(want, "too long")
+			case len(l) > 0:
+				want = append(want, string(l))
+			}
+		}
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		at, more, err := readBack(file, func(l []byte) bool {
+			if l == nil {
+				got = append(got, "too long")
+			} else {
+				got = append(got, string(l))
+			}
+			return true
+		})
+		if err := errors.Join(err, file.Close()); err != nil {
+			t.Fatal(err)
+		}
+		slices.Reverse(got)
+		if !slices.Equal(got, want) || at != int64(whole) || !more {
+			t.Fatalf("%d lines to %d, %v; want %d to %d", len(got), at, more, len(want), whole)
+		}
+	}
+}
+
+func TestTailGoesOnWhereItsEventsEnd(t *testing.T) {
+	c := &clock{now: time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)}
+	l := open(t, Options{Now: c.Now, Failed: func(error) {}})
+	name := filepath.Join(l.Dir(), "audit-2026-11-24.jsonl")
+	write := func(id string) {
+		t.Helper()
 		if err := l.Write(record(Terminal, id)); err != nil {
 			t.Fatal(err)
 		}
-		events, err := f.Next(Filter{})
-		if err != nil || len(events) != 1 || events[0].RequestID != id {
-			t.Errorf("%v %v, want %s", events, err, id)
+		c.add(lookEvery)
+	}
+	write("before")
+	// A record that another process is half done with.
+	half := line("half", c.Now())
+	raw, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	add := func(s string) {
+		if _, err := raw.WriteString(s); err != nil {
+			t.Fatal(err)
 		}
 	}
+	add(half[:20])
+	events, _, f, err := Tail(l.Dir(), Filter{})
+	if err != nil || ids(events) != "before " {
+		t.Fatal(ids(events), err)
+	}
+	defer f.Close()
+	next := func(want string) {
+		t.Helper()
+		events, err := f.Next(Filter{})
+		if err != nil || ids(events) != want {
+			t.Errorf("%q %v; want %q", ids(events), err, want)
+		}
+	}
+	next("")
+	add(half[20:])
+	next("half ")
+	write("one")
+	write("two")
+	next("one two ")
+	next("")
+	write("moved")
+	if err := os.Rename(name, name+".1"); err != nil {
+		t.Fatal(err)
+	}
+	write("behind")
+	next("moved behind ")
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	next("")
+	write("again")
+	next("again ")
+	c.add(24 * time.Hour)
+	write("tomorrow")
+	next("tomorrow ")
 }
 
 func TestNoTextBreaksALine(t *testing.T) {
