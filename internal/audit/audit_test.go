@@ -40,7 +40,7 @@ func record(t Type, id string) *Record {
 	return &Record{
 		Type: t, Time: time.Date(2026, 11, 24, 10, 0, 0, 123456789, time.UTC), RequestID: id, Model: "gpt-5.4-mini",
 		Verdict: pipeline.VerdictRedact, Reason: "pii.detected", Phase: "output", Policy: "pii-detector",
-		Chain: info(), Mask: 7, Counts: []pipeline.Count{
+		Chain: info(), Mask: 7, Ran: []Phases{{true, false, true}, {true, false, true}, {true, false, true}}, Counts: []pipeline.Count{
 			{Entity: pipeline.FirstEntity, Phase: pipeline.Output, Action: pipeline.Redact, N: 2},
 			{Entity: pipeline.FirstEntity + 1, Phase: pipeline.Output, Action: pipeline.Redact, N: 1},
 			{Entity: pipeline.SplitEntity, Phase: pipeline.Output, Action: pipeline.Block, N: 1},

@@ -44,6 +44,7 @@ type Record struct {
 
 	Chain         *pipeline.Info
 	Mask          pipeline.Mask
+	Ran           []Phases // by policy: where it has looked so far
 	Counts        []pipeline.Count
 	ConfigVersion string
 	GatewayID     string
@@ -67,6 +68,9 @@ type Record struct {
 	BytesIn   int64         // request body
 	BytesOut  int64         // answer body
 }
+
+// Phases says of each phase whether it is meant.
+type Phases [pipeline.Output + 1]bool
 
 // Attempt is one call to a target.
 type Attempt struct {
@@ -207,16 +211,19 @@ func appendRecord(b []byte, id string, r *Record) []byte {
 	return append(b, '}', '\n')
 }
 
-// policies writes one entry for each active policy and phase it looks in.
+// policies writes one entry for each active policy and phase it has looked in.
 func policies(b []byte, r *Record) []byte {
 	b = append(b, `,"policies_evaluated":[`...)
 	n := 0
 	for i := range r.Chain.Policies {
-		if !r.Mask.Has(i) {
+		if !r.Mask.Has(i) || i >= len(r.Ran) {
 			continue
 		}
 		p := &r.Chain.Policies[i]
 		for _, phase := range p.Phases {
+			if !r.Ran[i][phase] {
+				continue
+			}
 			b = comma(b, n)
 			n++
 			b = append(b, `{"name":`...)

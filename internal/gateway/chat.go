@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,7 +67,7 @@ func (q *call) reset() {
 	q.window.Close()
 	q.scratch.Shrink()
 	rec := &q.rec
-	*rec = audit.Record{Attempts: rec.Attempts[:0], Rejected: rec.Rejected[:0]}
+	*rec = audit.Record{Attempts: rec.Attempts[:0], Rejected: rec.Rejected[:0], Ran: rec.Ran[:0]}
 	q.c, q.ctx, q.body, q.facts, q.w = nil, nil, nil, pipeline.Facts{}, nil
 	q.spliced, q.splicedFor = q.spliced[:0], q.splicedFor[:0]
 	q.times = times{}
@@ -320,6 +321,33 @@ func (q *call) verdict() {
 		r.Phase = d.Phase.String()
 	}
 	r.Counts = q.exchange.Counts()
+	r.Ran = q.ran(r.Ran[:0])
+}
+
+// ran says where each policy has looked so far. One that reads text has looked
+// where text of its classes was scanned; one that reads none takes part in the
+// input phase of each request, in the output phase of each answer, and in the
+// tool phase where there are tools.
+func (q *call) ran(out []audit.Phases) []audit.Phases {
+	scanned := &q.rec.Channels
+	for i := range q.g.looks {
+		p := audit.Phases{pipeline.Input: true, pipeline.Tool: scanned[pipeline.InputTool]+scanned[pipeline.OutputTool] > 0, pipeline.Output: q.times.looked[1]}
+		if looks := q.g.looks[i]; slices.Contains(looks[:], true) {
+			p = audit.Phases{}
+			for c, ok := range looks {
+				if ok && scanned[c] > 0 {
+					p[pipeline.Class(c).Phase()] = true
+				}
+			}
+		}
+		out = append(out, p)
+	}
+	for _, n := range q.exchange.Counts() {
+		if n.Entity >= pipeline.FirstEntity {
+			out[q.g.info.Entities[n.Entity].Policy][n.Phase] = true
+		}
+	}
+	return out
 }
 
 // finish writes the one terminal record and counts the request. It is called on
@@ -358,7 +386,7 @@ func (q *call) countPolicies() {
 		return
 	}
 	for p := range q.g.counters {
-		if !q.exchange.Mask.Has(p) {
+		if !q.exchange.Mask.Has(p) || p >= len(q.rec.Ran) || !slices.Contains(q.rec.Ran[p][:], true) {
 			continue
 		}
 		strictest := pipeline.Allow

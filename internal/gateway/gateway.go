@@ -86,7 +86,8 @@ type Gateway struct {
 	info     *pipeline.Info
 	counters [][]prometheus.Counter // of policies
 	decided  map[decisionKey]prometheus.Counter
-	levels   []slog.Level // of a finding's line, by policy
+	levels   []slog.Level                // of a finding's line, by policy
+	looks    [][pipeline.NumClasses]bool // by policy: the classes of text that it reads
 	dialect  dialect.Dialect
 	admin    [sha256.Size]byte
 	started  time.Time
@@ -144,6 +145,11 @@ func New(ln net.Listener, o Options) (*Gateway, error) {
 		level := levelInfo
 		_ = level.UnmarshalText([]byte(g.info.Policies[i].LogLevel)) // empty and unknown words: info
 		g.levels = append(g.levels, level)
+		var looks [pipeline.NumClasses]bool
+		for c := range looks {
+			looks[c] = o.Chain.Scans(pipeline.Class(c), 1<<i)
+		}
+		g.looks = append(g.looks, looks)
 	}
 	g.warned = make([]atomic.Int64, len(o.Targets))
 	g.calls.New = func() any { return &call{g: g} }
