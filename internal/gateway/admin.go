@@ -257,6 +257,16 @@ func (g *Gateway) health(_ context.Context, c *app.RequestContext) {
 	})
 }
 
+// maxScrapes is how many requests for /metrics are answered at once; the next
+// one gets 503. Each gathers every series, and anybody who reaches the port may ask.
+const maxScrapes = 4
+
+// newScrape makes the handler of /metrics: one for the gateway, since it is what
+// counts the requests.
+func newScrape(m *Metrics) http.Handler {
+	return promhttp.HandlerFor(m.reg, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: maxScrapes})
+}
+
 func (g *Gateway) metrics(ctx context.Context, c *app.RequestContext) {
 	r := &http.Request{
 		Method: string(c.Method()), URL: &url.URL{Path: "/metrics", RawQuery: string(c.Request.URI().QueryString())},
@@ -267,7 +277,7 @@ func (g *Gateway) metrics(ctx context.Context, c *app.RequestContext) {
 			r.Header.Set(name, string(v))
 		}
 	}
-	promhttp.HandlerFor(g.m.reg, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4}).ServeHTTP(&netHTTP{c: c, header: http.Header{}}, r.WithContext(ctx))
+	g.scrape.ServeHTTP(&netHTTP{c: c, header: http.Header{}}, r.WithContext(ctx))
 }
 
 // netHTTP is net/http's view of a response. The body is kept until its end, so

@@ -93,6 +93,7 @@ type Gateway struct {
 	started  time.Time
 	static   staticHeaders
 	m        *Metrics
+	scrape   http.Handler   // of /metrics
 	warned   []atomic.Int64 // by target: when the log said that it cannot be reached, in ns since 1970
 
 	ln     *listener
@@ -137,7 +138,7 @@ func New(ln net.Listener, o Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		o: o, log: o.Log, info: o.Chain.Info(), dialect: openai.New(), started: o.Now(), m: o.Metrics,
-		admin: sha256.Sum256([]byte(o.AdminToken)),
+		admin: sha256.Sum256([]byte(o.AdminToken)), scrape: newScrape(o.Metrics),
 	}
 	g.static = staticHeaders{digest: g.info.Digest, mode: g.info.Mode}
 	g.counters, g.decided = g.m.policyCounters(g.info), g.m.decisionCounters(g.info)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/keeptrusts/kt/internal/gateway"
@@ -206,4 +207,56 @@ func TestMetricsBodyIsPlainText(t *testing.T) {
 		t.Errorf("%d lines of metrics for one target", n)
 	}
 	t.Logf("%d lines", strings.Count(string(body), "\n"))
+}
+
+// stuck is a collector that takes until it is let go.
+type stuck struct{ in, out chan struct{} }
+
+func (stuck) Describe(ch chan<- *prometheus.Desc) {
+	ch <- prometheus.NewDesc("stuck", "Nothing.", nil, nil)
+}
+
+func (s stuck) Collect(chan<- prometheus.Metric) {
+	s.in <- struct{}{}
+	<-s.out
+}
+
+func TestOnlySoManyScrapesRunAtOnce(t *testing.T) {
+	const most = 4
+	var m *gateway.Metrics
+	r := start(t, quickstart, nil, func(o *gateway.Options) { m = o.Metrics })
+	s := stuck{make(chan struct{}, 2*most), make(chan struct{})}
+	m.Gatherer().(*prometheus.Registry).MustRegister(s)
+	scrape := func() int {
+		resp, err := r.hc.Get(r.url + "/metrics")
+		if err != nil {
+			return 0
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		return resp.StatusCode
+	}
+	got, over := make(chan int, most), make(chan int, 1)
+	for range most {
+		go func() { got <- scrape() }()
+		<-s.in
+	}
+	go func() { over <- scrape() }()
+	select {
+	case status := <-over:
+		if status != 503 {
+			t.Errorf("one more: status %d", status)
+		}
+	case <-s.in:
+		t.Error("one more runs beside them")
+	}
+	close(s.out)
+	for range most {
+		if status := <-got; status != 200 {
+			t.Errorf("status %d", status)
+		}
+	}
+	if status := scrape(); status != 200 {
+		t.Errorf("afterwards: status %d", status)
+	}
 }
