@@ -226,6 +226,10 @@ func targetFaults(t config.Target, elsewhere bool) diag.List {
 		}
 		fault(key, diag.NotBuiltYet, "remove it, or write openai: every target is asked in that form", "%s %q is not built yet in this version; only openai is", key, t.Format)
 	}
+	if t.Mode != "chat" { // the pool would ask it for chat completions, as a fallback for any model
+		fault("provider", diag.NotBuiltYet, fmt.Sprintf("remove the target, or write %s:chat:MODEL if its model answers chat completions", t.Provider),
+			"kind %s is not built yet in this version: only chat completions are served", t.Mode)
+	}
 	switch {
 	case row.Missing != "":
 		fault("provider", diag.NotBuiltYet, "kt providers lists what a target can name", "provider %s is not available yet: %s", row.ID, row.Missing)
