@@ -31,6 +31,9 @@ func (a *app) genCmd() *cobra.Command {
 			if out == "" {
 				return fail(ExitUsage, errors.New("--out must name a folder, such as pack (. is this one); it is empty"))
 			}
+			if err := a.checkForPack(files); err != nil {
+				return err
+			}
 			res, err := gen.PackDir(a.paths(files), a.path(out), pkg, check)
 			mend := "kt gen"
 			if len(files) > 0 {
@@ -69,6 +72,9 @@ func (a *app) buildCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.checkForPack(files); err != nil {
+				return err
+			}
 			res, err := gen.Build(gen.BuildOptions{Config: a.paths(files), Out: a.path(out), Replace: from, Version: version})
 			if errs := res.Diags.Filter(diag.Error); len(errs) > 0 {
 				a.print(errs)
@@ -86,6 +92,28 @@ func (a *app) buildCmd() *cobra.Command {
 	f.StringVarP(&out, "output", "o", "kt", "the binary")
 	f.StringVar(&replace, "replace", "", "checkout of kt to build from (default: where this kt was built, else its release)")
 	return c
+}
+
+// checkForPack judges a configuration as kt gateway run would, before a pack is
+// made of it: what that refuses is refused, and a target that it would leave out
+// is a warning. Package gen cannot know the targets: it has to build while
+// generated code does not.
+func (a *app) checkForPack(files []string) error {
+	l, err := a.load(files, loadOptions{})
+	if err != nil {
+		return err
+	}
+	list := l.list.Filter(diag.Error)
+	if len(list) == 0 && l.config != nil {
+		for _, t := range l.config.Providers.InOrder() {
+			list = append(list, leftOut(t, false)...)
+		}
+	}
+	a.print(list)
+	if list.HasErrors() {
+		return fail(ExitUsage, nil)
+	}
+	return nil
 }
 
 // runnable is how a shell starts a file.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -61,11 +62,15 @@ func (c *asCompiled) Info() *pipeline.Info { return &c.info }
 func TestScripts(t *testing.T) {
 	skipUnderRace(t)
 	type key struct{}
+	repository, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Values[key{}] = new(int)
-			e.Vars = append(e.Vars, "OPENAI_API_KEY=sk-test-not-a-key-0000", "KEEPTRUSTS_DATA_DIR="+e.WorkDir+"/data", "NO_COLOR=1")
+			e.Vars = append(e.Vars, "OPENAI_API_KEY=sk-test-not-a-key-0000", "KEEPTRUSTS_DATA_DIR="+e.WorkDir+"/data", "NO_COLOR=1", "REPOSITORY="+repository)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

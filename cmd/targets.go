@@ -91,13 +91,8 @@ func (a *app) targets(cfg *config.Config, o override) ([]*upstream.Target, diag.
 	}
 	shares := weights(ws)
 	for i, t := range configured {
-		faults := targetFaults(t, o.url != "")
-		for _, d := range faults {
-			d.Severity = diag.Warning
-			d.Message += "; the target is not used"
-			list = append(list, d)
-		}
-		if len(faults) > 0 {
+		if faults := leftOut(t, o.url != ""); len(faults) > 0 {
+			list = append(list, faults...)
 			continue
 		}
 		row, err := all.Lookup(t.Provider)
@@ -246,6 +241,16 @@ func targetFaults(t config.Target, elsewhere bool) diag.List {
 		}
 	}
 	return list
+}
+
+// leftOut is targetFaults as a start says them: warnings, since it goes on without the target.
+func leftOut(t config.Target, elsewhere bool) diag.List {
+	faults := targetFaults(t, elsewhere)
+	for i := range faults {
+		faults[i].Severity = diag.Warning
+		faults[i].Message += "; the target is not used"
+	}
+	return faults
 }
 
 // micros turns US dollars into millionths.
