@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"encoding/binary"
 	"regexp/syntax"
 	"slices"
@@ -156,9 +157,11 @@ type det struct {
 	clos   [][]uint32 // memo of closures by (pc, kind before, kind after)
 	mark   []uint32
 	gen    uint32
-	dist   []int32   // by (pc, kind before): bytes to a match at least; <0: none can be reached
-	reads  [][]uint8 // memo by pc of a byte instruction: the classes that it reads
-	ofKind [][]uint8 // by next kind: the classes whose bytes are of it
+	place  []uint32 // scratch by pc
+	dist   []int32  // by (pc, kind before): bytes to a match at least; <0: none can be reached
+	spans  map[[2]byte]*span
+	ofNext []classSet // by next kind: the classes whose bytes are of it
+	ofKind []classSet // the same by kind
 	steps  *int
 }
 
@@ -166,75 +169,106 @@ func newDet(a *auto, steps *int) *det {
 	d := &det{a: a, k: a.kinds(), steps: steps}
 	d.cls, d.rep = a.classes(d.k)
 	d.clos = make([][]uint32, len(a.inst)*d.k.n*d.k.nn)
-	d.mark = make([]uint32, len(a.inst))
-	d.reads = make([][]uint8, len(a.inst))
-	d.ofKind = make([][]uint8, d.k.nn)
+	d.mark, d.place = make([]uint32, len(a.inst)), make([]uint32, max(len(a.inst), 1<<16))
+	d.spans = map[[2]byte]*span{}
+	d.ofNext, d.ofKind = make([]classSet, d.k.nn), make([]classSet, d.k.n)
 	for c, b := range d.rep {
-		kn := d.k.nextOf[b]
-		d.ofKind[kn] = append(d.ofKind[kn], uint8(c))
+		d.ofNext[d.k.nextOf[b]].add(c)
+		d.ofKind[d.k.of[b]].add(c)
 	}
 	d.distances()
 	return d
 }
 
-// readBy lists the classes that a byte instruction reads.
-func (d *det) readBy(pc uint32) []uint8 {
-	if d.reads[pc] == nil {
-		in, l := &d.a.inst[pc], []uint8{}
+// span is what byte instructions of one range read.
+type span struct {
+	set   classSet
+	n     int    // classes
+	kinds []bool // by next kind and kind: some byte is of both
+}
+
+// span is what a byte instruction reads.
+func (d *det) span(in *inst) *span {
+	p := d.spans[[2]byte{in.lo, in.hi}]
+	if p == nil {
+		p = &span{kinds: make([]bool, d.k.nn*d.k.n)}
 		for c, b := range d.rep {
 			if byte(b) >= in.lo && byte(b) <= in.hi {
-				l = append(l, uint8(c))
+				p.set.add(c)
+				p.n++
+				p.kinds[int(d.k.nextOf[b])*d.k.n+int(d.k.of[b])] = true
 			}
 		}
-		d.reads[pc] = l
+		d.spans[[2]byte{in.lo, in.hi}] = p
 	}
-	return d.reads[pc]
+	return p
 }
 
-// moves is what a set of instructions comes to, by class: the instructions that follow, and the rules whose word
-// ended.
-type moves struct {
-	out [][]uint32
-	acc [][]uint16
+// seen gives the classes whose bytes are of next kind kn and may follow a word by look.
+func (d *det) seen(look *lookSet, kn int) (set classSet) {
+	for c, b := range d.rep {
+		if int(d.k.nextOf[b]) == kn && look.has(byte(b)) {
+			set.add(c)
+		}
+	}
+	return set
 }
 
-// moves finds what kernel comes to behind a byte of kind k, and puts it in to. Words that now tells of are not noted.
-func (d *det) moves(to *moves, kernel []uint32, k uint8, now func(uint16) bool) {
-	if to.out == nil {
-		to.out, to.acc = make([][]uint32, len(d.rep)+1), make([][]uint16, len(d.rep)+1)
-	}
-	for c := range to.out {
-		to.out[c], to.acc[c] = to.out[c][:0], to.acc[c][:0]
+// arcsOf lists what the instruction pc comes to behind a byte of kind kp. Words that now tells of are not noted.
+func (d *det) arcsOf(p *fan, pc uint32, kp uint8, now func(uint16) bool) (out arcs) {
+	out.made = true
+	var to []uint32
+	var sets []classSet
+	lead := func(x uint32, set classSet) {
+		if set == (classSet{}) {
+			return
+		}
+		i := int(d.place[x&^isRule]) // ranges of one class of characters lead to the same place
+		if x&isRule != 0 {
+			i = max(slices.Index(to, x), 0)
+		}
+		if i >= len(to) || to[i] != x {
+			i = len(to)
+			to, sets = append(to, x), append(sets, classSet{})
+			if x&isRule == 0 {
+				d.place[x] = uint32(i)
+			}
+		}
+		for k, v := range set {
+			sets[i][k] |= v
+		}
 	}
 	for kn := range d.k.nn {
-		for _, u := range kernel {
-			for _, x := range d.closure(u, k, uint8(kn)) {
-				in := &d.a.inst[x]
-				if in.op != opMatch {
-					for _, c := range d.readBy(x) {
-						*d.steps++
-						if b := d.rep[c]; d.k.nextOf[b] == uint8(kn) && d.live(in.out, d.k.of[b]) {
-							to.out[c] = append(to.out[c], in.out)
-						}
-					}
-					continue
-				}
-				if now != nil && now(d.a.rule[x]) {
-					continue
-				}
-				l := &d.a.looks[in.arg]
-				for _, c := range d.ofKind[kn] {
-					*d.steps++
-					if l.has(byte(d.rep[c])) {
-						to.acc[c] = append(to.acc[c], d.a.rule[x])
+		for _, x := range d.closure(pc, kp, uint8(kn)) {
+			in := &d.a.inst[x]
+			if in.op != opMatch {
+				p := d.span(in)
+				out.work += p.n
+				set := p.set.and(d.ofNext[kn])
+				for k := range d.k.n {
+					if !d.live(in.out, uint8(k)) {
+						set = set.without(d.ofKind[k])
 					}
 				}
-				if end := len(d.rep); l.eof && d.k.nextOf[256] == uint8(kn) {
-					to.acc[end] = append(to.acc[end], d.a.rule[x])
-				}
+				lead(in.out, set)
+				continue
 			}
+			if now != nil && now(d.a.rule[x]) {
+				continue
+			}
+			l := &d.a.looks[in.arg]
+			out.work += d.ofNext[kn].len()
+			set := d.seen(l, kn)
+			if l.eof && d.k.nextOf[256] == uint8(kn) {
+				set.add(len(d.rep))
+			}
+			lead(isRule|uint32(d.a.rule[x]), set)
 		}
 	}
+	for i, x := range to {
+		out.list = append(out.list, arc{p.set(sets[i]), x})
+	}
+	return out
 }
 
 var emptyList = []uint32{}
@@ -287,13 +321,12 @@ func (d *det) distances() {
 		d.dist[i] = -1
 	}
 	// Work backwards from the matches over the edges (pc, kind) -> (out, kind of byte).
-	type node struct {
-		pc uint32
-		k  uint8
-	}
-	back := make(map[node][]node)
-	var queue []node
-	kernel := map[uint32]bool{}
+	at := func(pc uint32, k int) uint32 { return pc*uint32(d.k.n) + uint32(k) }
+	type edge struct{ from, to uint32 }
+	var edges []edge
+	back := make([]uint32, n+1) // of each node: where the edges that lead to it begin
+	var queue []uint32
+	kernel := make([]bool, len(d.a.inst))
 	for _, s := range d.a.starts {
 		kernel[s.pc] = true
 	}
@@ -302,14 +335,12 @@ func (d *det) distances() {
 			kernel[in.out] = true
 		}
 	}
-	pcs := make([]uint32, 0, len(kernel))
-	for pc := range kernel {
-		pcs = append(pcs, pc)
-	}
-	slices.Sort(pcs)
-	for _, pc := range pcs {
+	for pc := range uint32(len(kernel)) {
+		if !kernel[pc] {
+			continue
+		}
 		for kp := range d.k.n {
-			u := node{pc, uint8(kp)}
+			u := at(pc, kp)
 			done := false
 			for kn := range d.k.nn {
 				for _, x := range d.closure(pc, uint8(kp), uint8(kn)) {
@@ -317,39 +348,38 @@ func (d *det) distances() {
 					in := &d.a.inst[x]
 					if in.op == opMatch {
 						l := &d.a.looks[in.arg]
-						ok := d.k.nextOf[256] == uint8(kn) && l.eof
-						for _, c := range d.ofKind[kn] {
-							ok = ok || l.has(byte(d.rep[c]))
-						}
-						done = done || ok
+						done = done || d.k.nextOf[256] == uint8(kn) && l.eof || d.seen(l, kn) != classSet{}
 						continue
 					}
-					var seen uint64
-					for _, c := range d.ofKind[kn] {
-						b := d.rep[c]
-						if byte(b) < in.lo || byte(b) > in.hi {
-							continue
-						}
-						if kb := d.k.of[b]; seen>>kb&1 == 0 {
-							seen |= 1 << kb
-							v := node{in.out, kb}
-							back[v] = append(back[v], u)
+					for kb, is := range d.span(in).kinds[kn*d.k.n : (kn+1)*d.k.n] {
+						if is {
+							edges = append(edges, edge{u, at(in.out, kb)})
+							back[at(in.out, kb)]++
 						}
 					}
 				}
 			}
 			if done {
-				d.dist[int(pc)*d.k.n+kp] = 0
+				d.dist[u] = 0
 				queue = append(queue, u)
 			}
 		}
 	}
+	sum := uint32(0)
+	for v, k := range back {
+		sum += k
+		back[v] = sum
+	}
+	from := make([]uint32, len(edges))
+	for _, e := range edges {
+		back[e.to]--
+		from[back[e.to]] = e.from
+	}
 	for i := 0; i < len(queue); i++ {
 		v := queue[i]
-		dv := d.dist[int(v.pc)*d.k.n+int(v.k)]
-		for _, u := range back[v] {
-			if p := &d.dist[int(u.pc)*d.k.n+int(u.k)]; *p < 0 {
-				*p = dv + 1
+		for _, u := range from[back[v]:back[v+1]] {
+			if d.dist[u] < 0 {
+				d.dist[u] = d.dist[v] + 1
 				queue = append(queue, u)
 			}
 		}
@@ -396,32 +426,31 @@ const (
 func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 	ncls := len(d.rep) + 1
 	f := &dfa{cls: d.cls, ncls: ncls}
-	ids := map[string]uint32{}
+	w := newFan(ncls)
 	type state struct {
-		kernel []uint32
-		k      uint8
+		list uint32 // its instructions, and the rules that it accepts
+		k    uint8
+		mark uint8 // tells special states apart
 	}
+	ids := map[state]uint32{}
 	var states []state
-	var key []byte
-	intern := func(kernel []uint32, k uint8, acc []uint16, extra byte) uint32 {
-		key = append(key[:0], k, extra, byte(len(acc)), byte(len(acc)>>8))
-		for _, r := range acc {
-			key = append(key, byte(r), byte(r>>8))
-		}
-		for _, pc := range kernel {
-			key = binary.LittleEndian.AppendUint32(key, pc)
-		}
-		id, ok := ids[string(key)]
+	intern := func(st state) uint32 {
+		id, ok := ids[st]
 		if !ok {
 			id = uint32(len(states))
-			ids[string(key)] = id
-			states = append(states, state{slices.Clone(kernel), k})
-			f.acc = append(f.acc, slices.Clone(acc))
+			ids[st] = id
+			states = append(states, st)
+			kernel, rules := w.parts(st.list)
+			var acc []uint16
+			for _, r := range rules {
+				acc = append(acc, uint16(r))
+			}
+			f.acc = append(f.acc, acc)
 			attr, dist := uint16(0), int32(distNone)
 			for _, pc := range kernel {
 				a := d.a.attr[pc]
 				attr = max(attr&^attrEnd, a&^attrEnd) | (attr|a)&attrEnd
-				if v := d.dist[int(pc)*d.k.n+int(k)]; v >= 0 && v < dist {
+				if v := d.dist[int(pc)*d.k.n+int(st.k)]; v >= 0 && v < dist {
 					dist = v
 				}
 			}
@@ -430,21 +459,91 @@ func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 		}
 		return id
 	}
+	known := make([]arcs, len(d.a.inst)*d.k.n) // by (pc, kind before)
+	out := make([]uint32, ncls)
+	follow := func(pcs []uint32, k uint8) {
+		for _, pc := range pcs {
+			e := &known[int(pc)*d.k.n+int(k)]
+			if !e.made {
+				*e = d.arcsOf(w, pc, k, m.now)
+			}
+			*d.steps += e.work
+			w.add(e.list)
+		}
+		w.split(out)
+	}
 	var startPCs []uint32
 	for _, s := range d.a.starts {
 		startPCs = append(startPCs, s.pc)
 	}
 	slices.Sort(startPCs)
 	startPCs = slices.Compact(startPCs)
+	begin := w.id(startPCs)
 	if m.anchored {
-		intern(nil, 0, nil, 1)            // dead
-		intern(startPCs, d.k.bot, nil, 2) // at the text's beginning
-		intern(nil, 0, nil, 3)            // before the byte in front
+		intern(state{0, 0, 1})           // dead
+		intern(state{begin, d.k.bot, 2}) // at the text's beginning
+		intern(state{0, 0, 3})           // before the byte in front
 	} else {
-		intern(nil, d.k.bot, nil, 0)
+		intern(state{0, d.k.bot, 0})
 	}
-	startMoves := make([]moves, d.k.n) // of the starts, by the kind before
-	var own moves
+	// What a byte adds to what was under way: the words that began in front of it, and its kind.
+	type front struct {
+		list uint32
+		k    uint8
+	}
+	var fronts []front
+	frontIDs := map[front]uint32{}
+	frontOf := make([][]uint32, d.k.n) // by the kind before and class
+	fronted := func(k uint8) []uint32 {
+		if frontOf[k] == nil {
+			if !m.anchored {
+				follow(startPCs, k)
+			}
+			for c := range ncls {
+				x := front{}
+				if !m.anchored {
+					pcs, _ := w.parts(out[c])
+					x.list = w.id(slices.Clone(pcs))
+				}
+				if c < len(d.rep) {
+					x.k = d.k.of[d.rep[c]]
+				}
+				id, ok := frontIDs[x]
+				if !ok {
+					id = uint32(len(fronts))
+					frontIDs[x], fronts = id, append(fronts, x)
+				}
+				frontOf[k] = append(frontOf[k], id)
+			}
+		}
+		return frontOf[k]
+	}
+	join := func(own uint32, by front) uint32 {
+		pcs, rules := w.parts(own)
+		begun := w.at(by.list)
+		if m.anchored && len(pcs) == 0 {
+			if len(rules) == 0 {
+				return 0
+			}
+			by.k = 0
+		}
+		if len(begun) > 0 || m.now != nil {
+			l := slices.Concat(pcs, begun, rules)
+			if m.now != nil {
+				for _, pc := range l[:len(pcs)+len(begun)] {
+					for _, x := range d.closure(pc, 0, 0) {
+						if d.a.inst[x].op == opMatch && m.now(d.a.rule[x]) {
+							l = append(l, isRule|uint32(d.a.rule[x]))
+						}
+					}
+				}
+			}
+			slices.Sort(l)
+			own = w.id(slices.Compact(l))
+		}
+		return intern(state{own, by.k, 0})
+	}
+	joined := map[uint64]uint32{} // by front and what was under way
 	for i := 0; i < len(states); i++ {
 		if len(states) > m.limit {
 			return nil, errStates
@@ -453,57 +552,35 @@ func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 			return nil, errSteps
 		}
 		st := states[i]
-		d.moves(&own, st.kernel, st.k, m.now)
-		begin := &startMoves[st.k]
-		if !m.anchored && begin.out == nil {
-			d.moves(begin, startPCs, st.k, m.now)
+		by := fronted(st.k)
+		pcs, _ := w.parts(st.list)
+		follow(pcs, st.k)
+		*d.steps += ncls
+		if cap(f.next)-len(f.next) < ncls {
+			f.next = slices.Grow(f.next, max(ncls, len(f.next)))
 		}
+		var key uint64 // of the class before
+		var same uint32
 		for c := range ncls {
-			*d.steps++
-			b := -1
-			if c < len(d.rep) {
-				b = d.rep[c]
-			}
 			var to uint32
 			switch {
 			case m.anchored && i == 0:
 			case m.anchored && i == 2:
-				if b >= 0 {
-					to = intern(startPCs, d.k.of[b], nil, 2)
-				} else {
-					to = 1
+				if to = 1; c < len(d.rep) {
+					to = intern(state{begin, d.k.of[d.rep[c]], 2})
 				}
 			default:
-				out, acc := own.out[c], own.acc[c]
-				if !m.anchored {
-					out = append(out, begin.out[c]...)
-					own.out[c] = out
+				k := uint64(by[c])<<32 | uint64(out[c])
+				if c > 0 && k == key {
+					to = same
+					break
 				}
-				slices.Sort(out)
-				out = slices.Compact(out)
-				if m.now != nil {
-					for _, pc := range out {
-						for _, x := range d.closure(pc, 0, 0) {
-							if d.a.inst[x].op == opMatch && m.now(d.a.rule[x]) {
-								acc = append(acc, d.a.rule[x])
-							}
-						}
-					}
+				var ok bool
+				if to, ok = joined[k]; !ok {
+					to = join(out[c], fronts[by[c]])
+					joined[k] = to
 				}
-				slices.Sort(acc)
-				acc = slices.Compact(acc)
-				kb := uint8(0)
-				if b >= 0 {
-					kb = d.k.of[b]
-				}
-				if m.anchored && len(out) == 0 && len(acc) == 0 {
-					to = 0
-				} else {
-					if m.anchored && len(out) == 0 {
-						kb = 0
-					}
-					to = intern(out, kb, acc, 0)
-				}
+				key, same = k, to
 			}
 			f.next = append(f.next, to)
 		}
@@ -517,75 +594,89 @@ func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 func (d *det) backward(limit, maxSteps int) (*dfa, error) {
 	ncls := len(d.rep) + 1 // the last class is the text's beginning
 	f := &dfa{cls: d.cls, ncls: ncls}
-	into := map[uint32][]uint32{} // byte instructions by the instruction that follows
+	w := newFan(ncls)
+	into := make([][]uint32, len(d.a.inst)) // byte instructions by the instruction that follows
 	holdStart := map[uint32][]uint16{}
+	var nodes []uint32
 	for _, s := range d.a.starts {
 		if s.hold {
 			holdStart[s.pc] = append(holdStart[s.pc], s.rule)
+			nodes = append(nodes, s.pc)
 		}
 	}
-	isKernel := map[uint32]bool{}
 	for x, in := range d.a.inst {
 		if in.op == opByte && in.lo <= in.hi && d.a.attr[x] > 0 {
 			into[in.out] = append(into[in.out], uint32(x))
-			isKernel[in.out] = true
+			nodes = append(nodes, in.out)
 		}
 	}
-	for pc := range holdStart {
-		isKernel[pc] = true
-	}
-	var nodes []uint32
-	for pc := range isKernel {
-		nodes = append(nodes, pc)
-	}
 	slices.Sort(nodes)
+	nodes = slices.Compact(nodes)
 	// from lists, for a byte instruction and its context, the nodes whose closure reaches it.
-	type ctx struct {
-		x      uint32
-		kp, kn uint8
-	}
-	from := map[ctx][]uint32{}
+	from := make([][]uint32, len(d.a.inst)*d.k.n*d.k.nn)
+	at := func(x uint32, kp, kn int) int { return (int(x)*d.k.n+kp)*d.k.nn + kn }
 	for _, u := range nodes {
 		for kp := range d.k.n {
 			for kn := range d.k.nn {
 				for _, x := range d.closure(u, uint8(kp), uint8(kn)) {
 					if d.a.inst[x].op == opByte {
 						*d.steps++
-						c := ctx{x, uint8(kp), uint8(kn)}
-						from[c] = append(from[c], u)
+						i := at(x, kp, kn)
+						from[i] = append(from[i], u)
 					}
 				}
 			}
 		}
 	}
-	ids := map[string]uint32{}
-	type state struct {
-		insts []uint32
-		kn    uint8 // next-kind of the byte that they read
+	front := slices.Clone(d.ofKind) // with the text's beginning
+	front[d.k.bot].add(len(d.rep))
+	// arcsOf lists what stands before nodes, by the kind of the byte in front of them.
+	arcsOf := func(nodes func(kp int) []uint32, starts bool) (out arcs) {
+		out.made = true
+		for kp := range d.k.n {
+			n := d.ofKind[kp].len()
+			for _, u := range nodes(kp) {
+				if starts {
+					for _, r := range holdStart[u] {
+						out.list = append(out.list, arc{w.set(front[kp]), isRule | uint32(r)})
+					}
+				}
+				for _, x := range into[u] {
+					if set := d.span(&d.a.inst[x]).set.and(d.ofKind[kp]); set != (classSet{}) {
+						out.list = append(out.list, arc{w.set(set), x})
+					}
+				}
+				out.work += n * len(into[u])
+			}
+		}
+		return out
 	}
+	type state struct {
+		list uint32 // of byte instructions, and of the rules whose words may begin behind them
+		kn   uint8  // next-kind of the byte that they read
+		mark uint8  // tells special states apart
+	}
+	ids := map[state]uint32{}
 	var states []state
-	var key []byte
-	intern := func(insts []uint32, kn uint8, starts []uint16, extra byte) uint32 {
-		key = append(key[:0], kn, extra, byte(len(starts)), byte(len(starts)>>8))
-		for _, r := range starts {
-			key = append(key, byte(r), byte(r>>8))
-		}
-		for _, x := range insts {
-			key = binary.LittleEndian.AppendUint32(key, x)
-		}
-		id, ok := ids[string(key)]
+	intern := func(st state) uint32 {
+		id, ok := ids[st]
 		if !ok {
 			id = uint32(len(states))
-			ids[string(key)] = id
-			states = append(states, state{slices.Clone(insts), kn})
-			f.acc = append(f.acc, slices.Clone(starts))
+			ids[st] = id
+			states = append(states, st)
+			_, rules := w.parts(st.list)
+			var acc []uint16
+			for _, r := range rules {
+				acc = append(acc, uint16(r))
+			}
+			f.acc = append(f.acc, acc)
 		}
 		return id
 	}
-	intern(nil, 0, nil, 1)
-	intern(nil, 0, nil, 2)
-	var mark = make([]uint32, len(d.a.inst))
-	gen := uint32(0)
+	intern(state{0, 0, 1})
+	intern(state{0, 0, 2})
+	known := make([]arcs, len(d.a.inst)*d.k.nn) // by (byte instruction, next-kind)
+	out := make([]uint32, ncls)
 	for i := 0; i < len(states); i++ {
 		if len(states) > limit {
 			return nil, errStates
@@ -594,57 +685,35 @@ func (d *det) backward(limit, maxSteps int) (*dfa, error) {
 			return nil, errSteps
 		}
 		st := states[i]
+		switch i {
+		case 0:
+		case 1:
+			e := arcsOf(func(kp int) []uint32 {
+				return slices.DeleteFunc(slices.Clone(nodes), func(u uint32) bool { return !d.live(u, uint8(kp)) })
+			}, false)
+			*d.steps += e.work
+			w.add(e.list)
+		default:
+			pcs, _ := w.parts(st.list)
+			for _, x := range pcs {
+				e := &known[int(x)*d.k.nn+int(st.kn)]
+				if !e.made {
+					*e = arcsOf(func(kp int) []uint32 { return from[at(x, kp, int(st.kn))] }, true)
+				}
+				*d.steps += e.work
+				w.add(e.list)
+			}
+		}
+		w.split(out)
+		*d.steps += ncls
 		for c := range ncls {
-			*d.steps++
-			b, kp := -1, d.k.bot
-			if c < len(d.rep) {
-				b = d.rep[c]
-				kp = d.k.of[b]
-			}
-			if i == 0 {
-				f.next = append(f.next, 0)
-				continue
-			}
-			var insts []uint32
-			var starts []uint16
-			gen++
-			take := func(v uint32) {
-				if b < 0 {
-					return
-				}
-				for _, x := range into[v] {
-					*d.steps++
-					in := &d.a.inst[x]
-					if mark[x] != gen && byte(b) >= in.lo && byte(b) <= in.hi {
-						mark[x] = gen
-						insts = append(insts, x)
-					}
-				}
-			}
-			if i == 1 {
-				for _, v := range nodes {
-					if d.live(v, kp) {
-						take(v)
-					}
-				}
-			} else {
-				for _, x := range st.insts {
-					for _, u := range from[ctx{x, kp, st.kn}] {
-						starts = append(starts, holdStart[u]...)
-						take(u)
-					}
-				}
-			}
-			slices.Sort(insts)
-			slices.Sort(starts)
-			starts = slices.Compact(starts)
-			kn := uint8(0)
-			if b >= 0 && len(insts) > 0 {
-				kn = d.k.nextOf[b]
-			}
 			to := uint32(0)
-			if len(insts) > 0 || len(starts) > 0 {
-				to = intern(insts, kn, starts, 0)
+			if out[c] > 0 {
+				kn := uint8(0)
+				if pcs, _ := w.parts(out[c]); len(pcs) > 0 {
+					kn = d.k.nextOf[d.rep[c]]
+				}
+				to = intern(state{out[c], kn, 0})
 			}
 			f.next = append(f.next, to)
 		}
@@ -680,36 +749,9 @@ func (f *dfa) minimise(fixed int, steps *int) {
 		}
 		part[s] = id
 	}
-	// Refine until nothing splits. States are told apart by two independent 64-bit hashes of their successors'
-	// parts, the same in every run.
-	ids := make(map[[2]uint64]uint32, f.n)
-	np := make([]uint32, f.n)
-	for n := len(first); ; {
-		clear(ids)
-		for s := range f.n {
-			h := [2]uint64{uint64(part[s]) + 1, uint64(part[s]) + 0x9E3779B97F4A7C15}
-			for _, t := range f.next[s*f.ncls : (s+1)*f.ncls] {
-				h[0] = (h[0] ^ uint64(part[t])) * 0x9FB21C651E98DF25
-				h[0] ^= h[0] >> 32
-				h[1] = (h[1]+uint64(part[t]))*0xD6E8FEB86659FD93 + 1
-				h[1] ^= h[1] >> 29
-			}
-			id, ok := ids[h]
-			if !ok {
-				id = uint32(len(ids))
-				ids[h] = id
-			}
-			np[s] = id
-		}
-		*steps += len(f.next)
-		part, np = np, part
-		if len(ids) == n {
-			break
-		}
-		n = len(ids)
-	}
+	parts := f.refine(part, len(first), steps)
 	// Breadth first from the fixed states.
-	num := make([]int, len(ids))
+	num := make([]int, parts)
 	for i := range num {
 		num[i] = -1
 	}
@@ -739,6 +781,162 @@ func (f *dfa) minimise(fixed int, steps *int) {
 	}
 	*f = *g
 	f.mergeColumns()
+}
+
+// refine splits parts, n at first, until the states of each go to the same parts, and gives their number. It goes in
+// rounds, each of which tells words apart that are a byte longer. In one, only states are looked at that go to what
+// got a new number in the round before; the largest piece of a part keeps its number.
+func (f *dfa) refine(part []uint32, n int, steps *int) int {
+	from, preds := f.predecessors()
+	// The states by part: those of part p are order[begin[p]:begin[p+1]] at first, and size[p] in all.
+	begin, size := make([]uint32, n, f.n), make([]uint32, n, f.n)
+	order, at := make([]uint32, f.n), make([]uint32, f.n)
+	for _, p := range part {
+		size[p]++
+	}
+	sum := uint32(0)
+	for p, k := range size {
+		begin[p], sum = sum, sum+k
+	}
+	fill := slices.Clone(begin)
+	dirty := make([]uint32, f.n)
+	for s, p := range part {
+		order[fill[p]], at[s], dirty[s] = uint32(s), fill[p], uint32(s)
+		fill[p]++
+	}
+	met := make([]uint32, n, f.n) // of each part: states that are looked at, which stand in front
+	noted := make([]bool, f.n)
+	type row struct {
+		h [2]uint64
+		s uint32
+	}
+	var rows []row
+	var touched, changed, number []uint32
+	for {
+		*steps += len(f.next)
+		touched, changed, number = touched[:0], changed[:0], number[:0]
+		for _, s := range dirty {
+			noted[s] = false
+			p := part[s]
+			if met[p] == 0 {
+				touched = append(touched, p)
+			}
+			i, k := at[s], begin[p]+met[p]
+			o := order[k]
+			order[i], order[k], at[o], at[s] = o, s, i, k
+			met[p]++
+		}
+		for _, p := range touched {
+			lo, hi, rest := begin[p], begin[p]+met[p], begin[p]+size[p]
+			met[p] = 0
+			if size[p] == 1 {
+				continue
+			}
+			rows = rows[:0]
+			for _, s := range order[lo:hi] {
+				rows = append(rows, row{f.hash(s, part), s})
+			}
+			var same [2]uint64 // as those that are not looked at
+			if hi < rest {
+				same = f.hash(order[hi], part)
+			}
+			slices.SortFunc(rows, func(a, b row) int {
+				if x := cmp.Compare(boolInt(a.h == same), boolInt(b.h == same)); x != 0 {
+					return x
+				}
+				return cmp.Or(cmp.Compare(a.h[0], b.h[0]), cmp.Compare(a.h[1], b.h[1]))
+			})
+			// The pieces, and the largest of them.
+			var cuts []uint32
+			for i, r := range rows {
+				order[lo+uint32(i)], at[r.s] = r.s, lo+uint32(i)
+				if i > 0 && r.h != rows[i-1].h {
+					cuts = append(cuts, lo+uint32(i))
+				}
+			}
+			if hi < rest && rows[len(rows)-1].h != same {
+				cuts = append(cuts, hi)
+			}
+			if len(cuts) == 0 {
+				continue
+			}
+			cuts = append(cuts, rest)
+			most, from := 0, lo
+			for i, to := range cuts {
+				if i == 0 || to-from > size[p] {
+					most, size[p], begin[p] = i, to-from, from
+				}
+				from = to
+			}
+			from = lo
+			for i, to := range cuts {
+				if i != most {
+					for _, s := range order[from:to] {
+						changed, number = append(changed, s), append(number, uint32(n))
+					}
+					begin, size, met = append(begin, from), append(size, to-from), append(met, 0)
+					n++
+				}
+				from = to
+			}
+		}
+		if len(changed) == 0 {
+			return n
+		}
+		dirty = dirty[:0]
+		for i, s := range changed {
+			part[s] = number[i]
+		}
+		for _, s := range changed {
+			for _, q := range preds[from[s]:from[s+1]] {
+				if !noted[q] {
+					noted[q] = true
+					dirty = append(dirty, q)
+				}
+			}
+		}
+	}
+}
+
+// predecessors lists the states that lead to each: preds[from[s]:from[s+1]].
+func (f *dfa) predecessors() (from, preds []uint32) {
+	from = make([]uint32, f.n+1)
+	last := make([]uint32, f.n) // by state: the state + 1 that was seen last to lead to it
+	each := func(do func(s int, t uint32)) {
+		clear(last)
+		for s := range f.n {
+			for _, t := range f.next[s*f.ncls : (s+1)*f.ncls] {
+				if last[t] != uint32(s)+1 {
+					last[t] = uint32(s) + 1
+					do(s, t)
+				}
+			}
+		}
+	}
+	each(func(_ int, t uint32) { from[t]++ })
+	sum := uint32(0)
+	for t, k := range from {
+		sum += k
+		from[t] = sum
+	}
+	preds = make([]uint32, sum)
+	each(func(s int, t uint32) {
+		from[t]--
+		preds[from[t]] = uint32(s)
+	})
+	return from, preds
+}
+
+// hash tells states of one part apart by the parts that they go to: two independent 64-bit hashes, the same in every run.
+func (f *dfa) hash(s uint32, part []uint32) (h [2]uint64) {
+	h[1] = 0x9E3779B97F4A7C15
+	for _, t := range f.next[int(s)*f.ncls : (int(s)+1)*f.ncls] {
+		h[0] = (h[0] ^ uint64(part[t])) * 0x9FB21C651E98DF25
+		h[0] ^= h[0] >> 32
+		h[1] = (h[1]+uint64(part[t]))*0xD6E8FEB86659FD93 + 1
+		h[1] ^= h[1] >> 29
+	}
+	return h
 }
 
 // mergeColumns merges classes that no state tells apart; the last class stays last.
