@@ -22,6 +22,7 @@ type Engine struct {
 func (p *Plan) Engine() (*Engine, diag.List) {
 	var diags diag.List
 	e := &Engine{}
+	opt := scan.Options{Memo: &scan.Memo{}} // the classes have most of their rules in common
 	for c, cl := range p.Classes {
 		if cl == nil {
 			continue
@@ -30,7 +31,7 @@ func (p *Plan) Engine() (*Engine, diag.List) {
 			e.Tables[c], e.Reports[c] = e.Tables[before], e.Reports[before]
 			continue
 		}
-		t, rep, err := scan.Build(cl.Spec.Rules, scan.Options{})
+		t, rep, err := scan.Build(cl.Spec.Rules, opt)
 		if err != nil {
 			diags = append(diags, p.refusals(cl, err)...)
 			continue

@@ -218,6 +218,9 @@ func Build(rules []Rule, opt Options) (*Tables, Report, error) {
 	set(&opt.MaxBytes, 64<<20)
 	set(&opt.MaxSteps, 4e9)
 	set(&opt.joint, jointStates)
+	if opt.Memo == nil {
+		opt.Memo = &Memo{}
+	}
 	rep := Report{StateBytes: stateBytes}
 	if len(rules) > MaxRules {
 		return nil, rep, fmt.Errorf("build tables: %d rules; at most %d", len(rules), MaxRules)
@@ -353,8 +356,7 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 		}
 		a := &auto{}
 		a.add(n, 0, r.flags&flagHold != 0)
-		d := newDet(a, &b.steps)
-		f, err := d.forward(detMode{limit: limit}, b.opt.MaxSteps)
+		f, _, err := b.determinise(a, detMode{limit: limit})
 		return f, err == nil
 	}
 	if r.flags&flagHold == 0 && !long {
@@ -373,18 +375,11 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 	}
 	a := &auto{}
 	a.add(n, 0, true)
-	d := newDet(a, &b.steps)
-	if d.dist[int(n.start)*d.k.n] < 0 {
-		dead := true
-		for k := range d.k.n {
-			dead = dead && d.dist[int(n.start)*d.k.n+k] < 0
-		}
-		if dead {
-			return c.fail(whole, "can match nothing", "")
-		}
+	m := detMode{anchored: true, word: true, limit: min(b.opt.MaxRuleStates, maxAnchStates)}
+	f, _, err := b.determinise(a, m)
+	if err == errNothing {
+		return c.fail(whole, err.Error(), "")
 	}
-	m := detMode{anchored: true, limit: min(b.opt.MaxRuleStates, maxAnchStates)}
-	f, err := d.forward(m, b.opt.MaxSteps)
 	if err != nil {
 		return c.fail(largestRepeat(c.parts.word), err.Error(), "lower the bounds of the repeat, or make what follows it differ from what it repeats")
 	}
@@ -412,7 +407,8 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 		}
 		a := &auto{}
 		a.add(n, 0, false)
-		f, err := newDet(a, &b.steps).forward(m, b.opt.MaxSteps)
+		m.word = false
+		f, _, err := b.determinise(a, m)
 		if err != nil {
 			return c.fail(largestRepeat(left), err.Error(), "lower the bounds of the repeat, or make what follows it differ from what it repeats")
 		}
@@ -899,7 +895,8 @@ func (b *builder) makeGroup(rules []int, limit int) (*dfa, error) {
 		}
 		a.add(n, uint16(local), false)
 	}
-	return newDet(a, &b.steps).forward(detMode{limit: limit}, b.opt.MaxSteps)
+	f, _, err := b.determinise(a, detMode{limit: limit})
+	return f, err
 }
 
 // openGroup is a group of rules that are not held for.
@@ -969,8 +966,7 @@ func (b *builder) makeBundle(view View, rules []int, memo map[string]uint32) err
 	if len(rules) == 1 {
 		limit = maxAnchStates
 	}
-	d := newDet(a, &b.steps)
-	f, err := d.forward(detMode{anchored: true, limit: limit}, b.opt.MaxSteps)
+	f, _, err := b.determinise(a, detMode{anchored: true, limit: limit})
 	if err == errStates && len(rules) > 1 {
 		if err := b.makeBundle(view, rules[:len(rules)/2], memo); err != nil {
 			return err

@@ -405,7 +405,9 @@ const distNone = 1<<16 - 1
 
 type detMode struct {
 	anchored bool
-	limit    int // states
+	word     bool // an automaton without a word is an error
+	reverse  bool // the backward one too, under the same limit
+	limit    int  // states
 	// now tells which rules have ends that depend on nothing that follows: they are accepted by the state in which
 	// the word ends. nil: none.
 	now func(rule uint16) bool
@@ -419,6 +421,8 @@ func (e budgetError) Error() string { return string(e) }
 const (
 	errStates = budgetError("needs more states than its budget")
 	errSteps  = budgetError("needs more work than the budget of the build")
+
+	errNothing = budgetError("can match nothing")
 )
 
 // forward makes the automaton that reads a text from its beginning. State 0 is the text's beginning. An

@@ -154,8 +154,7 @@ func (b *builder) filters(view View, rules []int, ends int) error {
 		if err != nil {
 			return err
 		}
-		d := newDet(a, &b.steps)
-		f, err := d.forward(detMode{limit: filterWork}, b.opt.MaxSteps)
+		f, _, err := b.determinise(a, detMode{limit: filterWork})
 		if err == errSteps {
 			return err
 		}
@@ -266,7 +265,7 @@ func (b *builder) bothPart(front, wordy []int, above, k int) (p *endPart, n int,
 	if err != nil {
 		return nil, 0, err
 	}
-	f, err := newDet(a, &b.steps).forward(detMode{limit: filterWork}, b.opt.MaxSteps)
+	f, _, err := b.determinise(a, detMode{limit: filterWork})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -293,12 +292,7 @@ func (b *builder) endFilter(rules []int, above int) (*endPart, error) {
 	if err := b.addWords(a, rules, above); err != nil {
 		return nil, err
 	}
-	d := newDet(a, &b.steps)
-	f, err := d.forward(detMode{limit: filterStates}, b.opt.MaxSteps)
-	if err != nil {
-		return nil, err
-	}
-	r, err := d.backward(filterStates, b.opt.MaxSteps)
+	f, r, err := b.determinise(a, detMode{limit: filterStates, reverse: true})
 	return &endPart{rules: rules, fwd: f, rev: r}, err
 }
 

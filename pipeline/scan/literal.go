@@ -352,8 +352,7 @@ func (b *builder) literalGroup(view View, t *trie, memo map[string]uint32) (*gro
 		}
 	}
 	a.inst = k.inst
-	d := newDet(a, &b.steps)
-	f, err := d.forward(detMode{limit: 1 << 20, now: func(rule uint16) bool { return t.lits[rule].now }}, b.opt.MaxSteps)
+	f, _, err := b.determinise(a, detMode{limit: 1 << 20, now: func(rule uint16) bool { return t.lits[rule].now }})
 	if err != nil {
 		return nil, err
 	}
