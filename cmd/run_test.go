@@ -267,7 +267,12 @@ func TestStartFailures(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "data-file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, log = kt(t, dir, "gateway", "run", "--listen", "127.0.0.1:0")
+	// The pack that is linked: without a folder there is no cache, and tables would be built.
+	quick, _ := os.ReadFile("templates/prompt-injection-detection.yaml")
+	if err := os.WriteFile(filepath.Join(dir, "quick.yaml"), quick, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c, log = kt(t, dir, "gateway", "run", "--listen", "127.0.0.1:0", "--policy-config", "quick.yaml")
 	c.Env = append(c.Env, "KEEPTRUSTS_DATA_DIR="+filepath.Join(dir, "data-file"))
 	if err := c.Start(); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,8 +27,9 @@ import (
 var now = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 
 // linked stands for a compiled pack of the quick start with today's digest:
-// whether the generated one is up to date is for gen's own tests to say.
-func linked() (pipeline.Chain, error) {
+// whether the generated one is up to date is for gen's own tests to say. Its
+// tables are built once: a linked pack has them in the binary.
+var linked = sync.OnceValues(func() (pipeline.Chain, error) {
 	raw, err := os.ReadFile("templates/prompt-injection-detection.yaml")
 	if err != nil {
 		return nil, err
@@ -47,7 +49,7 @@ func linked() (pipeline.Chain, error) {
 	info := *c.Info()
 	info.Mode = "compiled"
 	return &asCompiled{c, info}, nil
-}
+})
 
 type asCompiled struct {
 	pipeline.Chain

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"github.com/keeptrusts/kt/internal/config"
+	"github.com/keeptrusts/kt/internal/diag"
 	"github.com/keeptrusts/kt/internal/invariant"
 	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/pipeline/interp"
@@ -82,20 +83,18 @@ func Chain(t testing.TB, yaml string) pipeline.Chain {
 }
 
 // engines keeps what Engine built, by plan digest: the tests of one binary use
-// the same chains again and again, and tables take long to build.
-var engines sync.Map
+// the same chains again and again, and tables take long to build. Tests that
+// run side by side wait for the first of them.
+var engines sync.Map // of func() (*plan.Engine, diag.List)
 
 // Engine gives the tables of a plan, built once in a test binary.
 func Engine(t testing.TB, p *plan.Plan) *plan.Engine {
 	t.Helper()
-	if e, ok := engines.Load(p.Info.Digest); ok {
-		return e.(*plan.Engine)
-	}
-	e, diags := p.Engine()
+	build, _ := engines.LoadOrStore(p.Info.Digest, sync.OnceValues(p.Engine))
+	e, diags := build.(func() (*plan.Engine, diag.List))()
 	if e == nil {
 		t.Fatalf("build tables:\n%s", diags.Text())
 	}
-	engines.Store(p.Info.Digest, e)
 	return e
 }
 
