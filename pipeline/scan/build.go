@@ -109,29 +109,46 @@ const afterBytes = 6
 // after gives the bytes that may stand in each of the places behind a literal, as far as no word can have ended
 // by then.
 func (a *anchored) after(syms []string) (sets [afterBytes]byteSet) {
-	states := map[uint16]bool{anchorBegin: true}
-	for c := range a.ncls {
-		states[a.next[anchorFront*a.ncls+c]] = true
+	var states, more []uint16
+	seen := make([]bool, len(a.info))
+	put := func(q uint16) { // in more, once
+		if !seen[q] {
+			seen[q] = true
+			more = append(more, q)
+		}
 	}
+	turn := func() {
+		for _, q := range more {
+			seen[q] = false
+		}
+		states, more = more, states[:0]
+	}
+	put(anchorBegin)
+	for c := range a.ncls {
+		put(a.next[anchorFront*a.ncls+c])
+	}
+	turn()
 	for _, sym := range syms {
-		to := map[uint16]bool{}
-		for s := range states {
+		for _, s := range states {
 			for _, r := range sym {
 				q := s
-				for _, c := range []byte(string(r)) {
+				var enc [utf8.UTFMax]byte
+				for _, c := range enc[:utf8.EncodeRune(enc[:], r)] {
 					q = a.next[uint32(q)*a.ncls+uint32(a.cls[c])]
 				}
-				to[q] = true
+				put(q)
 			}
 		}
-		states = to
+		turn()
 	}
+	may := make([]bool, a.ncls)
 	for k := range sets {
-		to, may := map[uint16]bool{}, make([]bool, a.ncls)
-		for s := range states {
+		clear(may)
+		for _, s := range states {
 			for c, q := range a.next[uint32(s)*a.ncls : (uint32(s)+1)*a.ncls-1] {
 				if q != anchorDead {
-					to[q], may[c] = true, true
+					may[c] = true
+					put(q)
 				}
 			}
 		}
@@ -140,12 +157,8 @@ func (a *anchored) after(syms []string) (sets [afterBytes]byteSet) {
 				sets[k].add(byte(c))
 			}
 		}
-		states = to
-		ended := false
-		for s := range states {
-			ended = ended || a.info[s]&infoAccept != 0
-		}
-		if ended {
+		turn()
+		if slices.ContainsFunc(states, func(s uint16) bool { return a.info[s]&infoAccept != 0 }) {
 			for k++; k < len(sets); k++ {
 				sets[k] = byteSet{math.MaxUint64, math.MaxUint64, math.MaxUint64, math.MaxUint64}
 			}

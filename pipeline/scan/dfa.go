@@ -945,22 +945,35 @@ func (f *dfa) hash(s uint32, part []uint32) (h [2]uint64) {
 
 // mergeColumns merges classes that no state tells apart; the last class stays last.
 func (f *dfa) mergeColumns() {
-	col := map[string]uint8{}
-	to := make([]uint8, f.ncls-1)
-	var keep []int
-	var key []byte
-	for c := range f.ncls - 1 {
-		key = key[:0]
-		for s := range f.n {
-			key = binary.LittleEndian.AppendUint32(key, f.next[s*f.ncls+c])
+	n := f.ncls - 1
+	hash := make([]uint64, n) // of each column
+	for s := range f.n {
+		row := f.next[s*f.ncls : (s+1)*f.ncls]
+		for c := range hash {
+			h := (hash[c] ^ uint64(row[c])) * 0x9FB21C651E98DF25
+			hash[c] = h ^ h>>32
 		}
-		id, ok := col[string(key)]
-		if !ok {
-			id = uint8(len(keep))
-			col[string(key)] = id
+	}
+	same := func(c, k int) bool {
+		for i := 0; i < len(f.next); i += f.ncls {
+			if f.next[i+c] != f.next[i+k] {
+				return false
+			}
+		}
+		return true
+	}
+	to := make([]uint8, n)
+	var keep []int
+	for c := range n {
+		i := slices.IndexFunc(keep, func(k int) bool { return hash[k] == hash[c] && same(k, c) })
+		if i < 0 {
+			i = len(keep)
 			keep = append(keep, c)
 		}
-		to[c] = id
+		to[c] = uint8(i)
+	}
+	if len(keep) == n {
+		return
 	}
 	keep = append(keep, f.ncls-1)
 	next := make([]uint32, 0, f.n*len(keep))
