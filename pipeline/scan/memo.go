@@ -14,9 +14,43 @@ type Memo struct {
 
 // made is what determinise gave, and the steps that it took.
 type made struct {
-	fwd, rev *dfa
+	fwd, rev *kept
 	err      error
 	steps    int
+}
+
+// kept is an automaton in half the room.
+type kept struct {
+	dfa
+	next []uint16
+}
+
+const maxKept = 1 << 16 // states
+
+func keep(f *dfa) *kept {
+	if f == nil {
+		return nil
+	}
+	k := &kept{dfa: *f, next: make([]uint16, len(f.next))}
+	for i, s := range f.next {
+		k.next[i] = uint16(s)
+	}
+	k.dfa.next, k.attr, k.dist = nil, slices.Clone(f.attr), slices.Clone(f.dist)
+	return k
+}
+
+// open gives an automaton that the caller may change, but for the lists in acc. It gives nil for nil.
+func (k *kept) open() *dfa {
+	if k == nil {
+		return nil
+	}
+	f := k.dfa
+	f.next, f.acc = make([]uint32, len(k.next)), slices.Clone(k.acc)
+	for i, s := range k.next {
+		f.next[i] = uint32(s)
+	}
+	f.attr, f.dist = slices.Clone(k.attr), slices.Clone(k.dist)
+	return &f
 }
 
 // determinise makes the automaton of m, or the one that was made of the same before. The caller may change it.
@@ -26,7 +60,7 @@ func (b *builder) determinise(a *auto, m detMode) (fwd, rev *dfa, err error) {
 		key = a.key(m)
 		if x := b.opt.Memo.made[key]; x != nil && b.steps+x.steps <= b.opt.MaxSteps {
 			b.steps += x.steps // a budget is kept or not whatever was built before
-			return x.fwd.copy(), x.rev.copy(), x.err
+			return x.fwd.open(), x.rev.open(), x.err
 		}
 	}
 	before := b.steps
@@ -41,12 +75,11 @@ func (b *builder) determinise(a *auto, m detMode) (fwd, rev *dfa, err error) {
 			fwd = nil
 		}
 	}
-	if m.now == nil && err != errSteps {
+	if m.now == nil && err != errSteps && (fwd == nil || fwd.n <= maxKept) && (rev == nil || rev.n <= maxKept) {
 		if b.opt.Memo.made == nil {
 			b.opt.Memo.made = map[[sha256.Size]byte]*made{}
 		}
-		b.opt.Memo.made[key] = &made{fwd, rev, err, b.steps - before}
-		fwd, rev = fwd.copy(), rev.copy()
+		b.opt.Memo.made[key] = &made{keep(fwd), keep(rev), err, b.steps - before}
 	}
 	return fwd, rev, err
 }
@@ -61,16 +94,6 @@ func (d *det) dead() bool {
 		}
 	}
 	return true
-}
-
-// copy is for a caller that changes attr and dist in place. It gives nil for nil.
-func (f *dfa) copy() *dfa {
-	if f == nil {
-		return nil
-	}
-	g := *f
-	g.attr, g.dist = slices.Clone(f.attr), slices.Clone(f.dist)
-	return &g
 }
 
 // key stands for an automaton and what is to be made of it.
