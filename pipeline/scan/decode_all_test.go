@@ -18,7 +18,7 @@ func TestDecoderPassesOverNothing(t *testing.T) {
 		var b strings.Builder
 		for range 1 + r.IntN(12) {
 			text := english(40)[:4+r.IntN(30)]
-			switch r.IntN(9) {
+			switch r.IntN(10) {
 			case 0:
 				b.WriteString(base64.StdEncoding.EncodeToString(text))
 			case 1:
@@ -30,6 +30,8 @@ func TestDecoderPassesOverNothing(t *testing.T) {
 			case 4:
 				b.WriteString("&lt;&#65;&amp;&"[:1+r.IntN(15)])
 			case 5:
+				b.WriteString(`\x41\u0042\x4\\u{4f}\`[:1+r.IntN(20)])
+			case 6:
 				b.WriteString("=%&0x- _/+"[r.IntN(10):])
 			default:
 				b.Write(text)
@@ -53,9 +55,9 @@ func TestDecoderPassesOverNothing(t *testing.T) {
 		var slow Decoder
 		slow.Reset(p)
 		for i := 0; i < len(p); {
-			form, end := slow.token(p, i)
+			form, start, end := slow.token(p, i)
 			if form != "" {
-				want = append(want, show(form, i, end, slow.buf[0]))
+				want = append(want, show(form, start, end, slow.buf[0]))
 				slow.left -= len(slow.buf[0])
 			}
 			i = end

@@ -39,7 +39,8 @@ var foldPages = sync.OnceValue(func() *[0x1100]*[256]uint32 {
 	return &pages
 })
 
-// ignorable tells whether the normalised view drops r: invisible, joining, direction and variation characters.
+// ignorable tells whether the normalised view drops r: invisible, joining, direction, variation and tag characters.
+// What tag characters spell by themselves is for a Decoder: as letters, one of them inside a word would hide it.
 func ignorable(r rune) bool {
 	switch {
 	case r < 0xAD:
@@ -51,7 +52,7 @@ func ignorable(r rune) bool {
 	case r < 0x10000:
 		return r <= 0xFE0F || r == 0xFEFF || r == 0xFFA0 || r >= 0xFFF0 && r <= 0xFFF8
 	}
-	return r >= 0x1BCA0 && r <= 0x1BCA3 || r >= 0x1D173 && r <= 0x1D17A || r >= 0xE0000 && r <= 0xE001F || r >= 0xE007F && r <= 0xE0FFF
+	return r >= 0x1BCA0 && r <= 0x1BCA3 || r >= 0x1D173 && r <= 0x1D17A || r >= 0xE0000 && r <= 0xE0FFF
 }
 
 // isMark tells whether r is a combining mark, which stands on the character in front of it.

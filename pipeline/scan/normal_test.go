@@ -51,3 +51,29 @@ func TestMarksOnASCIIAreDropped(t *testing.T) {
 		}
 	}
 }
+
+// A tag character shows nothing: one inside a word does not hide it, however the text is cut.
+func TestTagCharactersAreDropped(t *testing.T) {
+	tb, pt := builtTwice(t, []Rule{
+		{ID: "phrase", Phrase: "ignore all previous", Fold: true, View: Normalised},
+		{ID: "pattern", Pattern: `(?i)\bpin: ?\d{4}\b`, View: Normalised},
+		{ID: "near", Phrase: "grenade launcher", Distance: 1, Fold: true, View: Normalised},
+	})
+	for _, text := range []string{"ig\U000E0061nore all\U000E0020 previous", "p\U000E007Ein: 1\U000E00312\U000E003134 ", "gren\U000E0061\U000E0062\U000E0063ade launchar"} {
+		for n := 1; n <= len(text); n++ {
+			if !found(t, tb, text, n) {
+				t.Errorf("%q in pieces of %d bytes: not found", text, n)
+			}
+			var cuts []int
+			for i := n; i < len(text); i += n {
+				cuts = append(cuts, i)
+			}
+			if gaveUp, problem := compare(t, tb, pt, text, cuts, 1, 0); gaveUp || problem != "" {
+				t.Errorf("gave up: %v\n%s", gaveUp, problem)
+			}
+		}
+	}
+	if got := string(Normalise(nil, []byte("a\U000E0001\U000E0041\U000E007F\U000E0301b"))); got != "ab" {
+		t.Errorf("%q", got)
+	}
+}
