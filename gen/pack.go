@@ -439,7 +439,7 @@ func (g *packGen) session(f *jen.File, i int) {
 	f.Line()
 	f.Comment("Restart makes s ready for another channel. Allocates: never.")
 	f.Func().Add(recv()).Id("Restart").Params(jen.Id("m").Qual(pipePath, "Mask")).BlockFunc(func(b *jen.Group) {
-		b.Id("s").Dot("runner").Dot("Start").Call(jen.Id("m"), jen.Lit(int(x.spec.Decode)))
+		b.Id("s").Dot("runner").Dot("Start").Call(jen.Id("m"), decode(x.spec.Decode))
 		if scores > 0 {
 			b.Clear(jen.Id("s").Dot("scores").Index(jen.Op(":")))
 		}
@@ -478,6 +478,20 @@ func (g *packGen) session(f *jen.File, i int) {
 	for k := range x.ranges {
 		g.policy(f, x, &x.ranges[k])
 	}
+}
+
+// decode writes which policies read decoded pieces.
+func decode(d pipeline.Decode) jen.Code {
+	return jen.Qual(pipePath, "Decode").ValuesFunc(func(v *jen.Group) {
+		for _, f := range []struct {
+			name string
+			mask pipeline.Mask
+		}{{"Encoded", d.Encoded}, {"Tags", d.Tags}, {"Rot13", d.Rot13}} {
+			if f.mask != 0 {
+				v.Id(f.name).Op(":").Lit(int(f.mask))
+			}
+		}
+	})
 }
 
 // policy writes what the matches of one policy mean.

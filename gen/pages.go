@@ -75,9 +75,9 @@ func Pages(root fs.FS) ([]Output, error) {
 // misses says what kinds miss, by the words of the schemas' x-kt-misses. The
 // tests of promptinjection and lexical hold each of them to it.
 var misses = map[string]string{
-	"decoded": "Base64, hexadecimal digits, percent escapes and HTML entities in a request are read decoded as well, unless `encoding.decode_base64` is off. Not decoded are: rot13; base32; escapes such as `\\x41` and `\\u0041` that stand in the text; " +
-		"hexadecimal digits with spaces between them; HTML entities without a semicolon; UTF-16 in base64; base64 that spaces split",
-	"encodings": "Text that is encoded within the text is not decoded: base64, hexadecimal digits, percent escapes, HTML entities and the like pass. JSON's own escapes are, also those of a tool call's arguments",
+	"decoded": "Base64, hexadecimal digits, percent escapes, HTML entities and escapes such as `\\x41` and `\\u0041` in a request are read decoded as well, unless `encoding.decode_base64` is off, and so is rot13, unless `encoding.decode_rot13` is. " +
+		"Not decoded are: base32; hexadecimal digits with spaces between them; UTF-16 in base64; base64 that spaces split; letters moved by another number of places than 13; and what is encoded more than twice, in rot13 or tag characters more than once",
+	"encodings": "Text that is encoded within the text is not decoded: base64, hexadecimal digits, percent escapes, HTML entities, tag characters (U+E0020 to U+E007E) and the like pass. JSON's own escapes are, also those of a tool call's arguments",
 	"letters":   "Digits and signs in the place of letters (`1gn0r3`) are not read as letters, and letters with dots or underscores between them (`i.g.n.o.r.e`, `i_g_n_o_r_e`) are not joined to words",
 	"whole_words": "Terms match whole words, without regard to case: of the term `Zorblax` neither `Zorblaxes` nor `pay_zorblax_now` is found, for a letter, a digit or an underscore beside a term is part of its word. " +
 		"List the forms that matter as terms of their own",

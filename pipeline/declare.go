@@ -28,6 +28,8 @@ type Declaration struct {
 	Rules    []RuleDecl
 	Scorers  []ScorerDecl
 	Decode   []Class // classes whose encoded pieces (base64) are read decoded as well
+	Tags     []Class // classes whose tag characters are read as what they carry as well
+	Rot13    []Class // classes whose pieces in rot13 are read decoded as well
 	Require  Requirements
 	Phases   []Phase // where it looks, for a policy without rules
 	// SkipsInstructions: system and developer messages are not judged; see PolicyInfo.
@@ -167,6 +169,30 @@ func (s *Scorer) Count(scores []int32, group uint8, weight int32) bool {
 	return before < s.Threshold && *sum >= s.Threshold
 }
 
+// Decode says which policies of a class read which decoded pieces.
+type Decode struct {
+	Encoded Mask // base64, hexadecimal digits, escapes, entities
+	Tags    Mask // tag characters
+	Rot13   Mask
+}
+
+// Of gives the policies that read a token of a form.
+func (d Decode) Of(form string) Mask {
+	switch form {
+	case "tags":
+		return d.Tags
+	case "rot13":
+		return d.Rot13
+	}
+	return d.Encoded
+}
+
+// Masked leaves the policies of m.
+func (d Decode) Masked(m Mask) Decode { return Decode{d.Encoded & m, d.Tags & m, d.Rot13 & m} }
+
+// Any tells that a policy reads decoded pieces.
+func (d Decode) Any() bool { return d.Encoded|d.Tags|d.Rot13 != 0 }
+
 // ClassSpec is all that one class of channels needs: the fused rules of all
 // policies, ordered by policy, with their effects.
 type ClassSpec struct {
@@ -175,7 +201,7 @@ type ClassSpec struct {
 	Scorers   []Scorer
 	Markers   []Marker
 	Policies  Mask   // policies with rules in this class
-	Decode    Mask   // policies whose rules also read decoded pieces
+	Decode    Decode // policies whose rules also read decoded pieces
 	Strictest Action // the strictest action that any policy can take in this class
 }
 

@@ -1,6 +1,11 @@
 package pipeline
 
-import "github.com/keeptrusts/kt/pipeline/scan"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/keeptrusts/kt/pipeline/scan"
+)
 
 // Runner feeds one channel through a class's tables. It is the part of a
 // session that interpreted and compiled packs share; the sink is the part that
@@ -9,7 +14,7 @@ type Runner struct {
 	state   scan.State
 	fed     int64
 	over    bool
-	decode  Mask
+	decode  Decode
 	dec     *decoded // only of classes that read decoded pieces
 	matches scan.Matches
 }
@@ -22,12 +27,12 @@ type Sink interface {
 
 // Start makes r ready for a channel. decode are the policies that read decoded
 // pieces as well (ClassSpec.Decode). Allocates: only at the first call.
-func (r *Runner) Start(mask, decode Mask) {
+func (r *Runner) Start(mask Mask, decode Decode) {
 	r.state.Reset(uint64(mask))
 	r.fed, r.over = 0, false
 	r.matches.Clear()
-	r.decode = mask & decode
-	if r.decode != 0 && r.dec == nil {
+	r.decode = decode.Masked(mask)
+	if r.decode.Any() && r.dec == nil {
 		r.dec = new(decoded)
 	}
 }
@@ -39,7 +44,8 @@ func (r *Runner) Start(mask, decode Mask) {
 //
 // Allocates: never, but for growth of out and of the decoded pieces. win: valid during the call only.
 func (r *Runner) Feed(t *scan.Tables, win []byte, n int, end bool, strictest Action, s Sink, out *Findings) (keep int) {
-	if r.decode != 0 {
+	decoded := r.decode.Any()
+	if decoded {
 		if !end {
 			return 0
 		}
@@ -53,7 +59,7 @@ func (r *Runner) Feed(t *scan.Tables, win []byte, n int, end bool, strictest Act
 		r.fed += int64(fed)
 		for i := range r.matches.Len() {
 			m := r.matches.At(i)
-			if r.decode != 0 {
+			if decoded {
 				r.dec.before(&m, win, s, out)
 			}
 			s.Match(m, span(win, base, m), out)
@@ -68,7 +74,7 @@ func (r *Runner) Feed(t *scan.Tables, win []byte, n int, end bool, strictest Act
 			break
 		}
 	}
-	if r.decode != 0 {
+	if decoded {
 		r.dec.before(nil, win, s, out)
 		if r.dec.over {
 			r.overflow(base, int64(len(win)), strictest, out)
@@ -111,14 +117,19 @@ type decoded struct {
 	over    bool
 }
 
-// read collects the matches of the policies in mask in all decoded pieces of text.
-func (d *decoded) read(t *scan.Tables, text []byte, mask Mask) {
+// read collects the matches of the policies in decode in all decoded pieces of text, in the order of the text.
+func (d *decoded) read(t *scan.Tables, text []byte, decode Decode) {
 	d.list, d.next, d.over = d.list[:0], 0, false
+	d.decoder.Tags, d.decoder.Rot13 = decode.Tags != 0, decode.Rot13 != 0
 	d.decoder.Reset(text)
 	for {
 		tok, ok := d.decoder.Next()
 		if !ok {
-			return
+			break
+		}
+		mask := decode.Of(tok.Form)
+		if mask == 0 {
+			continue
 		}
 		d.state.Reset(uint64(mask))
 		d.matches.Clear()
@@ -134,6 +145,7 @@ func (d *decoded) read(t *scan.Tables, text []byte, mask Mask) {
 			d.matches.Clear()
 		}
 	}
+	slices.SortFunc(d.list, compareMatches) // tokens of different forms may overlap
 }
 
 // add inserts m among the matches of the same piece, each rule once, in order of the rules.
@@ -163,14 +175,10 @@ func (d *decoded) before(m *scan.Match, win []byte, s Sink, out *Findings) {
 	}
 }
 
-func matchLess(a, b *scan.Match) bool {
-	if a.End != b.End {
-		return a.End < b.End
-	}
-	if a.Start != b.Start {
-		return a.Start < b.Start
-	}
-	return a.Rule < b.Rule
+func matchLess(a, b *scan.Match) bool { return compareMatches(*a, *b) < 0 }
+
+func compareMatches(a, b scan.Match) int {
+	return cmp.Or(cmp.Compare(a.End, b.End), cmp.Compare(a.Start, b.Start), cmp.Compare(a.Rule, b.Rule))
 }
 
 // Find adds a plain finding. Allocates: never, but for out's growth.

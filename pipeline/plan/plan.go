@@ -333,8 +333,13 @@ func (cl *Class) add(c pipeline.Class, policy uint8, name string, first uint16, 
 		s.Policies |= 1 << policy
 		s.Rules, s.Effects, cl.paths = append(s.Rules, r.Rule), append(s.Effects, e), append(cl.paths, r.Path)
 	}
-	if slices.Contains(d.Decode, c) {
-		s.Decode |= 1 << policy
+	for _, of := range []struct {
+		classes []pipeline.Class
+		mask    *pipeline.Mask
+	}{{d.Decode, &s.Decode.Encoded}, {d.Tags, &s.Decode.Tags}, {d.Rot13, &s.Decode.Rot13}} {
+		if slices.Contains(of.classes, c) {
+			*of.mask |= 1 << policy
+		}
 	}
 }
 

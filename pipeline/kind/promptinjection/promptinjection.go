@@ -39,6 +39,7 @@ type Detection struct {
 // Encoding says which other views of the text are scanned.
 type Encoding struct {
 	DecodeBase64     bool `json:"decode_base64"`
+	DecodeRot13      bool `json:"decode_rot13"`
 	NormalizeUnicode bool `json:"normalize_unicode"`
 	DetectHomoglyphs bool `json:"detect_homoglyphs"`
 }
@@ -79,7 +80,7 @@ func (Kind) Params() any {
 	return &Params{
 		Threshold: 0.75, Action: "block", EmbeddingThreshold: 0.75, Backend: "local", StreamingMode: "realtime",
 		Detection:  Detection{AttackPatterns: []string{}},
-		Encoding:   Encoding{DecodeBase64: true, NormalizeUnicode: true, DetectHomoglyphs: true},
+		Encoding:   Encoding{DecodeBase64: true, DecodeRot13: true, NormalizeUnicode: true, DetectHomoglyphs: true},
 		Boundaries: Boundaries{EnforceDelimiters: true, RejectFakeBoundaries: true},
 		Response:   Response{Action: "block", LogLevel: "warn"},
 	}
@@ -99,11 +100,17 @@ func (Kind) Declare(params any, d *pipeline.Declaration) {
 	if p.Encoding.DecodeBase64 {
 		d.Decode = in
 	}
+	if p.Encoding.DecodeRot13 {
+		d.Rot13 = in
+	}
 	d.SkipsInstructions = true
 	d.Message, d.LogLevel = p.Response.Message, p.Response.LogLevel
 	score := d.Score(pipeline.Scorer{Threshold: threshold, Action: action, Entity: d.Entity("PROMPT_INJECTION", reason)}, in...)
 
 	normalises := p.Encoding.NormalizeUnicode || p.Encoding.DetectHomoglyphs
+	if normalises {
+		d.Tags = in // the normalised view drops them
+	}
 	for _, e := range rulebook.Injection() {
 		if boundaryGroups[e.Group] && !p.Boundaries.RejectFakeBoundaries || delimiterGroups[e.Group] && !p.Boundaries.EnforceDelimiters {
 			continue
