@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -171,10 +172,22 @@ func (c *comparison) check(t *testing.T, k pair) string {
 	}
 	c.hit = min(1, len(a.Findings))
 	r := kindtest.Judge(t, c.interp, k.class, k.text, c.reference(t, k))
-	if !reflect.DeepEqual(a, r) {
+	if a.Decision != r.Decision || a.Text != r.Text || !slices.Equal(starts(a.Findings), starts(r.Findings)) {
 		return fmt.Sprintf("compiled and interpreted:\n%s\nreference:\n%s", a, r)
 	}
 	return ""
+}
+
+// mild is a finding that neither edits nor ends: where it starts is a lower bound, which tables of one rule know less of.
+var mild = regexp.MustCompile(` (allow|log|warn) [0-9]+-`)
+
+// starts leaves out the starts that are lower bounds.
+func starts(findings []string) []string {
+	out := slices.Clone(findings)
+	for i := range out {
+		out[i] = mild.ReplaceAllString(out[i], " $1 ?-")
+	}
+	return out
 }
 
 // reference finds what the rules find one by one, on the whole text, and
@@ -187,7 +200,7 @@ func (c *comparison) reference(t *testing.T, k pair) *pipeline.Findings {
 		return f
 	}
 	var found []scan.Match
-	decode := cl.Spec.Decode & k.mask
+	decode := cl.Spec.Decode.Masked(k.mask)
 	for i := range cl.Spec.Rules {
 		r := cl.Spec.Rules[i]
 		if !k.mask.Has(int(r.Policy)) {
@@ -197,13 +210,13 @@ func (c *comparison) reference(t *testing.T, k pair) *pipeline.Findings {
 		for _, m := range matches(tables, k.text) {
 			found = append(found, scan.Match{Start: m.Start, End: m.End, Rule: uint32(i)})
 		}
-		if !decode.Has(int(r.Policy)) {
+		if !decode.Any() {
 			continue
 		}
-		var dec scan.Decoder
+		dec := scan.Decoder{Tags: true, Rot13: true}
 		dec.Reset(k.text)
 		for tok, ok := dec.Next(); ok; tok, ok = dec.Next() {
-			if len(matches(tables, tok.Text)) > 0 {
+			if decode.Of(tok.Form).Has(int(r.Policy)) && len(matches(tables, tok.Text)) > 0 {
 				found = append(found, scan.Match{Start: int64(tok.Start), End: int64(tok.End), Rule: uint32(i)})
 			}
 		}
