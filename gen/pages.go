@@ -82,7 +82,8 @@ var misses = map[string]string{
 	"whole_words": "Terms match whole words, without regard to case: of the term `Zorblax` neither `Zorblaxes` nor `pay_zorblax_now` is found, for a letter, a digit or an underscore beside a term is part of its word. " +
 		"List the forms that matter as terms of their own",
 	"own_patterns": "Own patterns are read as written, on the text as it came: case counts unless the pattern says `(?i)`, and look-alike letters and invisible characters are not seen through",
-	"attachments":  "The contents of attachments are not read: the base64 data of file, image and audio parts, and what a URL or a file id points to. File names and URLs are text like any other",
+	"attachments": "Attachments in base64 (file, image and audio parts) are read if they are text: if their data URI says so (`text/*`, JSON, XML, CSV, YAML) or nearly all of them is UTF-8. All others are not read and counted in the audit record (`not_scanned_payloads`): images, " +
+		"audio, PDF and office files, archives, UTF-16; nor is what a URL or a file id points to. File names and URLs are text like any other",
 }
 
 // finds lists what a kind finds with its defaults and where, and what it misses.

@@ -129,7 +129,9 @@ func (s *Scanner) pieces(body []byte, pieces []dialect.Piece) {
 		switch {
 		case !s.scans[p.Class], !s.reads && p.Instructions():
 		case p.Has(dialect.Opaque):
-			s.report.Opaque++
+			if !inRequest(p) || !s.attached(body, p) {
+				s.report.Opaque++
+			}
 		case p.Has(dialect.Whole):
 			s.one(body, p)
 		case i > 0 && grouped(pieces[:i], p):

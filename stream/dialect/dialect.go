@@ -113,7 +113,7 @@ const (
 	TrailingHigh
 	// LeadingLow: the text begins with a low surrogate escape (6 raw bytes).
 	LeadingLow
-	// Opaque: the payload of a data URI or of base64 data: recorded, not scanned.
+	// Opaque: the payload of a data URI or of base64 data: recorded, not scanned; in a request it is, decoded, if it is text.
 	Opaque
 	// ID: an identifier (call id, completion id); an edit there breaks a reference.
 	ID
