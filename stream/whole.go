@@ -179,7 +179,11 @@ func (s *Scanner) one(body []byte, p *dialect.Piece) {
 	ch := &s.once
 	raw := body[p.Start:p.End]
 	s.open(ch, p)
-	s.whole(ch, s.text(raw, p.Has(dialect.Escaped)))
+	text := s.text(raw, p.Has(dialect.Escaped))
+	s.whole(ch, text)
+	if p.Has(dialect.ID) {
+		s.identifier(ch, text)
+	}
 	s.splice(body, ch, p, 0)
 	ch.close()
 	s.arena = s.arena[:0]

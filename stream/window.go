@@ -11,6 +11,7 @@
 package stream
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -578,7 +579,12 @@ func (w *Window) single(f *frame, p *dialect.Piece, raw []byte) (clean bool) {
 	ch := &w.once
 	before := w.report.Findings
 	w.openChannel(ch, p.Key, pipeline.Class(p.Class))
-	w.whole(ch, w.decoded(raw, p.Has(dialect.Escaped)))
+	text := w.decoded(raw, p.Has(dialect.Escaped))
+	w.whole(ch, text)
+	if p.Has(dialect.ID) {
+		w.identifier(ch, text)
+		w.head(ch, raw)
+	}
 	if ch.cut != noCut {
 		// Nothing of a frame with such a text can go out.
 		w.dropFrom = min(w.dropFrom, w.frame)
@@ -587,6 +593,19 @@ func (w *Window) single(f *frame, p *dialect.Piece, raw []byte) (clean bool) {
 	}
 	ch.close()
 	return before == w.report.Findings
+}
+
+// head changes what the window's own chunks say of the answer's id and model, as it is changed where they stand.
+func (w *Window) head(ch *channel, raw []byte) {
+	for _, own := range [...]*[]byte{&w.st.ID, &w.st.Model} {
+		switch {
+		case !bytes.Equal(*own, raw):
+		case ch.cut != noCut:
+			*own = (*own)[:0]
+		case len(ch.edits) > 0:
+			*own = append((*own)[:0], ch.edits[0].repl.Of(w.arena)...)
+		}
+	}
 }
 
 // rawEdits turns the edits of a complete text into edits of its frame.

@@ -115,7 +115,7 @@ const (
 	LeadingLow
 	// Opaque: the payload of a data URI or of base64 data: recorded, not scanned; in a request it is, decoded, if it is text.
 	Opaque
-	// ID: an identifier (call id, completion id); an edit there breaks a reference.
+	// ID: an identifier (call id, completion id): others refer to it, so that an edit replaces all of it, everywhere alike.
 	ID
 	// Loose (with Whole, streams only): the API does not say whether the values at
 	// this place are whole, pieces of one text, or each the text so far.
