@@ -102,6 +102,9 @@ func (k *keys) feed(text []byte) {
 	k.at += int64(len(text))
 }
 
+// whole tells that the text so far may be a JSON value, or is none.
+func (k *keys) whole() bool { return k.lost || k.state == outOfLiteral && len(k.stack) == 0 }
+
 // object is the number of the innermost object, 0 outside of one.
 func (k *keys) object() int32 {
 	if len(k.stack) == 0 || k.lost {

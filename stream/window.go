@@ -355,7 +355,7 @@ func (w *Window) event(ev sse.Event) {
 	f := &w.cur
 	f.reset()
 	f.number, f.came, f.text, f.keep = w.frame, w.now, c.HasText, c.HasUsage
-	w.switches()
+	w.switches(len(ev.Data))
 	for i := range c.Pieces {
 		if !w.piece(f, &c.Pieces[i], ev.Data) {
 			w.fail(EndBadEvent, "", fmt.Errorf("read event %d: %w", w.frame, errHalf))
@@ -401,8 +401,10 @@ func (w *Window) event(ev sse.Event) {
 }
 
 // switches ends the channels of a choice that other channels' text follows.
-// Channels of one frame run side by side.
-func (w *Window) switches() {
+// Channels of one frame run side by side, and so do calls whose arguments come in
+// turns: those that are no whole JSON yet go on, and what follows waits, unless much
+// would wait. size: of the event.
+func (w *Window) switches(size int) {
 	w.marked = w.marked[:0]
 	if w.opened == 0 {
 		return
@@ -418,7 +420,7 @@ func (w *Window) switches() {
 		if !ch.open {
 			continue
 		}
-		other, own := false, false
+		other, own, calls := false, false, true
 		if ch.loose > 0 {
 			own = w.goesOn(&w.loose[ch.loose-1])
 		}
@@ -430,12 +432,20 @@ func (w *Window) switches() {
 				own = true
 			} else {
 				other = true
+				calls = calls && (m.Field == dialect.ToolName || m.Field == dialect.ToolArgs || m.Field == dialect.ToolInput)
 			}
 		}
-		if other && !own {
+		if other && !own && !(calls && w.inTurns(ch, size)) {
 			w.endChannel(ch, false)
 		}
 	}
+}
+
+// inTurns tells whether the arguments of a call are expected to go on behind those of other calls: in mid-value they
+// can, and then what is found over the place is an edit as any other. The other calls' events wait as long; past half
+// of what may wait the text ends, which costs only that a match over the place is a block.
+func (w *Window) inTurns(ch *channel, size int) bool {
+	return ch.args != nil && !ch.args.keys.whole() && 2*(w.heldText()+size) <= w.o.MaxHeld && 2*(w.heldBytes()+size) <= w.o.MaxMemory
 }
 
 // endChannel feeds the end. It gives false when half of a character is left over at the real end.

@@ -539,6 +539,58 @@ func TestAMatchOverAGapIsTerminal(t *testing.T) {
 	}
 }
 
+// Two calls whose arguments come in turns are scanned as if each came alone, wherever they are cut.
+func TestCallsInTurnsAreScannedEachAsOneText(t *testing.T) {
+	c := newChain(word{text: "secret", action: pipeline.Redact, repl: "[X]"}, word{text: "never", action: pipeline.Block})
+	one, two := `{"q":"a secret, b","n":[1,{"secret":2}]}`, `{"long":"sec\u0072et and more secret text","x":"secre"}`
+	for n := 1; n < len(two); n++ {
+		for m := 1; m < len(one); m += 3 {
+			in := role(0)
+			for i, k := 0, 0; i < len(one) || k < len(two); {
+				a, b := min(i+m, len(one)), min(k+n, len(two))
+				if i < a {
+					in += toolArgs(0, 0, one[i:a])
+				}
+				if k < b {
+					in += toolArgs(0, 1, two[k:b])
+				}
+				i, k = a, b
+			}
+			in += finish(0, "tool_calls") + done
+			a := read(t, relay(c, stream.Options{}, []byte(in)).out)
+			if a.args[[2]int{0, 0}] != strings.ReplaceAll(one, "secret", "[X]") || a.args[[2]int{0, 1}] != `{"long":"[X] and more [X] text","x":"secre"}` || a.finish[0] != "tool_calls" {
+				t.Fatalf("pieces of %d and %d: %+v", m, n, a)
+			}
+		}
+	}
+	// A call that is whole is over: the next one's events do not wait for it. Text behind calls ends them.
+	for in, out := range map[string]bool{
+		toolArgs(0, 0, `{"q":"s"}`) + toolArgs(0, 1, `{"q":"x`):                                         true,
+		toolArgs(0, 0, `{"q":"s`) + toolArgs(0, 1, `{"q":"x`):                                           false,
+		toolArgs(0, 0, `{"q":"s`) + content(0, "x"):                                                     true,
+		toolArgs(0, 0, `{"q":"s`) + toolArgs(0, 1, "") + content(0, "x"):                                true,
+		toolArgs(0, 0, `{"q":"s`) + toolArgs(0, 1, `{"q":"`+strings.Repeat("x", stream.DefaultMaxHeld)): true,
+	} {
+		var x pipeline.Exchange
+		x.Begin(c, &pipeline.Facts{}, &pipeline.Findings{})
+		var w stream.Window
+		w.Reset(stream.Options{Dialect: chat, Exchange: &x})
+		w.Write([]byte(role(0) + in))
+		if got := string(w.Out()) == role(0)+in; got != out {
+			t.Errorf("%s: left %v: %s", in, got, w.Out())
+		}
+		w.Close()
+	}
+	// Where too much would wait, a match over the gap is a block, as it is for other texts.
+	in := toolArgs(0, 0, `{"q":"a secr`) + toolArgs(0, 1, `{"q":"`+strings.Repeat("x", 700)) + toolArgs(0, 0, `et"}`) + finish(0, "stop") + done
+	if a := read(t, relay(c, stream.Options{MaxHeld: 600}, []byte(in)).out); a.reason != "split_match" || a.args[[2]int{0, 0}] != `{"q":"a secr` {
+		t.Errorf("%+v", a)
+	}
+	if a := read(t, relay(c, stream.Options{}, []byte(in)).out); a.reason != "" || a.args[[2]int{0, 0}] != `{"q":"a [X]"}` {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestOverflowIsABlock(t *testing.T) {
 	long := strings.Repeat("x", 400)
 	c := newChain(word{text: long + "!", action: pipeline.Redact, repl: "[X]"}, word{text: "mail", action: pipeline.Redact, repl: "[M]"})
