@@ -242,7 +242,8 @@ func (cs *callState) dialect() dialect.Dialect {
 // Do implements Router.
 func (p *Pool) Do(ctx context.Context, c Call) (*Answer, error) {
 	now := time.Now()
-	cs := &callState{p: p, c: c, began: now}
+	cs := new(callState)
+	cs.p, cs.c, cs.began = p, c, now
 	cs.attempts, cs.live = cs.room.attempts[:0], cs.room.live[:0]
 	var found bool
 	cs.order, cs.rejected, cs.how, found = p.plan(&cs.c, now)
@@ -880,36 +881,51 @@ func (b *body) report(r Report) {
 
 // Read gives the bytes that were read before the answer won, then the rest.
 func (b *body) Read(p []byte) (int, error) {
+	n, src, err := b.kept(p)
+	if src == nil {
+		return n, err
+	}
+	n, err = src.Read(p)
+	b.came(p[:n], err)
+	return n, err
+}
+
+// kept gives what was read before the body was handed out, else the source to read from.
+//
+//go:noinline
+func (b *body) kept(p []byte) (n int, src io.Reader, err error) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.closed {
-		b.mu.Unlock()
-		return 0, errReadAfterClose
+		return 0, nil, errReadAfterClose
 	}
 	if r := b.y.read; r != nil && b.off < len(r.B) {
-		n := copy(p, r.B[b.off:])
+		n = copy(p, r.B[b.off:])
 		b.remember(p[:n])
 		if b.off += n; b.off == len(r.B) && b.stream {
 			b.y.drop()
 			b.off = 0
 		}
-		b.mu.Unlock()
-		return n, nil
+		return n, nil, nil
 	}
-	src := b.y.src
-	b.busy = src != nil
-	b.mu.Unlock()
-	if src == nil {
-		return 0, io.EOF
+	if b.y.src == nil {
+		return 0, nil, io.EOF
 	}
-	n, err := src.Read(p)
+	b.busy = true
+	return 0, b.y.src, nil
+}
+
+// came notes what the source gave.
+//
+//go:noinline
+func (b *body) came(p []byte, err error) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.busy = false
-	b.remember(p[:n])
+	b.remember(p)
 	if err != nil {
 		b.ended = err
 	}
-	b.mu.Unlock()
-	return n, err
 }
 
 // Close ends the attempt and notes how it went. The request body given by

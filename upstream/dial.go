@@ -30,8 +30,21 @@ type dialer struct {
 }
 
 // link connects, and shakes hands for https, all within the connect limit and
-// before end (zero: no such limit).
-func (d *dialer) link(ctx context.Context, end time.Time) (*link, error) {
+// before end (zero: no such limit). Both take a deep stack, which a goroutine
+// keeps as long as its request takes: they run on one of their own.
+func (d *dialer) link(ctx context.Context, end time.Time) (l *link, err error) {
+	done := make(chan any, 1)
+	go func() {
+		defer func() { done <- recover() }()
+		l, err = d.open(ctx, end)
+	}()
+	if p := <-done; p != nil {
+		panic(p)
+	}
+	return l, err
+}
+
+func (d *dialer) open(ctx context.Context, end time.Time) (*link, error) {
 	if !d.h.beginDial() {
 		return nil, &Failure{Class: Refused, Err: errors.New("connect: the transport is closed")}
 	}

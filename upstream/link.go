@@ -368,11 +368,7 @@ func (a *attempt) Read(p []byte) (int, error) {
 			return a.count(n)
 		}
 		if since := time.Since(a.began); since >= a.renew {
-			d := a.timeouts.BetweenBytes
-			if a.renew = since + slack(d); d <= 0 {
-				a.renew = math.MaxInt64 // once: nothing but the attempt's own end
-			}
-			_ = a.l.nc.SetReadDeadline(a.limit(a.began.Add(since), d+slack(d), TimeoutBetweenBytes)) // an error shows at the read
+			a.prolong(since)
 		}
 		k, err := a.l.nc.Read(p)
 		if k > 0 {
@@ -388,6 +384,17 @@ func (a *attempt) Read(p []byte) (int, error) {
 			bad = err
 		}
 	}
+}
+
+// prolong sets the deadline of the reads to come, the attempt being that old.
+//
+//go:noinline
+func (a *attempt) prolong(since time.Duration) {
+	d := a.timeouts.BetweenBytes
+	if a.renew = since + slack(d); d <= 0 {
+		a.renew = math.MaxInt64 // once: nothing but the attempt's own end
+	}
+	_ = a.l.nc.SetReadDeadline(a.limit(a.began.Add(since), d+slack(d), TimeoutBetweenBytes)) // an error shows at the read
 }
 
 // count takes n bytes from what may still come.
