@@ -157,7 +157,7 @@ func (p *path) scan(body []byte, take func(r *stream.Result)) error {
 	if err := chat.ParseRequest(&p.parser, body, &p.request); err != nil {
 		return err
 	}
-	p.result = p.scanner.ScanRequest(body, &p.request, &p.x, false, "")
+	p.scanner.ScanRequest(&p.result, body, &p.request, &p.x, false, "")
 	take(&p.result)
 	p.result.Close()
 	return nil
@@ -464,7 +464,7 @@ func (p *path) answer(body []byte, take func(r *stream.Result)) error {
 	if err := chat.ParseResponse(&p.parser, body, &p.chunk); err != nil {
 		return err
 	}
-	p.result = p.scanner.ScanResponse(body, &p.chunk, &p.x, false, 1000)
+	p.scanner.ScanResponse(&p.result, body, &p.chunk, &p.x, false, 1000)
 	take(&p.result)
 	p.result.Close()
 	return nil

@@ -24,13 +24,16 @@ type Client interface {
 const (
 	DefaultKeepAlive    = 15 * time.Second // silence towards the client after which a comment is sent
 	DefaultBetweenBytes = 60 * time.Second // silence of upstream after which the stream is given up
-	DefaultReadSize     = 4 << 10          // bytes of one upstream read
+	DefaultReadSize     = 1 << 10          // bytes of one upstream read: an event or three
 )
 
 // burstRead is the size in bytes of an upstream read that follows one that filled at least half of its buffer: where
 // much is there at once, fewer reads and writes move it. Most streams never come to it, and a slow client makes a stream
 // keep three such buffers (read, out, written) at the most.
 const burstRead = 16 << 10
+
+// slowRead is how many bytes a read brings at least while reads stay larger than usual.
+const slowRead = 2 << 10
 
 // Errors of a relay, besides those of a Window.
 var (
@@ -98,14 +101,23 @@ var keepAlive = sse.AppendComment(nil, []byte("keep-alive"))
 func (r *Relay) Run(ctx context.Context) error {
 	p := &pulse{r: r, mu: make(lock, 1), began: time.Now()}
 	p.start()
-	var once sync.Once
-	closeBody := func() { once.Do(func() { r.Body.Close() }) }
-	stop := context.AfterFunc(ctx, closeBody)
+	closeBody := r.closing(ctx)
 	err := r.loop(ctx, p)
 	p.stop()
-	stop()
 	closeBody()
 	return err
+}
+
+// closing has the body closed when ctx ends, or by the function that it gives.
+//
+//go:noinline
+func (r *Relay) closing(ctx context.Context) (now func()) {
+	closeBody := sync.OnceFunc(func() { r.Body.Close() })
+	stop := context.AfterFunc(ctx, closeBody)
+	return func() {
+		stop()
+		closeBody()
+	}
 }
 
 func (r *Relay) loop(ctx context.Context, p *pulse) error {
@@ -132,18 +144,8 @@ func (r *Relay) loop(ctx context.Context, p *pulse) error {
 		if n > 0 {
 			_ = w.Write(b.B[:n]) // kept by the window, read below
 		}
-		switch {
-		case err == nil || w.Done():
-		case givenUp:
-			_ = w.Finish(EndTimeout, ErrSilent)
-		case errors.Is(err, io.EOF):
-			_ = w.Finish(EndNone, nil)
-		default:
-			end := EndUpstreamError
-			if r.EndOf != nil {
-				end = r.EndOf(err)
-			}
-			_ = w.Finish(end, fmt.Errorf("read answer: %w", err))
+		if err != nil && !w.Done() {
+			r.ended(err, givenUp)
 		}
 		now = time.Since(p.began)
 		rep.Worked += now - came
@@ -154,8 +156,7 @@ func (r *Relay) loop(ctx context.Context, p *pulse) error {
 		if out := w.Out(); out != nil {
 			wrote, err := p.write(out)
 			if err != nil {
-				w.over(EndClientGone, ErrClientGone)
-				return fmt.Errorf("%w: %w", ErrClientGone, err)
+				return r.left(err)
 			}
 			rep.Wrote += wrote - now
 			now = wrote
@@ -164,7 +165,7 @@ func (r *Relay) loop(ctx context.Context, p *pulse) error {
 		if w.Done() {
 			return w.err
 		}
-		if next := nextRead(usual, n); next != size {
+		if next := nextRead(usual, size, n); next != size {
 			buf.Put(b)
 			size = next
 			b = buf.Get(size)
@@ -172,11 +173,15 @@ func (r *Relay) loop(ctx context.Context, p *pulse) error {
 	}
 }
 
-// nextRead is the size of the read that follows one of n bytes: large while much
-// comes, else the usual one, so that a stream that waits holds little.
-func nextRead(usual, n int) int {
-	if n >= usual/2 {
-		return max(usual, burstRead)
+// nextRead is the size of the read that follows one of n bytes, for which there
+// was room for size: four times as large while reads fill half of their room, and
+// the usual one when little comes, so that a stream that waits holds little.
+func nextRead(usual, size, n int) int {
+	switch {
+	case n >= size/2:
+		return max(size, min(4*size, burstRead))
+	case n >= slowRead:
+		return size
 	}
 	return usual
 }
@@ -186,6 +191,32 @@ func orDefault[T int | time.Duration](v, def T) T {
 		return def
 	}
 	return v
+}
+
+// ended has the window end the answer for the reason that reading ended.
+//
+//go:noinline
+func (r *Relay) ended(err error, givenUp bool) {
+	switch w := r.Window; {
+	case givenUp:
+		_ = w.Finish(EndTimeout, ErrSilent)
+	case errors.Is(err, io.EOF):
+		_ = w.Finish(EndNone, nil)
+	default:
+		end := EndUpstreamError
+		if r.EndOf != nil {
+			end = r.EndOf(err)
+		}
+		_ = w.Finish(end, fmt.Errorf("read answer: %w", err))
+	}
+}
+
+// left notes that the client is gone, by the error of a write.
+//
+//go:noinline
+func (r *Relay) left(err error) error {
+	r.Window.over(EndClientGone, ErrClientGone)
+	return fmt.Errorf("%w: %w", ErrClientGone, err)
 }
 
 // next is how long nothing has to be done; 0 when there is nothing to wait for.

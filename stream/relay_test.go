@@ -123,10 +123,10 @@ func (b *sized) Read(p []byte) (int, error) {
 func (b *sized) Close() error { return nil }
 
 func TestReadsAreLargeOnlyWhileMuchComes(t *testing.T) {
-	const small, large = stream.DefaultReadSize, 4 * stream.DefaultReadSize
+	const small, large, burst = stream.DefaultReadSize, 4 * stream.DefaultReadSize, 16 * stream.DefaultReadSize
 	in := strings.Repeat(content(0, "some words"), 1000)
 	b := &sized{has: []int{100, small, large, 3000, 500, 100, small, 100, 100}, text: in}
-	want := []int{small, small, large, large, large, small, small, large, small, small}
+	want := []int{small, small, large, burst, burst, small, small, large, small, small}
 	c := &client{}
 	wait, _ := startRelay(t.Context(), newChain(), b, c)
 	if err := wait(); !errors.Is(err, stream.ErrCut) {

@@ -41,7 +41,10 @@ func (r *Result) Close() {
 // of one message together are one more, so that a value cut over parts is found.
 // Findings go to x, which is begun; a terminal one among the gates' findings
 // ends the scan before it begins.
-func (s *Scanner) ScanRequest(body []byte, r *dialect.Request, x *pipeline.Exchange, failOpen bool, model string) Result {
+//
+// res is filled, not given, as it is large and would stand on the stack of each
+// caller while the text is scanned.
+func (s *Scanner) ScanRequest(res *Result, body []byte, r *dialect.Request, x *pipeline.Exchange, failOpen bool, model string) {
 	s.start(x, failOpen)
 	s.sp.reset()
 	if model != "" && r.Model.Present() {
@@ -52,17 +55,16 @@ func (s *Scanner) ScanRequest(body []byte, r *dialect.Request, x *pipeline.Excha
 	if !x.Terminal() {
 		s.pieces(body, r.Pieces)
 	}
-	res := s.result(body)
+	s.result(res, body)
 	if res.Model = r.Model; res.Body != nil && res.Edits > 0 {
 		res.Model = s.sp.moved(r.Model)
 	}
-	return res
 }
 
 // ScanResponse scans every text of an answer that is no stream. Usage is
 // estimated when the answer brings none. A blocked answer is for the caller to
 // refuse (status 409).
-func (s *Scanner) ScanResponse(body []byte, c *dialect.Chunk, x *pipeline.Exchange, failOpen bool, promptBytes int64) Result {
+func (s *Scanner) ScanResponse(res *Result, body []byte, c *dialect.Chunk, x *pipeline.Exchange, failOpen bool, promptBytes int64) {
 	s.start(x, failOpen)
 	s.sp.reset()
 	s.pieces(body, c.Pieces)
@@ -84,7 +86,7 @@ func (s *Scanner) ScanResponse(body []byte, c *dialect.Chunk, x *pipeline.Exchan
 	for _, f := range c.Finishes {
 		s.report.Finishes = append(s.report.Finishes, Finish{Choice: f.Choice, Reason: reasonOf(f.Reason.Of(body))})
 	}
-	return s.result(body)
+	s.result(res, body)
 }
 
 // touched tells that a text of the choice gets an edit.
@@ -103,14 +105,16 @@ func (s *Scanner) touched(pieces []dialect.Piece, choice int32) bool {
 	return false
 }
 
-func (s *Scanner) result(body []byte) Result {
+func (s *Scanner) result(r *Result, body []byte) {
 	s.once.close()
-	r := Result{Body: body, Blocked: s.x.Terminal(), Edits: len(s.sp.list), Report: s.report}
+	defer func() { s.x = nil }() // a scanner that is kept for later keeps no exchange
+	*r = Result{Body: body, Blocked: s.x.Terminal(), Edits: len(s.sp.list)}
+	r.Report = s.report
 	r.Report.Frames, r.Report.BytesIn = 1, int64(len(body))
 	switch {
 	case r.Blocked:
 		r.Body, r.Report.End = nil, EndBlocked
-		return r
+		return
 	case r.Edits > 0:
 		r.own = buf.Get(len(body) + len(s.sp.text))
 		r.own.B = s.sp.apply(r.own.B, body)
@@ -118,7 +122,6 @@ func (s *Scanner) result(body []byte) Result {
 		r.Report.Edited = 1
 	}
 	r.Report.End, r.Report.BytesOut = EndDone, int64(len(r.Body))
-	return r
 }
 
 // pieces scans all pieces, in the order in which their channels begin.

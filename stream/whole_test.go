@@ -26,7 +26,8 @@ func scanRequest(t testing.TB, c pipeline.Chain, body, model string) (string, bo
 	x.Begin(c, &pipeline.Facts{}, &pipeline.Findings{})
 	var s stream.Scanner
 	src := []byte(body)
-	res := s.ScanRequest(src, &r, &x, false, model)
+	var res stream.Result
+	s.ScanRequest(&res, src, &r, &x, false, model)
 	defer res.Close()
 	if res.Edits == 0 && !res.Blocked && &res.Body[0] != &src[0] {
 		t.Fatal("an unchanged body is another slice")
@@ -44,7 +45,8 @@ func scanResponse(t testing.TB, c pipeline.Chain, body string) (string, bool, pi
 	var x pipeline.Exchange
 	x.Begin(c, &pipeline.Facts{}, &pipeline.Findings{})
 	var s stream.Scanner
-	res := s.ScanResponse([]byte(body), &r, &x, false, 40)
+	var res stream.Result
+	s.ScanResponse(&res, []byte(body), &r, &x, false, 40)
 	defer res.Close()
 	return string(res.Body), res.Blocked, x.Decide(), res.Report
 }

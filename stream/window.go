@@ -54,6 +54,8 @@ type Options struct {
 	MaxHeld     int    // bytes of text; 0 means DefaultMaxHeld
 	MaxMemory   int    // bytes; 0 means DefaultMaxMemory
 	MaxEvent    int    // bytes; 0 means sse.DefaultMaxEvent
+
+	Scratch *dialect.Scratch // used until Close; nil: the window has its own
 }
 
 // End says how a stream ended.
@@ -154,6 +156,7 @@ type rawEdit struct {
 	key       bool // of an object's key
 }
 
+//go:noinline
 func (f *frame) reset() {
 	*f = frame{pieces: f.pieces[:0], fins: f.fins[:0], logprobs: f.logprobs[:0], raws: f.raws[:0]}
 }
@@ -173,9 +176,10 @@ type Window struct {
 	core
 	o       Options
 	framer  sse.Framer
-	scratch dialect.Scratch
-	st      dialect.Stream // as read
-	sent    dialect.Stream // what the content-filter ends speak of
+	scratch *dialect.Scratch
+	own     *dialect.Scratch // nil until it is needed
+	st      dialect.Stream   // as read
+	sent    dialect.Stream   // what the content-filter ends speak of
 	chunk   dialect.Chunk
 	run     *run // nil until events come together: most streams that wait have none
 
@@ -223,6 +227,12 @@ func (w *Window) Reset(o Options) {
 	}
 	if w.o.MaxMemory <= 0 {
 		w.o.MaxMemory = DefaultMaxMemory
+	}
+	if w.scratch = o.Scratch; w.scratch == nil {
+		if w.own == nil {
+			w.own = new(dialect.Scratch)
+		}
+		w.scratch = w.own
 	}
 	w.framer.Max = o.MaxEvent
 	w.st.Reset()
@@ -325,7 +335,7 @@ func (w *Window) Finish(end End, err error) error {
 
 // event takes one event through.
 func (w *Window) event(ev sse.Event) {
-	err := w.o.Dialect.ParseEvent(&w.scratch, &w.st, ev.Name, ev.Data, &w.chunk)
+	err := w.o.Dialect.ParseEvent(w.scratch, &w.st, ev.Name, ev.Data, &w.chunk)
 	if err != nil {
 		w.fail(EndBadEvent, "", fmt.Errorf("read event %d: %w", w.frame+1, err))
 		return

@@ -39,7 +39,6 @@ type call struct {
 	req      dialect.Request
 	scratch  dialect.Scratch
 	chunk    dialect.Chunk
-	scanner  stream.Scanner
 	window   stream.Window
 	exchange pipeline.Exchange
 	found    pipeline.Findings
@@ -59,6 +58,8 @@ type call struct {
 }
 
 // reset lets go of everything that belongs to the request that ended.
+//
+//go:noinline
 func (q *call) reset() {
 	q.sent.Close()
 	for _, b := range q.spliced {
@@ -120,50 +121,70 @@ func identity(c *app.RequestContext, name string) string {
 }
 
 // chat serves POST /v1/chat/completions.
+//
+// A stream keeps its goroutine's stack as long as it lasts. What is done before
+// it waits, and on rare ways, has frames of its own (noinline, here and in what
+// it calls), so that 8 KiB do where 16 would be taken.
 func (g *Gateway) chat(ctx context.Context, c *app.RequestContext) {
 	if !g.enter() {
-		c.Response.Header.Set("Retry-After", "1")
-		g.fail(c, 503, &dialect.Error{Type: "server_error", Code: "draining", Message: "The gateway is shutting down.", RequestID: requestID(c)})
-		c.SetConnectionClose()
+		g.leaving(c)
 		return
 	}
 	defer g.active.Done()
+	q := g.calls.Get().(*call)
+	defer q.leave()
+	if q.enter(ctx, c) && q.read() && q.scanRequest() {
+		q.ask()
+	}
+}
+
+// leaving tells the client that the gateway shuts down.
+//
+//go:noinline
+func (g *Gateway) leaving(c *app.RequestContext) {
+	c.Response.Header.Set("Retry-After", "1")
+	g.fail(c, 503, &dialect.Error{Type: "server_error", Code: "draining", Message: "The gateway is shutting down.", RequestID: requestID(c)})
+	c.SetConnectionClose()
+}
+
+// enter begins a call. false: there are too many, and the client was told.
+//
+//go:noinline
+func (q *call) enter(ctx context.Context, c *app.RequestContext) bool {
+	g := q.g
 	running := g.inflight.Add(1)
 	g.m.inflight.Inc()
-	q := g.calls.Get().(*call)
 	q.reset()
 	q.c, q.ctx, q.w, q.began, q.id = c, ctx, &writer{}, g.o.Now(), requestID(c)
 	q.now = q.began
-	defer func() {
-		p := recover()
-		g.inflight.Add(-1)
-		g.m.inflight.Dec()
-		if p != nil {
-			// What q holds may be in use still: it does not go back.
-			q.finish("internal_error", 500)
-			panic(p)
-		}
-		q.reset()
-		g.calls.Put(q)
-	}()
 	c.Response.Header.Set("x-keeptrusts-policy-digest", g.static.digest)
 	c.Response.Header.Set("x-keeptrusts-policy-mode", g.static.mode)
 	q.begin()
 	if running > int64(g.o.MaxConcurrency) {
 		c.Response.Header.Set("Retry-After", "1")
 		q.refuse(503, &dialect.Error{Type: "server_error", Code: "overloaded", Message: "The gateway answers too many requests at once."})
-		return
+		return false
 	}
-	if !q.read() {
-		return
+	return true
+}
+
+// leave ends a call. It is deferred.
+func (q *call) leave() {
+	p := recover()
+	q.g.inflight.Add(-1)
+	q.g.m.inflight.Dec()
+	if p != nil {
+		// What q holds may be in use still: it does not go back.
+		q.finish("internal_error", 500)
+		panic(p)
 	}
-	if !q.scanRequest() {
-		return
-	}
-	q.ask()
+	q.reset()
+	q.g.calls.Put(q)
 }
 
 // begin fills in what is known before the body is read.
+//
+//go:noinline
 func (q *call) begin() {
 	g, c, r := q.g, q.c, &q.rec
 	r.RequestID, r.Endpoint, r.BytesIn = q.id, "/v1/chat/completions", int64(len(c.Request.Body()))
@@ -240,12 +261,16 @@ func (q *call) read() bool {
 
 // scanRequest takes the request's text through the chain and writes the
 // decision record. false: the client got its answer.
+//
+//go:noinline
 func (q *call) scanRequest() bool {
 	g := q.g
 	q.exchange.Begin(g.o.Chain, &q.facts, &q.found)
 	q.rec.Chain, q.rec.Mask = g.info, q.exchange.Mask
 	began := g.o.Now()
-	q.sent = q.scanner.ScanRequest(q.body, &q.req, &q.exchange, g.o.FailOpen, "")
+	s := g.scanners.Get().(*stream.Scanner)
+	s.ScanRequest(&q.sent, q.body, &q.req, &q.exchange, g.o.FailOpen, "")
+	g.scanners.Put(s)
 	q.now = g.o.Now()
 	q.times.scan[0], q.times.looked[0] = q.now.Sub(began), true
 	q.scanned(&q.sent.Report)
@@ -260,12 +285,17 @@ func (q *call) scanRequest() bool {
 		return false
 	}
 	if q.sent.Blocked {
-		d := q.exchange.Decide()
-		e := stream.BlockError(&d, false, q.id)
-		q.answerBlocked(&e)
+		q.blocked()
 		return false
 	}
 	return true
+}
+
+//go:noinline
+func (q *call) blocked() {
+	d := q.exchange.Decide()
+	e := stream.BlockError(&d, false, q.id)
+	q.answerBlocked(&e)
 }
 
 // scanned adds what a scan looked at.
@@ -486,16 +516,7 @@ var (
 
 // ask sends the request on and brings the answer back.
 func (q *call) ask() {
-	u := upstream.Call{
-		Path: "/v1/chat/completions", Model: q.facts.Model, Stream: q.req.Stream, Header: q.upHeader(),
-		Body: q.bodyFor, Dialect: q.g.dialect, Sticky: q.facts.User, PromptTokens: (q.promptBytes + 3) / 4, MaxTokens: max(q.req.MaxTokens, 0),
-	}
-	if q.g.o.StickyBy == "conversation" {
-		u.Sticky = q.facts.Conversation
-	}
-	asked := q.now
-	a, err := q.g.o.Router.Do(q.ctx, u)
-	q.waited(asked)
+	a, err := q.askFirst()
 	if err != nil {
 		q.noAnswer(err)
 		return
@@ -687,7 +708,10 @@ func (q *call) whole(a *upstream.Answer) bool {
 		return true
 	}
 	began := g.o.Now()
-	r := q.scanner.ScanResponse(a.Whole, chunk, &q.exchange, g.o.FailOpen, q.promptBytes)
+	var r stream.Result
+	s := g.scanners.Get().(*stream.Scanner)
+	s.ScanResponse(&r, a.Whole, chunk, &q.exchange, g.o.FailOpen, q.promptBytes)
+	g.scanners.Put(s)
 	q.times.scan[1], q.times.looked[1] = q.times.scan[1]+g.o.Now().Sub(began), true
 	defer r.Close()
 	q.scanned(&r.Report)
@@ -710,24 +734,29 @@ func (q *call) whole(a *upstream.Answer) bool {
 	return false
 }
 
-// relay brings a stream. true: nothing of it went out and another target may be asked.
-func (q *call) relay(a *upstream.Answer) bool {
-	g, c := q.g, q.c
-	c.SetStatusCode(200)
-	h := &c.Response.Header
-	h.Set("Content-Type", "text/event-stream; charset=utf-8")
-	for _, f := range streamHeaders {
-		h.Set(f[0], f[1])
+// askFirst asks the targets.
+//
+//go:noinline
+func (q *call) askFirst() (*upstream.Answer, error) {
+	u := upstream.Call{
+		Path: "/v1/chat/completions", Model: q.facts.Model, Stream: q.req.Stream, Header: q.upHeader(),
+		Body: q.bodyFor, Dialect: q.g.dialect, Sticky: q.facts.User, PromptTokens: (q.promptBytes + 3) / 4, MaxTokens: max(q.req.MaxTokens, 0),
 	}
-	q.window.Reset(stream.Options{Dialect: g.dialect, Exchange: &q.exchange, FailOpen: g.o.FailOpen, RequestID: q.id, PromptBytes: q.promptBytes})
-	q.w.begin(c)
-	var body io.ReadCloser = &answerBody{a: a, w: &q.window, ctx: q.ctx}
-	if g.o.MinHold > 0 {
-		h := newHold(body, g.o.MinHold, g.dialect)
-		defer h.end()
-		body = h
+	if q.g.o.StickyBy == "conversation" {
+		u.Sticky = q.facts.Conversation
 	}
-	relay := stream.Relay{
+	asked := q.now
+	a, err := q.g.o.Router.Do(q.ctx, u)
+	q.waited(asked)
+	return a, err
+}
+
+// relayOf is what carries a streamed answer to the client.
+//
+//go:noinline
+func (q *call) relayOf(a *upstream.Answer, body io.ReadCloser) *stream.Relay {
+	g := q.g
+	return &stream.Relay{
 		Window: &q.window, Body: body, Client: client{q.w}, KeepAlive: g.o.KeepAlive,
 		BetweenBytes: -1, // the transport bounds it, per target
 		EndOf:        endOf,
@@ -739,7 +768,34 @@ func (q *call) relay(a *upstream.Answer) bool {
 			q.streamDone(r, a, nil)
 		},
 	}
-	err := relay.Run(q.ctx)
+}
+
+// beginStream writes the head of a streamed answer, which leaves with its first event.
+//
+//go:noinline
+func (q *call) beginStream() {
+	g, c := q.g, q.c
+	c.SetStatusCode(200)
+	h := &c.Response.Header
+	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	for _, f := range streamHeaders {
+		h.Set(f[0], f[1])
+	}
+	q.window.Reset(stream.Options{Dialect: g.dialect, Exchange: &q.exchange, FailOpen: g.o.FailOpen, RequestID: q.id, PromptBytes: q.promptBytes, Scratch: &q.scratch})
+	q.w.begin(c)
+}
+
+// relay brings a stream. true: nothing of it went out and another target may be asked.
+func (q *call) relay(a *upstream.Answer) bool {
+	g, c := q.g, q.c
+	q.beginStream()
+	var body io.ReadCloser = &answerBody{a: a, w: &q.window, ctx: q.ctx}
+	if g.o.MinHold > 0 {
+		h := newHold(body, g.o.MinHold, g.dialect)
+		defer h.end()
+		body = h
+	}
+	err := q.relayOf(a, body).Run(q.ctx)
 	r := q.window.Report()
 	if err == nil || r.Committed || errors.Is(err, stream.ErrClientGone) {
 		if r.Committed {

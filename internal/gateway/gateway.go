@@ -27,6 +27,7 @@ import (
 
 	"github.com/keeptrusts/kt/internal/audit"
 	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/stream"
 	"github.com/keeptrusts/kt/stream/dialect"
 	"github.com/keeptrusts/kt/stream/dialect/openai"
 	"github.com/keeptrusts/kt/upstream"
@@ -101,7 +102,8 @@ type Gateway struct {
 	wg     sync.WaitGroup // the accept loop
 	ended  atomic.Bool
 
-	calls    sync.Pool
+	calls    sync.Pool    // of *call
+	scanners sync.Pool    // of *stream.Scanner
 	inflight atomic.Int64 // requests to models
 	active   sync.WaitGroup
 	mu       sync.Mutex // of draining and active.Add
@@ -154,6 +156,7 @@ func New(ln net.Listener, o Options) (*Gateway, error) {
 	}
 	g.warned = make([]atomic.Int64, len(o.Targets))
 	g.calls.New = func() any { return &call{g: g} }
+	g.scanners.New = func() any { return new(stream.Scanner) }
 	g.ln = newListener(ln, o.MaxConns, func(err error) { g.log.Warn("accepting connections is paused", "error", err.Error()) })
 	g.ln.refused = g.refusal
 	g.m.chain(g.info)
@@ -272,28 +275,36 @@ func (g *Gateway) enter() bool {
 // guard runs before every handler: it closes connections while the gateway
 // drains and turns a fault of the program into an answer.
 func (g *Gateway) guard(ctx context.Context, c *app.RequestContext) {
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		g.m.panics.Inc()
-		g.log.Error("a request ended in a fault of the program", "path", route(c), "fault", fmt.Sprintf("%T", p))
-		if c.Response.GetHijackWriter() == nil {
-			g.fail(c, 500, &dialect.Error{Type: "server_error", Code: "internal_error", Message: "The gateway failed.", RequestID: requestID(c)})
-		}
-		c.SetConnectionClose()
-	}()
+	defer g.caught(c)
 	if len(c.Handlers()) == 1 { // only this one: Hertz would answer by itself, in plain text
-		e := g.unacceptable(400)
-		g.fail(c, 400, &e)
-		c.SetConnectionClose()
+		g.unreadable(c)
 		return
 	}
 	if g.draining.Load() {
 		c.Response.Header.SetConnectionClose(true)
 	}
 	c.Next(ctx)
+}
+
+// caught answers when the program failed. It is deferred.
+func (g *Gateway) caught(c *app.RequestContext) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	g.m.panics.Inc()
+	g.log.Error("a request ended in a fault of the program", "path", route(c), "fault", fmt.Sprintf("%T", p))
+	if c.Response.GetHijackWriter() == nil {
+		g.fail(c, 500, &dialect.Error{Type: "server_error", Code: "internal_error", Message: "The gateway failed.", RequestID: requestID(c)})
+	}
+	c.SetConnectionClose()
+}
+
+//go:noinline
+func (g *Gateway) unreadable(c *app.RequestContext) {
+	e := g.unacceptable(400)
+	g.fail(c, 400, &e)
+	c.SetConnectionClose()
 }
 
 // route is the path for logs, bounded and without anything a client makes up.

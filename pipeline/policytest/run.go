@@ -389,11 +389,12 @@ func (x *exchange) chunks(list []json.RawMessage) error {
 }
 
 // begin starts an exchange and scans the request.
-func (x *exchange) begin() (*pipeline.Exchange, stream.Result) {
-	e := new(pipeline.Exchange)
+func (x *exchange) begin() (e *pipeline.Exchange, res stream.Result) {
+	e = new(pipeline.Exchange)
 	e.Begin(x.chain, &x.facts, new(pipeline.Findings))
 	var s stream.Scanner
-	return e, s.ScanRequest(x.body, &x.request, e, x.failOpen, "")
+	s.ScanRequest(&res, x.body, &x.request, e, x.failOpen, "")
+	return e, res
 }
 
 // run takes the case through once, with the answer as events when there are any.
@@ -426,7 +427,8 @@ func (x *exchange) whole(e *pipeline.Exchange, out *outcome) error {
 		return fmt.Errorf("input.upstream_response is no valid answer: %w", err)
 	}
 	var s stream.Scanner
-	res := s.ScanResponse(x.answer, &c, e, x.failOpen, 0)
+	var res stream.Result
+	s.ScanResponse(&res, x.answer, &c, e, x.failOpen, 0)
 	defer res.Close()
 	if res.Blocked {
 		return nil

@@ -223,6 +223,8 @@ type Chunk struct {
 }
 
 // Reset empties c and keeps its memory, unless it is unusually large.
+//
+//go:noinline
 func (c *Chunk) Reset() {
 	if cap(c.Pieces) > keepPieces {
 		c.Pieces = nil
