@@ -145,6 +145,7 @@ func (d *decoded) read(t *scan.Tables, text []byte, decode Decode) {
 			d.matches.Clear()
 		}
 	}
+	d.over = d.over || d.decoder.Cut() && decode.Encoded != 0
 	slices.SortFunc(d.list, compareMatches) // tokens of different forms may overlap
 }
 

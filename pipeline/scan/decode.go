@@ -8,8 +8,11 @@ import (
 
 // Limits of a Decoder.
 const (
-	MaxDecoded = 1 << 20 // decoded bytes of one text, over all tokens and both levels
+	// MaxDecoded is how many bytes are decoded of one text, over all tokens and both levels: what is decoded is no
+	// longer than what it was, so that no text of half that size comes to it.
+	MaxDecoded = 128 << 20
 	maxDepth   = 2       // a decoded text is looked at once more
+	maxBuffer  = 1 << 20 // bytes of a buffer that Reset keeps
 
 	minBase64 = 16 // characters of a token: 12 decoded bytes
 	minHex    = 16 // digits
@@ -26,8 +29,10 @@ type Token struct {
 }
 
 // Decoder iterates over the tokens of a finished text that look encoded. It is for input channels, whose whole
-// text is at hand. Its buffers grow to what a text needs and are kept by Reset.
+// text is at hand. Its buffers grow to what a text needs and are kept by Reset, unless they are unusually large.
 type Decoder struct {
+	// Max is used in place of MaxDecoded if it is not 0.
+	Max int
 	// Tags asks for the stretches of text with tag characters (U+E0020 to U+E007E), which show nothing and carry
 	// ASCII: they are given with what stands around them, and a space between what shows and what does not. So a
 	// token holds text that is no secret of the tags: who edits its span edits that too.
@@ -45,6 +50,7 @@ type Decoder struct {
 	}
 	depth int // levels in use
 	left  int
+	cut   bool // left was used up
 	buf   [maxDepth][]byte
 	tags  int // the search for tag characters goes on here
 	rot   int // the search for rot13 goes on here
@@ -53,7 +59,14 @@ type Decoder struct {
 // Reset starts a text. p: must stay unchanged until the last call of Next.
 func (d *Decoder) Reset(p []byte) {
 	d.level[0].text, d.level[0].pos, d.level[0].sign = p, 0, -1
-	d.depth, d.left = 1, MaxDecoded
+	if d.depth, d.left, d.cut = 1, MaxDecoded, false; d.Max > 0 {
+		d.left = d.Max
+	}
+	for i := range d.buf {
+		if cap(d.buf[i]) > maxBuffer {
+			d.buf[i] = nil
+		}
+	}
 	d.tags, d.rot = len(p), len(p)
 	if d.Tags {
 		d.tags = 0
@@ -62,6 +75,9 @@ func (d *Decoder) Reset(p []byte) {
 		d.rot = 0
 	}
 }
+
+// Cut tells whether the tokens of the text took more than MaxDecoded: what looks encoded behind that was not read.
+func (d *Decoder) Cut() bool { return d.cut }
 
 // Next gives the next token; ok is false at the end. The tokens of a decoded text follow it, with the span of
 // the outer token. Those of tag characters come behind all of these, and those in rot13 last; both are as long as
@@ -86,7 +102,7 @@ func (d *Decoder) Next() (t Token, ok bool) {
 		if d.depth > 1 {
 			t.Start, t.End, t.Form = l.start, l.end, l.form
 		}
-		d.left -= len(out)
+		d.left = max(0, d.left-len(out))
 		if d.depth < maxDepth {
 			next := &d.level[d.depth]
 			next.text, next.pos, next.sign, next.start, next.end, next.form = out, 0, -1, start, end, form
@@ -257,7 +273,10 @@ func nextRun(p []byte, i, sign int) int {
 func (d *Decoder) token(p []byte, i int) (form string, start, end int) {
 	out := d.buf[d.depth-1][:0]
 	start = i
-	defer func() { d.buf[d.depth-1] = out }()
+	defer func() {
+		d.buf[d.depth-1] = out
+		d.cut = d.cut || len(out) >= d.left
+	}()
 	c := p[i]
 	if c == '%' || c == '&' || c == '\\' {
 		for start > 0 && i-start < maxPlain && i-start < d.left && !space(p[start-1]) {
