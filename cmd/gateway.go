@@ -352,6 +352,9 @@ func (a *app) serve(ctx context.Context, s *settings, o gateway.Options, popt up
 		Dir: dir, RetentionDays: info.Require.AuditRetentionDays, Immutable: info.Require.AuditImmutable, Now: a.env.Now,
 		Failed: func(err error) { o.Log.Error("audit log", "error", err.Error()) },
 	})
+	if errors.Is(err, audit.ErrInUse) {
+		return fail(ExitStart, fmt.Errorf("%s: %w: %s (give each gateway a folder of its own with KEEPTRUSTS_DATA_DIR)", diag.RunDataDir, err, dir))
+	}
 	if err != nil {
 		return fail(ExitStart, fmt.Errorf("%s: open audit log (set KEEPTRUSTS_DATA_DIR to a folder that can be written): %w", diag.RunDataDir, err))
 	}

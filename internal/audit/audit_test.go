@@ -144,7 +144,7 @@ func TestFilesAreDailyAndDeletedAfterTheirRetention(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	names, err := filepath.Glob(filepath.Join(dir, "[^.]*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -545,5 +545,30 @@ func BenchmarkAppendRecord(b *testing.B) {
 	}
 	if !json.Valid(line) {
 		b.Fatal("not JSON")
+	}
+}
+
+// T103: two gateways do not write to one folder.
+func TestAFolderHasOneWriter(t *testing.T) {
+	dir := t.TempDir()
+	first, err := Open(Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if held, err := lock(t.TempDir()); held == nil && err == nil {
+		t.Skip("no locks here")
+	}
+	if _, err := Open(Options{Dir: dir}); !errors.Is(err, ErrInUse) {
+		t.Errorf("the second is opened: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Open(Options{Dir: dir})
+	if err != nil {
+		t.Fatalf("when the first is closed: %v", err)
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
 	}
 }

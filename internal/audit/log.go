@@ -59,6 +59,7 @@ type Log struct {
 	next    *batch // what the next write takes
 	writing bool
 	spare   []byte
+	held    *os.File // the lock of the folder; nil: the system has none
 	f       *os.File
 	id      fs.FileInfo // of f, when it was opened
 	looked  time.Time   // when f was last known to be under its name; the writer's
@@ -117,13 +118,31 @@ func Open(o Options) (*Log, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
-	l := &Log{o: o, next: &batch{}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	held, err := lock(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	l := &Log{o: o, held: held, next: &batch{}, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	l.cond.L = &l.mu
 	if err := l.rotate(o.Now()); err != nil {
+		l.unlock()
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
 	l.wg.Go(l.own)
 	return l, nil
+}
+
+// ErrInUse is what Open gives for a folder that another process, or another Log of this one, writes to: two would
+// delete and seal each other's files.
+var ErrInUse = errors.New("another gateway writes to this folder")
+
+// lockFile is the name of the file in a folder that says that it is in use.
+const lockFile = ".lock"
+
+func (l *Log) unlock() {
+	if l.held != nil {
+		_ = l.held.Close() // nothing was written
+	}
 }
 
 // Dir is the folder of the files.
@@ -441,6 +460,7 @@ func (l *Log) Close() error {
 	close(l.done)
 	l.wg.Wait()
 	l.sync()
+	defer l.unlock()
 	if err := l.f.Close(); err != nil {
 		return fmt.Errorf("close audit log: %w", err)
 	}
