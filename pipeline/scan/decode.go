@@ -217,6 +217,13 @@ const (
 // nextRot13 finds the next stretch at or behind i whose letters are rather those of rot13.
 func nextRot13(p []byte, i int) (start, end int, ok bool) {
 	from, first, last, sum := i, -1, i, 0
+	for len(p)-i >= rotBlock {
+		s, ok := noRot13((*[rotBlock]byte)(p[i:]), sum)
+		if !ok {
+			break
+		}
+		i, sum = i+rotBlock, s
+	}
 	for ; i < len(p) && (first < 0 || i-last <= rotAround); i++ {
 		sum = max(0, sum+int(rotWeights[p[i]])) // without a branch: it could not be predicted
 		if sum >= rotSure {
@@ -238,6 +245,35 @@ func nextRot13(p []byte, i int) (start, end int, ok bool) {
 		end++
 	}
 	return start, end, true
+}
+
+// rotBlock is how many bytes are looked at together.
+const rotBlock = 128
+
+// noRot13 tells whether the sum of weights stays below rotSure in p, of which sum stands in front and end behind. Each
+// step of a sum waits for the one before it, so that four quarters take the time of one: each begins at 0, and what
+// the one before it ends with is run on from there until it is 0, too.
+func noRot13(p *[rotBlock]byte, sum int) (end int, ok bool) {
+	const n = rotBlock / 4
+	w := &rotWeights
+	a, b, c, d, most := sum, 0, 0, 0, 0
+	for i := range n {
+		a = max(0, a+int(w[p[i]]))
+		b = max(0, b+int(w[p[n+i]]))
+		c = max(0, c+int(w[p[2*n+i]]))
+		d = max(0, d+int(w[p[3*n+i]]))
+		most = max(most, a, b, c, d)
+	}
+	ends := [...]int{a, b, c, d}
+	for k := 1; k < len(ends); k++ {
+		s, i := ends[k-1], k*n
+		for ; s > 0 && i < (k+1)*n; i++ {
+			s = max(0, s+int(w[p[i]]))
+			most = max(most, s)
+		}
+		ends[k] = max(ends[k], s) // s is above 0 if it went through the whole quarter: then it is the sum
+	}
+	return ends[3], most < rotSure
 }
 
 // nextSign is where the next %, & or \ stands at or behind i, len(p) without one.
