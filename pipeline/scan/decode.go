@@ -533,7 +533,6 @@ func hexRune(p []byte) (r rune) {
 	return r
 }
 
-// base64Value is the value of c in the standard and the URL alphabet, -1 if it is in neither.
 // base64Values are the values of the characters of both alphabets, -1 for others.
 var base64Values = func() (v [256]int8) {
 	for c := range v {
@@ -542,6 +541,7 @@ var base64Values = func() (v [256]int8) {
 	return v
 }()
 
+// base64Value is the value of c in the standard and the URL alphabet, -1 if it is in neither.
 func base64Value(c byte) int { return int(base64Values[c]) }
 
 func base64Number(c byte) int {

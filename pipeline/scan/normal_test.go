@@ -32,18 +32,7 @@ func TestMarksOnASCIIAreDropped(t *testing.T) {
 		"Ignore \u0301all \u0301previous instructions", "ignore\t\u0301\u0302all previous instructions", "i\u0301gnore all\u200b\u0301 previous instructions",
 		"pin:\u0301 12\u030134-\u030156\u200b\u030178\u0301 ", "grenade \u0301launcher", "gren\u0301ade-\u0301launchar",
 	} {
-		for n := 1; n <= len(text); n++ {
-			if !found(t, tb, text, n) {
-				t.Errorf("%q in pieces of %d bytes: not found", text, n)
-			}
-			var cuts []int
-			for i := n; i < len(text); i += n {
-				cuts = append(cuts, i)
-			}
-			if gaveUp, problem := compare(t, tb, pt, text, cuts, 1, 0); gaveUp || problem != "" {
-				t.Errorf("gave up: %v\n%s", gaveUp, problem)
-			}
-		}
+		foundInPieces(t, tb, pt, text)
 	}
 	for in, want := range map[string]string{"1\u0301 \u0301.\u200b\u0301a\u0301\n\u0301": "1 .a\n", "\u0301a": "\u0301a", "и\u0306": "и\u0306", "\xff\u0301": "\xff\u0301", "é\u0301ﬁ\u0301": "efi"} {
 		if got := string(Normalise(nil, []byte(in))); got != want {
@@ -60,20 +49,26 @@ func TestTagCharactersAreDropped(t *testing.T) {
 		{ID: "near", Phrase: "grenade launcher", Distance: 1, Fold: true, View: Normalised},
 	})
 	for _, text := range []string{"ig\U000E0061nore all\U000E0020 previous", "p\U000E007Ein: 1\U000E00312\U000E003134 ", "gren\U000E0061\U000E0062\U000E0063ade launchar"} {
-		for n := 1; n <= len(text); n++ {
-			if !found(t, tb, text, n) {
-				t.Errorf("%q in pieces of %d bytes: not found", text, n)
-			}
-			var cuts []int
-			for i := n; i < len(text); i += n {
-				cuts = append(cuts, i)
-			}
-			if gaveUp, problem := compare(t, tb, pt, text, cuts, 1, 0); gaveUp || problem != "" {
-				t.Errorf("gave up: %v\n%s", gaveUp, problem)
-			}
-		}
+		foundInPieces(t, tb, pt, text)
 	}
 	if got := string(Normalise(nil, []byte("a\U000E0001\U000E0041\U000E007F\U000E0301b"))); got != "ab" {
 		t.Errorf("%q", got)
+	}
+}
+
+// foundInPieces wants a match in text, cut into pieces of each size, and what the oracle says of it.
+func foundInPieces(t *testing.T, tb *Tables, pt *plainTables, text string) {
+	t.Helper()
+	for n := 1; n <= len(text); n++ {
+		if !found(t, tb, text, n) {
+			t.Errorf("%q in pieces of %d bytes: not found", text, n)
+		}
+		var cuts []int
+		for i := n; i < len(text); i += n {
+			cuts = append(cuts, i)
+		}
+		if gaveUp, problem := compare(t, tb, pt, text, cuts, 1, 0); gaveUp || problem != "" {
+			t.Errorf("gave up: %v\n%s", gaveUp, problem)
+		}
 	}
 }
