@@ -17,7 +17,8 @@ type bundle struct {
 	front []bool   // by state: a rule of a prefix filter is alive
 	cut   int      // bytes of a start that such a filter knows
 	dist  []uint16 // by state: bytes to the nearest end of a word, distNone without one
-	near  []int32  // by state: starts at most this far back are live under the cap of a rule
+	near  []int32  // by state: starts at most this far back are live under the cap of a rule,
+	most  []uint16 // and starts farther back than this are not
 	far   int      // no word is longer
 	only  []*rule  // by state: the rule whose word ended, if it is one and judges its words
 	own   []uint32 // by rule: the list of it alone, 0 if no state has it
@@ -80,10 +81,11 @@ func (u *bundle) finish(t *Tables) {
 			u.own[l[0]] = off
 		}
 	}
-	u.front, u.near = make([]bool, len(u.alive)), make([]int32, len(u.alive))
+	u.front, u.near, u.most = make([]bool, len(u.alive)), make([]int32, len(u.alive)), make([]uint16, len(u.alive))
 	for q, off := range u.alive {
 		for _, local := range t.listAt(off) {
 			u.near[q] = max(u.near[q], t.rules[u.rules[local]].near)
+			u.most[q] = max(u.most[q], uint16(t.rules[u.rules[local]].reach))
 			u.front[q] = u.front[q] || t.rules[u.rules[local]].flags&flagEndFilter == 0
 		}
 	}

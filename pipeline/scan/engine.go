@@ -230,9 +230,9 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 	tried := -1
 	if len(win)-n < twinBytes && !end && out.n <= MatchCap/2 && t.calm(s) { // the way of most pieces of a stream
 		before := s.st
-		free, at, ok := t.glides(s, win, n)
+		free, at, to, ok := t.glides(s, win, n)
 		if !ok {
-			free, ok = t.quickly(s, win, n, at, nil)
+			free, ok = t.quickly(s, win, n, at, nil, to)
 		}
 		if ok {
 			return len(win) - n, front + free
@@ -1187,7 +1187,7 @@ func (f *feed) run(th *thread, upto int) {
 			return
 		}
 		next := f.begin(ru, th.rule, from, th.last)
-		if th.cut != anchorDead && !th.seen && f.v[ru.view].at == nil {
+		if th.cut != anchorDead && !th.seen && from < th.pos && f.v[ru.view].at == nil {
 			f.follow(&next, th, ru)
 		}
 		*th = next
@@ -1388,6 +1388,9 @@ func (f *feed) loadOne(sl slot, n int) {
 		}
 		th.pos = f.position(ru.view, n)
 		th.last = th.pos
+		if th.q != slotText && th.pos-th.s > int(ru.cap) { // the quick path left it to find the next start
+			th.q, th.cut = anchorDead, th.q
+		}
 		w.th[w.nth] = th
 		w.nth++
 	}

@@ -55,6 +55,47 @@ func TestRepeatedNearMatchesEqualTheOracle(t *testing.T) {
 	}
 }
 
+// While the text is held for one thread, those of others that the cap ended wait, and which starts are live is not
+// looked for. When that thread is over, what was left is found, and so are words that end in the meantime.
+func TestWhatWaitsForALongThreadIsNotForgotten(t *testing.T) {
+	rules := []Rule{
+		{ID: "long", Pattern: `eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]{6,}\.`, Cap: 400, Span: true},
+		{ID: "pat", Pattern: `\bglp-[A-Za-z0-9_-]{9,}\.[0-9a-z]{3}`, Cap: 60, Span: true},
+		{ID: "key", Pattern: `\bsk-[A-Za-z0-9_.-]{8,}!`, Cap: 40, Validator: Validator{Name: Entropy, A: 1500}, Span: true},
+		{ID: "mail", Pattern: `\b[A-Za-z0-9][A-Za-z0-9._%+'-]*@(?:[A-Za-z0-9][A-Za-z0-9-]*\.)+[A-Za-z]{2,}\b`, Cap: 100, Span: true},
+		{ID: "number", Pattern: `\b\d{3}-\d{3}-\d{3}\b`, Span: true},
+		{ID: "party", Pattern: `\b[A-Z][A-Za-z.'-]{1,25}(?: [A-Z][A-Za-z.'-]{0,25}){0,3} vs?\.? [A-Z][A-Za-z.-]{1,25}\b`, Cap: 30, Span: true},
+		{ID: "phrase", Phrase: "surface-to-air missile", Fold: true, Span: true},
+		{ID: "other", Phrase: "missile seeker", Fold: true, Span: true},
+	}
+	units := []string{"glp-", "eyJ", "sk-", "glp-eyJabc-sk-", "ghp_AKIAsk-glp-eyJ-", "Ab-", "12-", "046-454-", "SURFACE-TO-AIR ", "MISSILE ", "a.b"}
+	ends := []string{"glp-abcdefghij.123 ", "sk-a1B2c3D4e5F6! ", "a.b@c-d.ee ", ".abcdef.", "046-454-286 ", " ", "A B v C D ", "surface-to-air missile", ".", "!"}
+	for _, states := range []int{filterStates, 1000, 100} {
+		var tb *Tables
+		var pt *plainTables
+		WithFilterStates(states, func() { tb, pt = builtTwice(t, rules) })
+		r := rand.New(rand.NewPCG(11, uint64(states)))
+		rounds := 500
+		if testing.Short() {
+			rounds = 60
+		}
+		for range rounds {
+			var text strings.Builder
+			for range 1 + r.IntN(4) {
+				u := units[r.IntN(len(units))]
+				text.WriteString(strings.Repeat(u, 1+r.IntN(1+(20+r.IntN(400))/len(u))))
+				if r.IntN(3) > 0 {
+					text.WriteString(ends[r.IntN(len(ends))])
+				}
+			}
+			cuts := cutsOf(r, text.Len(), []int{1, 4, 20, 80}[r.IntN(4)])
+			if _, problem := compare(t, tb, pt, text.String(), cuts, ^uint64(0), r.IntN(3)); problem != "" {
+				t.Fatalf("%d %q %v\n%s", states, text.String(), cuts, problem)
+			}
+		}
+	}
+}
+
 // A start that comes to nothing goes in front of later ones of its rule while it lives. They are looked at when it is
 // over, at their first words too.
 func TestStartsBehindALiveOneAreNotForgotten(t *testing.T) {

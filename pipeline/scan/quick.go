@@ -19,7 +19,25 @@ type quick struct {
 	back   int  // starts from here on that may begin a word are run again,
 	unseen bool // as some of them were not to the end of the last piece
 	thread bool // and one of them had a thread
+	lead   lead // what is known already
 }
+
+// lead is what the shortest way came upon: a run that is alive at the end of the piece, or a word.
+type lead struct {
+	x     int32  // where it begins
+	rule  uint16 // a triggered one, or
+	state uint16 // of the run, or of that of its look-behind
+	group int8   // that told of it, -1 = there is no lead
+}
+
+// Values of lead.rule that are not rules.
+const (
+	leadStart = 0xFFFF // the joint automaton
+	leadWord  = 0xFFFE // a word ended which takes more than the quick path
+	leadNone  = 0xFFFD
+)
+
+var noLead = lead{rule: leadNone, group: -1}
 
 const (
 	maxWait = 4                          // threads of each sort
@@ -84,10 +102,10 @@ func (t *Tables) glider() {
 
 // glides scans b, of which b[:n] was fed before, if what is told in it leads to nothing and no thread is under way.
 // With ok false it has stepped the tables up to index at, and what they told there is yet to be handled.
-func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
+func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bool) {
 	before := t.before(s)
-	if before == unknownByte {
-		return 0, n, false
+	if to = noLead; before == unknownByte {
+		return 0, n, to, false
 	}
 	if len(t.groups) == 2 { // by far the most frequent case, without a call
 		t0, t1 := t.next[0], t.next[1]
@@ -98,9 +116,9 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 			if (s0|s1)&accept == 0 {
 				continue
 			}
-			if at = n + i + 1; s0&accept != 0 && !t.nothing(b, before, at, &t.groups[0], s0&^accept) || s1&accept != 0 && !t.nothing(b, before, at, &t.groups[1], s1&^accept) {
+			if at = n + i + 1; s0&accept != 0 && !t.nothing(b, before, at, 0, s0&^accept, &to) || s1&accept != 0 && !t.nothing(b, before, at, 1, s1&^accept, &to) {
 				s.st[0], s.st[1] = s0, s1
-				return 0, at, false
+				return 0, at, to, false
 			}
 			s0, s1 = s0&^accept, s1&^accept
 		}
@@ -113,8 +131,8 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 				break
 			}
 			for g := range st {
-				if st[g]&accept != 0 && !t.nothing(b, before, at, &t.groups[g], st[g]&^accept) {
-					return 0, at, false
+				if st[g]&accept != 0 && !t.nothing(b, before, at, g, st[g]&^accept, &to) {
+					return 0, at, to, false
 				}
 			}
 			for g := range st {
@@ -127,17 +145,17 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 	free = now
 	if t.norms {
 		if !isASCII(b) {
-			return 0, at, false
+			return 0, at, to, false
 		}
 	}
 	if t.glide.lit >= 0 {
 		grp := &t.groups[t.glide.lit]
 		if d := int(grp.live[grp.number(s.st[t.glide.lit])]); d > 0 {
 			if d > now || d > int(grp.near) {
-				return 0, at, false
+				return 0, at, to, false
 			}
 			if (d > 8 || now < 8 || !plainWord(binary.LittleEndian.Uint64(b[now-8:]))) && !plain(b[now-d:]) {
-				return 0, at, false
+				return 0, at, to, false
 			}
 			free = now - d
 		}
@@ -151,9 +169,12 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 	// In a long piece the word most likely ends: looking for others is cheaper.
 	if bound > 0 || int(m.back) == n {
 		if q := m.q; q != anchorDead && (now-n <= 8 || n > 32) {
+			if now-bound > int(u.near[q]) { // the rules that are alive only become fewer
+				return 0, at, to, false
+			}
 			if q = u.alone(q, b[n:]); q != anchorDead {
 				if now-bound > int(u.near[q]) {
-					return 0, at, false
+					return 0, at, to, false
 				}
 				best, state = bound, q
 			}
@@ -169,14 +190,19 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 		}
 		for x := lo; x < best; x++ {
 			q := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
-			if q != anchorDead {
+			if q == anchorDead {
+				continue
+			}
+			if best-x > 3 && now-x <= maxPath {
+				x, q = u.search(b, x, best, before)
+			} else {
 				q = u.alone(q, b[x+1:])
 			}
 			if q == anchorDead {
 				continue
 			}
 			if now-x > int(u.near[q]) {
-				return 0, at, false
+				return 0, at, to, false
 			}
 			best, state = x, q
 		}
@@ -189,7 +215,32 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, ok bool) {
 	if free > 0 {
 		t.moveTails(s, b[:free])
 	}
-	return free, at, true
+	return free, at, to, true
+}
+
+const maxPath = 64 // bytes from the first start
+
+// search finds the first start from x on and in front of best that is alive at the end of b. Most runs meet one that is
+// dead already and die with it. Without one it gives best.
+func (u *bundle) search(b []byte, x, best, before int) (at int, q uint16) {
+	next, cls, ncls := u.joint.next, &u.joint.cls, u.joint.ncls
+	var dead [maxPath]uint16 // by distance from x: a state that leads to nothing there
+	lo := x
+	for ; x < best; x++ {
+		q = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+		i := x + 1
+		for ; i < len(b) && q != anchorDead; i++ {
+			if q = next[uint32(q)*ncls+uint32(cls[b[i]])]; q == dead[i-lo] {
+				q = anchorDead
+				break
+			}
+			dead[i-lo] = q
+		}
+		if u.joint.info[q]&infoDist != infoDist {
+			return x, q
+		}
+	}
+	return best, anchorDead
 }
 
 // unknownByte stands for the byte in front of a piece where the two views differ in it.
@@ -206,11 +257,13 @@ func (t *Tables) before(s *State) int {
 	return -1
 }
 
-// nothing tells whether what a group tells at index i is seen to lead to nothing within b; before is the byte in
-// front of b.
-func (t *Tables) nothing(b []byte, before, i int, g *group, st uint32) bool {
+// nothing tells whether what group k tells at index i is seen to lead to nothing within b; before is the byte in
+// front of b. If not, it notes where it leads to.
+func (t *Tables) nothing(b []byte, before, i, k int, st uint32, to *lead) bool {
+	g := &t.groups[k]
+	to.group, to.rule = int8(k), leadNone
 	if !g.literal {
-		return g.filter != noFilter && t.noWord(b, before, i, g, g.tells(st))
+		return g.filter != noFilter && t.noWord(b, before, i, g, g.tells(st), to)
 	}
 	for _, k := range t.listAt(g.acc[g.number(st)]) {
 		l := &t.lits[k]
@@ -226,6 +279,7 @@ func (t *Tables) nothing(b []byte, before, i int, g *group, st uint32) bool {
 				return false
 			}
 			if q, ok := t.runs(r, b, before, x); !ok || q != anchorDead {
+				to.found(l.rule, x, q, ok)
 				return false
 			}
 		case l.head:
@@ -239,6 +293,14 @@ func (t *Tables) nothing(b []byte, before, i int, g *group, st uint32) bool {
 	return true
 }
 
+// found notes where something leads to.
+func (to *lead) found(rule uint16, x int, state uint16, ok bool) {
+	if !ok {
+		rule = leadWord
+	}
+	to.rule, to.x, to.state = rule, int32(x), state
+}
+
 // runs runs a triggered rule from index x of b to its end, or its look-behind if it has one. ok is false if a word
 // ends on the way, or may begin behind the look-behind.
 func (t *Tables) runs(r *rule, b []byte, before, x int) (state uint16, ok bool) {
@@ -249,8 +311,9 @@ func (t *Tables) runs(r *rule, b []byte, before, x int) (state uint16, ok bool) 
 	return a.run(a.at(b, x, before), b[x:])
 }
 
-// noWord tells whether at index i no word begins or ends of those that a filter tells of.
-func (t *Tables) noWord(b []byte, before, i int, g *group, what uint32) bool {
+// noWord tells whether at index i no word begins or ends of those that a filter tells of. If not, it notes where that
+// leads to.
+func (t *Tables) noWord(b []byte, before, i int, g *group, what uint32, to *lead) bool {
 	u, e := t.sole[g.view], i-1
 	if u == nil {
 		return false
@@ -260,7 +323,8 @@ func (t *Tables) noWord(b []byte, before, i int, g *group, what uint32) bool {
 		if !g.whole || x < 0 || x == 0 && before == unknownByte {
 			return false
 		}
-		if q, ended := u.from(b, x, before); ended || q != anchorDead {
+		if q, ok := u.leads(t, b, x, before); !ok || q != anchorDead {
+			to.found(leadStart, x, q, ok)
 			return false
 		}
 	}
@@ -276,7 +340,8 @@ func (t *Tables) noWord(b []byte, before, i int, g *group, what uint32) bool {
 			return false // it may have begun in front, or it takes long to find out
 		}
 		for ; x < e; x++ {
-			if q, ended := u.from(b, x, before); ended || q != anchorDead {
+			if q, ok := u.leads(t, b, x, before); !ok || q != anchorDead {
+				to.rule = leadWord
 				return false
 			}
 		}
@@ -291,13 +356,13 @@ func (t *Tables) quick(s *State, b []byte, n int, tw *twin) (free int, ok bool) 
 	if s.flags&stateBusy != 0 {
 		return 0, false
 	}
-	before, i := s.st, n
+	before, i, to := s.st, n, noLead
 	if tw == nil && t.calm(s) {
-		if free, i, ok = t.glides(s, b, n); ok {
+		if free, i, to, ok = t.glides(s, b, n); ok {
 			return free, true
 		}
 	}
-	if free, ok = t.quickly(s, b, n, i, tw); !ok {
+	if free, ok = t.quickly(s, b, n, i, tw, to); !ok {
 		s.st = before
 	}
 	return free, ok
@@ -313,9 +378,9 @@ func sameTails(s *State) bool {
 	return s.tail[0][tailLen-1] == s.tail[1][tailLen-1] && (s.ntail[0] > 0) == (s.ntail[1] > 0)
 }
 
-// quickly is quick for tables that were stepped up to index i.
-func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok bool) {
-	if s.rescan > 0 || len(b) > maxDist || s.flags&(3*stateCarry|stateEnded) != 0 || len(t.fuzzy) > 0 {
+// quickly is quick for tables that were stepped up to index i, and came upon what to says.
+func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin, to lead) (free int, ok bool) {
+	if to.rule == leadWord || s.rescan > 0 || len(b) > maxDist || s.flags&(3*stateCarry|stateEnded) != 0 || len(t.fuzzy) > 0 {
 		return 0, false
 	}
 	if t.norms && !isASCII(b) {
@@ -327,7 +392,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 	if q.before == unknownByte {
 		return 0, false
 	}
-	q.back = n
+	q.back, q.lead = n, to
 	if s.n != [3]uint8{} && !t.resume(s, &q, n) {
 		return 0, false
 	}
@@ -353,11 +418,12 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 		}
 		i = len(b)
 	}
-	for {
+	var came lead
+	for ; ; to.group = -1 {
 		for g := range t.groups {
 			if st[g]&accept != 0 {
 				st[g] &^= accept
-				if grp := &t.groups[g]; (grp.filter != noFilter || q.nw > 0 || !t.nothing(b, q.before, i, grp, st[g])) && !t.passes(&q, grp, st[g], i) {
+				if grp := &t.groups[g]; (grp.filter != noFilter || q.nw > 0 || g == int(to.group) || !t.nothing(b, q.before, i, g, st[g], &came)) && !t.passes(&q, grp, st[g], i) {
 					return 0, false
 				}
 			}
@@ -382,14 +448,19 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 	}
 	front := 0                                                     // the first start of stateFront, from the end
 	back, open := [2]uint16{noMark.back, noMark.back}, [2]uint16{} // of the marks
-	hits, unseen := q.n, false
+	hits, unseen, first := q.n, false, q.first()
 	for _, u := range t.bundle {
 		best, state := now, uint16(anchorDead)
 		bound, known := s.bound(u.view, n, t.marks), false
 		ran, capped := -1, uint16(anchorDead)
+		far := max(bound, now-u.far)
+		held := first <= far // for a thread: which of the starts are live can wait
 		// In a long piece the word most likely ends: looking for others is cheaper.
-		if m := s.live[u.view]; t.marks && int(m.back) <= n && m.q != anchorDead && (now-n <= 8 || n > 32 || old > 0) && !q.thread {
-			a, ok := t.refused(u, m.q, b, bound, n, n)
+		if m := s.live[u.view]; !held && t.marks && int(m.back) <= n && m.q != anchorDead && (now-n <= 8 || n > 32 || old > 0) && !q.thread {
+			a, ok := m.q, true
+			if i := n + u.joint.stays(a, b[n:]); i < len(b) || u.joint.info[a] >= infoDist {
+				a, ok = t.refused(u, a, b, bound, i, n)
+			}
 			if !ok {
 				return 0, false
 			}
@@ -410,6 +481,9 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 			a, live, ok := state, known, true
 			switch {
 			case x == ran:
+			case q.lead.rule == leadStart && x == int(q.lead.x):
+				a = q.lead.state
+				live, ok = t.fits(u, a, now-x)
 			case x > best && t.lone(u.alive[state]):
 				a, live, ok = t.covered(u, b, q.before, x, since, u.alive[state])
 				unseen = unseen || live
@@ -432,9 +506,14 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin) (free int, ok b
 			}
 			known = true
 		}
-		if !known {
+		switch {
+		case held:
+			if far < best {
+				best, state = far, anchorDead
+			}
+		case !known:
 			// What a literal is held for needs no second reason, and the next piece can do without the state.
-			lo, far := best, max(bound, now-u.far)
+			lo := best
 			q.n = hits
 			for g := range t.groups {
 				if grp := &t.groups[g]; grp.filter != noFilter && grp.view == u.view {
@@ -624,12 +703,13 @@ func (t *Tables) single(st *[maxGroups]uint32, b []byte, before, from int, tw *t
 }
 
 // tells writes what states tell at index i that may lead to something.
-func (t *Tables) tells(to []tell, b []byte, before, i int, st []uint32) (n int) {
+func (t *Tables) tells(what []tell, b []byte, before, i int, st []uint32) (n int) {
+	var to lead
 	for g, s := range st {
 		if s&accept != 0 {
 			st[g] = s &^ accept
-			if !t.nothing(b, before, i, &t.groups[g], s&^accept) {
-				to[n] = tell{uint16(i), uint8(g), s &^ accept}
+			if !t.nothing(b, before, i, g, s&^accept, &to) {
+				what[n] = tell{uint16(i), uint8(g), s &^ accept}
 				n++
 			}
 		}
@@ -796,10 +876,11 @@ func (t *Tables) passes(q *quick, g *group, st uint32, i int) bool {
 	switch {
 	case g.filter != noFilter:
 		what := g.tells(st)
-		if what&toldEnd != 0 && !t.noWord(q.b, q.before, i, g, toldEnd) {
+		var to lead
+		if what&toldEnd != 0 && !t.noWord(q.b, q.before, i, g, toldEnd, &to) {
 			return false
 		}
-		if what&toldFront == 0 || q.n > len(q.starts)*3/4 && t.noWord(q.b, q.before, i, g, toldFront) {
+		if what&toldFront == 0 || q.n > len(q.starts)*3/4 && t.noWord(q.b, q.before, i, g, toldFront, &to) {
 			return true
 		}
 		hi := i - 1
@@ -909,9 +990,15 @@ func (t *Tables) dies(q *quick, l *lit, x, e int) bool {
 				return int(w.x) <= x // what began later counts when that one is over
 			}
 		}
-		state, ok := t.runs(r, b, q.before, x)
+		state, ok := q.lead.state, true
+		if q.lead.rule != l.rule || int(q.lead.x) != x {
+			state, ok = t.runs(r, b, q.before, x)
+		}
 		return ok && (state == anchorDead || len(b)-x < int(r.near) && q.later(l.rule, state, x))
 	case l.trigger:
+		if q.lead.rule == l.rule && int(q.lead.x) == x {
+			return q.looks(l.rule, q.lead.state)
+		}
 		return t.looking(q, l.rule, t.anch[r.behind].at(b, x, q.before), x)
 	}
 	return false
@@ -942,6 +1029,11 @@ func (t *Tables) looking(q *quick, rule, s uint16, i int) bool {
 	if !ok || s == anchorDead {
 		return ok
 	}
+	return q.looks(rule, s)
+}
+
+// looks notes the thread of a look-behind that is alive; false says that there is no room.
+func (q *quick) looks(rule, s uint16) bool {
 	for _, w := range q.behind[:q.nb] {
 		if w.rule == rule {
 			return false
@@ -979,6 +1071,8 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 		}
 		h = h[2:]
 	}
+	var capped [2]waiting
+	nc := 0
 	for ; len(h) > 0; h = h[3:] {
 		if h[1] == slotDone || h[1] == slotGuard || h[1] == slotMark || h[2] > maxDist {
 			return false
@@ -995,8 +1089,12 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 			return false
 		default:
 			a := &t.anch[r.anchor]
-			state, ok := a.run(h[1], q.b[n:])
+			state, ok := a.run(h[1], q.b[n+a.stays(h[1], q.b[n:]):])
 			if ok && state != anchorDead && !a.fits(r, state, len(q.b)-x) { // the cap ended it
+				if nc < len(capped) {
+					capped[nc], nc = waiting{h[0], state, int32(x)}, nc+1
+					continue
+				}
 				x, state, ok = a.heir(r, q.b, q.before, x, n, state)
 			}
 			for ok && state == anchorDead && x < n-1 { // then another start may count
@@ -1011,7 +1109,28 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 			}
 		}
 	}
+	if nc == len(capped) && capped[1].x < capped[0].x {
+		capped[0], capped[1] = capped[1], capped[0]
+	}
+	for _, w := range capped[:nc] {
+		x, state, ok := int(w.x), w.state, true
+		if r := &t.rules[w.rule]; x < q.first() { // else the text is held for another one, and it can wait which start is next
+			x, state, ok = t.anch[r.anchor].heir(r, q.b, q.before, x, n, state)
+		}
+		if !ok || state != anchorDead && !q.later(w.rule, state, x) {
+			return false
+		}
+	}
 	return true
+}
+
+// first is where the first thread that waits began, or the end of the piece.
+func (q *quick) first() int {
+	x := len(q.b)
+	for _, w := range q.wait[:q.nw] {
+		x = min(x, int(w.x))
+	}
+	return x
 }
 
 // spare tells whether the thread in a slot of four halves can be done without: its start ended no match so far, so
@@ -1060,13 +1179,11 @@ func (a *anchored) fits(r *rule, q uint16, back int) bool {
 func (a *anchored) heir(r *rule, b []byte, before, x, n int, q uint16) (to int, state uint16, ok bool) {
 	next, info, cls, ncls := a.next, a.info, &a.cls, a.ncls
 	old, k := a.at(b, x, before), x // the run from x is in state old in front of index k
-	for x++; x < n; x++ {
+	for x = max(x+1, len(b)-int(r.cap)); x < n; x++ {
 		if !a.mayBegin(b[x]) {
 			continue
 		}
-		for ; k < x; k++ {
-			old = next[uint32(old)*ncls+uint32(cls[b[k]])]
-		}
+		old, k = a.walk(old, b[k:x]), x
 		p, o := a.at(b, x, before), old
 		for _, c := range b[x:] {
 			c := uint32(cls[c])
@@ -1085,7 +1202,39 @@ func (a *anchored) heir(r *rule, b []byte, before, x, n int, q uint16) (to int, 
 			return x, p, true
 		}
 	}
-	return x - 1, anchorDead, true
+	return n - 1, anchorDead, true
+}
+
+// stays is the number of bytes of p over which state q goes on to itself, 0 if a word ends in it. Each of these steps
+// waits for none before it, as those of a run do.
+func (a *anchored) stays(q uint16, p []byte) int {
+	if a.info[q]&infoAccept != 0 {
+		return 0
+	}
+	row, cls := a.next[uint32(q)*a.ncls:], &a.cls
+	for i, c := range p {
+		if row[cls[c]] != q {
+			return i
+		}
+	}
+	return len(p)
+}
+
+// walk goes on from state q over p, whatever ends on the way. It is for runs that go on for long.
+func (a *anchored) walk(q uint16, p []byte) uint16 {
+	next, cls, ncls := a.next, &a.cls, a.ncls
+	for i := 0; i < len(p); i++ {
+		to := next[uint32(q)*ncls+uint32(cls[p[i]])]
+		if to == q {
+			row := next[uint32(q)*ncls:]
+			for i++; i < len(p) && row[cls[p[i]]] == q; { // each of these steps waits for none before it
+				i++
+			}
+			i--
+		}
+		q = to
+	}
+	return q
 }
 
 // run goes on from state s over p. ok is false if a word ends on the way.
@@ -1104,28 +1253,21 @@ func (a *anchored) run(s uint16, p []byte) (state uint16, ok bool) {
 	return s, true
 }
 
-// from runs the joint automaton from start x of b to its end; before is the byte in front of b. It stops where
-// a word ends.
-func (u *bundle) from(b []byte, x, before int) (q uint16, ended bool) {
-	return u.on(u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], b[x+1:])
-}
-
-// on goes on from state q over p.
-func (u *bundle) on(q uint16, p []byte) (to uint16, ended bool) {
+// leads runs the joint automaton from start x of b to its end; before is the byte in front of b. ok is false if a word
+// ended on the way that the checks of its rules do not refuse.
+func (u *bundle) leads(t *Tables, b []byte, x, before int) (q uint16, ok bool) {
 	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
-	for _, c := range p {
-		if q == anchorDead {
+	q = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+	for i := x + 1; i < len(b) && q != anchorDead; i++ {
+		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
+		if info[q]&infoAccept != 0 && !u.refuses(t, q, b[x:i]) {
 			return q, false
-		}
-		q = next[uint32(q)*ncls+uint32(cls[c])]
-		if info[q]&infoAccept != 0 {
-			return q, true
 		}
 	}
 	if info[q]&infoDist == infoDist {
 		q = anchorDead
 	}
-	return q, false
+	return q, true
 }
 
 // refused goes on from state q of a run from start x, the byte at index i of b being the next, to the end of b. ok is
@@ -1207,36 +1349,51 @@ func (t *Tables) fits(u *bundle, q uint16, back int) (live, ok bool) {
 	return back+int(u.dist[q]) <= int(t.rules[u.rules[alive[0]]].cap), true
 }
 
+// reach is how far back a start whose run is in state q, which is not dead, may be live. sure says that it is live no
+// farther back.
+func (u *bundle) reach(t *Tables, q uint16) (back int, sure bool) {
+	alive := t.listAt(u.alive[q])
+	if len(alive) != 1 {
+		return min(u.far, int(u.near[q])), false
+	}
+	return min(u.far, max(int(u.near[q]), int(t.rules[u.rules[alive[0]]].cap)-int(u.dist[q]))), true
+}
+
 // heir finds the first start behind bound and in front of best that is live, where the run from bound is in state q at
 // the end of b and its cap is used up: most runs meet that one. Without one it gives best and its state. Words that ended
 // on the way were seen to by whoever was told of them. ok is false if it takes a closer look.
 func (t *Tables) heir(u *bundle, b []byte, before, bound int, q uint16, best int, state uint16) (x int, at uint16, ok bool) {
 	next, cls, ncls := u.joint.next, &u.joint.cls, u.joint.ncls
 	old, k := u.first[u.kindAt(b, bound, before)<<8|uint32(b[bound])], bound // the run from bound is in state old after index k
+	far, sure := u.reach(t, q)
 	for x = max(bound+1, len(b)-u.far); x < best; x++ {
-		p := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
-		if p == anchorDead {
+		p, i, back := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], x, len(b)-x
+		if back > int(u.most[p]) {
 			continue
 		}
-		for k < x {
-			k++
-			old = next[uint32(old)*ncls+uint32(cls[b[k]])]
-		}
-		o := old
-		for _, c := range b[x+1:] {
-			if p == o || p == anchorDead {
-				break
+		if i++; i < len(b) {
+			if p = next[uint32(p)*ncls+uint32(cls[b[i]])]; back > int(u.most[p]) {
+				continue // as most starts at the cap
 			}
-			c := uint32(cls[c])
-			p, o = next[uint32(p)*ncls+c], next[uint32(o)*ncls+c]
-		}
-		if p == o {
-			p = q
+			old, k = u.joint.walk(old, b[k+1:i+1]), i
+			o := old
+			for i++; i < len(b) && p != o && p != anchorDead; i++ {
+				c := uint32(cls[b[i]])
+				p, o = next[uint32(p)*ncls+c], next[uint32(o)*ncls+c]
+			}
+			if p == o {
+				if back <= far {
+					return x, q, true
+				}
+				if p = q; sure {
+					continue
+				}
+			}
 		}
 		if u.joint.info[p]&infoDist == infoDist {
 			continue
 		}
-		live, ok := t.fits(u, p, len(b)-x)
+		live, ok := t.fits(u, p, back)
 		if live || !ok {
 			return x, p, ok
 		}

@@ -43,11 +43,11 @@ func TestWordsThatAreSureToBeLiveAre(t *testing.T) {
 					continue
 				}
 				sure++
-				if q, _ := u.from(b, x, -1); q == anchorDead || len(b)-x > int(u.near[q]) {
+				if q := u.alone(u.first[u.kindAt(b, x, -1)<<8|uint32(b[x])], b[x+1:]); q == anchorDead || len(b)-x > int(u.near[q]) {
 					t.Fatalf("%s: %q: the word at %d is not live", name, b, x)
 				}
 				for k := range x {
-					if q, _ := u.from(b, k, -1); q != anchorDead && len(b)-k <= int(u.near[q]) {
+					if q := u.alone(u.first[u.kindAt(b, k, -1)<<8|uint32(b[k])], b[k+1:]); q != anchorDead && len(b)-k <= int(u.near[q]) {
 						t.Fatalf("%s: %q: an earlier word, at %d, is live", name, b, k)
 					}
 				}
