@@ -65,11 +65,13 @@ func TestWhatWaitsForALongThreadIsNotForgotten(t *testing.T) {
 		{ID: "mail", Pattern: `\b[A-Za-z0-9][A-Za-z0-9._%+'-]*@(?:[A-Za-z0-9][A-Za-z0-9-]*\.)+[A-Za-z]{2,}\b`, Cap: 100, Span: true},
 		{ID: "number", Pattern: `\b\d{3}-\d{3}-\d{3}\b`, Span: true},
 		{ID: "party", Pattern: `\b[A-Z][A-Za-z.'-]{1,25}(?: [A-Z][A-Za-z.'-]{0,25}){0,3} vs?\.? [A-Z][A-Za-z.-]{1,25}\b`, Cap: 30, Span: true},
+		{ID: "secret", Pattern: `(?i)(?:api_?key|secret)["']?[ \t]{0,3}[:=][ \t]{0,3}["']([^"'\n]{4,})["']`, Group: 1, Cap: 60, Validator: Validator{Name: SecretLike, A: 1000}, Span: true},
+		{ID: "value", Pattern: `id=[a-z=]{0,9}([0-9]{3,9}[a-z0-9]{0,30};)`, Group: 1, Cap: 25, Validator: Validator{Name: Entropy, A: 2000}, Span: true},
 		{ID: "phrase", Phrase: "surface-to-air missile", Fold: true, Span: true},
 		{ID: "other", Phrase: "missile seeker", Fold: true, Span: true},
 	}
-	units := []string{"glp-", "eyJ", "sk-", "glp-eyJabc-sk-", "ghp_AKIAsk-glp-eyJ-", "Ab-", "12-", "046-454-", "SURFACE-TO-AIR ", "MISSILE ", "a.b"}
-	ends := []string{"glp-abcdefghij.123 ", "sk-a1B2c3D4e5F6! ", "a.b@c-d.ee ", ".abcdef.", "046-454-286 ", " ", "A B v C D ", "surface-to-air missile", ".", "!"}
+	units := []string{"glp-", "eyJ", "sk-", "glp-eyJabc-sk-", "ghp_AKIAsk-glp-eyJ-", "Ab-", "12-", "046-454-", "SURFACE-TO-AIR ", "MISSILE ", "a.b", `api_key = "`, `secret: "ab`, "id=id=", "id=1234", "id=a123a"}
+	ends := []string{`"a1b2c3d4e5"`, `"abcd"`, `"`, ";", "111;", "id=x1234567890;", "glp-abcdefghij.123 ", "sk-a1B2c3D4e5F6! ", "a.b@c-d.ee ", ".abcdef.", "046-454-286 ", " ", "A B v C D ", "surface-to-air missile", ".", "!"}
 	for _, states := range []int{filterStates, 1000, 100} {
 		var tb *Tables
 		var pt *plainTables

@@ -278,8 +278,10 @@ func (t *Tables) nothing(b []byte, before, i, k int, st uint32, to *lead) bool {
 			if x < 0 || x == 0 && before == unknownByte || !plain(b[x:e]) {
 				return false
 			}
-			if q, ok := t.runs(r, b, before, x); !ok || q != anchorDead {
-				to.found(l.rule, x, q, ok)
+			if q, how := t.runs(r, b, before, x); how != runWaits || q != anchorDead {
+				if how != runBegins {
+					to.found(l.rule, x, q, how == runWaits)
+				}
 				return false
 			}
 		case l.head:
@@ -301,14 +303,24 @@ func (to *lead) found(rule uint16, x int, state uint16, ok bool) {
 	to.rule, to.x, to.state = rule, int32(x), state
 }
 
-// runs runs a triggered rule from index x of b to its end, or its look-behind if it has one. ok is false if a word
-// ends on the way, or may begin behind the look-behind.
-func (t *Tables) runs(r *rule, b []byte, before, x int) (state uint16, ok bool) {
+// How a run over the rest of a piece ends.
+const (
+	runWaits  = iota // in its state, dead or not
+	runEnds          // a word ended that may be a match
+	runBegins        // a word that is alive begins behind a look-behind
+)
+
+// runs runs a triggered rule from index x of b to its end, or its look-behind if it has one.
+func (t *Tables) runs(r *rule, b []byte, before, x int) (state uint16, how int) {
 	if r.flags&flagBehind != 0 {
-		return t.behind(r, t.anch[r.behind].at(b, x, before), b, before, x)
+		return t.behind(nil, 0, r, t.anch[r.behind].at(b, x, before), b, before, x)
 	}
 	a := &t.anch[r.anchor]
-	return a.run(a.at(b, x, before), b[x:])
+	state, seen, ok := a.run(r, a.at(b, x, before), b, x, x)
+	if !ok || seen && state != anchorDead {
+		return state, runEnds
+	}
+	return state, runWaits
 }
 
 // noWord tells whether at index i no word begins or ends of those that a filter tells of. If not, it notes where that
@@ -990,11 +1002,11 @@ func (t *Tables) dies(q *quick, l *lit, x, e int) bool {
 				return int(w.x) <= x // what began later counts when that one is over
 			}
 		}
-		state, ok := q.lead.state, true
+		state, how := q.lead.state, runWaits
 		if q.lead.rule != l.rule || int(q.lead.x) != x {
-			state, ok = t.runs(r, b, q.before, x)
+			state, how = t.runs(r, b, q.before, x)
 		}
-		return ok && (state == anchorDead || len(b)-x < int(r.near) && q.later(l.rule, state, x))
+		return how == runWaits && (state == anchorDead || len(b)-x < int(r.near) && q.later(l.rule, state, x))
 	case l.trigger:
 		if q.lead.rule == l.rule && int(q.lead.x) == x {
 			return q.looks(l.rule, q.lead.state)
@@ -1004,32 +1016,46 @@ func (t *Tables) dies(q *quick, l *lit, x, e int) bool {
 	return false
 }
 
-// behind runs a look-behind from state s at index i of b to its end. ok is false if a word may begin behind it.
-func (t *Tables) behind(r *rule, s uint16, b []byte, before, i int) (state uint16, ok bool) {
+// behind runs a look-behind from state s at index i of b to its end. The words that begin behind it and are alive go to
+// q, if there is one.
+func (t *Tables) behind(q *quick, id uint16, r *rule, s uint16, b []byte, before, i int) (state uint16, how int) {
 	a, word := &t.anch[r.behind], &t.anch[r.anchor]
 	for ; i < len(b); i++ {
 		if s = a.next[uint32(s)*a.ncls+uint32(a.cls[b[i]])]; s == anchorDead {
-			return s, true
+			return s, runWaits
 		}
-		if a.info[s]&infoAccept != 0 {
-			if q, ok := word.run(word.at(b, i, before), b[i:]); !ok || q != anchorDead {
-				return s, false
-			}
+		if a.info[s]&infoAccept == 0 {
+			continue
+		}
+		w, _, ok := word.run(r, word.at(b, i, before), b, i, i)
+		switch {
+		case !ok:
+			return s, runEnds
+		case w == anchorDead:
+		case q == nil || !word.fits(r, w, len(b)-i) || !q.begins(id, w, i):
+			return s, runBegins
 		}
 	}
 	if a.info[s]&infoDist == infoDist {
 		s = anchorDead
 	}
-	return s, true
+	return s, runWaits
+}
+
+// begins notes the word of a rule with a look-behind that begins at x; false says that there is no room.
+func (q *quick) begins(rule, state uint16, x int) bool {
+	for _, w := range q.wait[:q.nw] {
+		if w.rule == rule && int(w.x) == x {
+			return true // another of its look-behinds led there
+		}
+	}
+	return q.later(rule, state, x)
 }
 
 // looking is behind, and notes the thread if a word may still begin.
 func (t *Tables) looking(q *quick, rule, s uint16, i int) bool {
-	s, ok := t.behind(&t.rules[rule], s, q.b, q.before, i)
-	if !ok || s == anchorDead {
-		return ok
-	}
-	return q.looks(rule, s)
+	s, how := t.behind(q, rule, &t.rules[rule], s, q.b, q.before, i)
+	return how == runWaits && (s == anchorDead || q.looks(rule, s))
 }
 
 // looks notes the thread of a look-behind that is alive; false says that there is no room.
@@ -1085,11 +1111,20 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 			}
 		case r.flags&(flagBundle|flagBehind|flagEndFilter) == flagBundle:
 			q.back, q.unseen, q.thread = min(q.back, x), true, true
-		case r.flags&(flagBehind|flagBundle) != 0:
+		case r.flags&flagBundle != 0:
 			return false
+		case r.flags&flagBehind != 0:
+			a := &t.anch[r.anchor]
+			state, _, ok := a.run(r, h[1], q.b, x, n+a.stays(h[1], q.b[n:]))
+			if !ok || state != anchorDead && (!a.fits(r, state, len(q.b)-x) || !q.later(h[0], state, x)) {
+				return false
+			}
 		default:
 			a := &t.anch[r.anchor]
-			state, ok := a.run(h[1], q.b[n+a.stays(h[1], q.b[n:]):])
+			state, seen, ok := a.run(r, h[1], q.b, x, n+a.stays(h[1], q.b[n:]))
+			if seen && state != anchorDead {
+				return false
+			}
 			if ok && state != anchorDead && !a.fits(r, state, len(q.b)-x) { // the cap ended it
 				if nc < len(capped) {
 					capped[nc], nc = waiting{h[0], state, int32(x)}, nc+1
@@ -1099,7 +1134,10 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 			}
 			for ok && state == anchorDead && x < n-1 { // then another start may count
 				if x++; a.mayBegin(q.b[x]) {
-					if state, ok = a.run(a.at(q.b, x, q.before), q.b[x:]); ok && state != anchorDead && !a.fits(r, state, len(q.b)-x) {
+					if state, seen, ok = a.run(r, a.at(q.b, x, q.before), q.b, x, x); seen && state != anchorDead {
+						return false
+					}
+					if ok && state != anchorDead && !a.fits(r, state, len(q.b)-x) {
 						x, state, ok = a.heir(r, q.b, q.before, x, n, state)
 					}
 				}
@@ -1237,20 +1275,27 @@ func (a *anchored) walk(q uint16, p []byte) uint16 {
 	return q
 }
 
-// run goes on from state s over p. ok is false if a word ends on the way.
-func (a *anchored) run(s uint16, p []byte) (state uint16, ok bool) {
-	for _, c := range p {
-		if s = a.next[uint32(s)*a.ncls+uint32(a.cls[c])]; s == anchorDead {
-			return anchorDead, true
+// maxRefused is how many words of one run are judged on the quick path.
+const maxRefused = 3
+
+// run goes on with the run of r from start x of b, in state s at index i. ok is false if a word ends on the way that r's
+// checks do not refuse; seen says that they refused one.
+func (a *anchored) run(r *rule, s uint16, b []byte, x, i int) (state uint16, seen, ok bool) {
+	refused := 0
+	for ; i < len(b); i++ {
+		if s = a.next[uint32(s)*a.ncls+uint32(a.cls[b[i]])]; s == anchorDead {
+			return anchorDead, refused > 0, true
 		}
-		if a.info[s]&infoAccept != 0 {
-			return s, false
+		if a.info[s]&infoAccept != 0 && i > x {
+			if refused++; r.flags&flagCheck == 0 || refused > maxRefused || i-x <= int(r.cap) && r.accepts(b[x:i]) {
+				return s, true, false
+			}
 		}
 	}
 	if a.info[s]&infoDist == infoDist {
 		s = anchorDead
 	}
-	return s, true
+	return s, refused > 0, true
 }
 
 // leads runs the joint automaton from start x of b to its end; before is the byte in front of b. ok is false if a word

@@ -560,7 +560,7 @@ func iban(w []byte) bool {
 	if n != want {
 		return false
 	}
-	r := 0
+	r := uint64(0)
 	for i := range n {
 		k := i + 4
 		if k >= n {
@@ -568,12 +568,15 @@ func iban(w []byte) bool {
 		}
 		c := d[k]
 		if c <= '9' {
-			r = (r*10 + int(c-'0')) % 97
+			r = r*10 + uint64(c-'0')
 		} else {
-			r = (r*100 + int(c-'A') + 10) % 97
+			r = r*100 + uint64(c-'A') + 10
+		}
+		if r > 1<<56 {
+			r %= 97
 		}
 	}
-	return r == 1
+	return r%97 == 1
 }
 
 func ipv4(w []byte) bool {
