@@ -537,46 +537,44 @@ var ibanLength = func() (n [26][26]uint8) {
 
 func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
 
+// ibanDigits is, by byte, what it does to a number that is read as ISO 13616 says, in which A stands for 10: it is
+// multiplied by by, and add is added. Other characters do nothing.
+var ibanDigits = func() (d [256]struct{ by, add, n uint8 }) {
+	for c := range d {
+		d[c].by = 1
+		switch c := byte(c); {
+		case c >= '0' && c <= '9':
+			d[c].by, d[c].add, d[c].n = 10, c-'0', 1
+		case isUpper(upper(c)):
+			d[c].by, d[c].add, d[c].n = 100, upper(c)-'A'+10, 1
+		}
+	}
+	return d
+}()
+
 func iban(w []byte) bool {
-	if len(w) < 2 || !isUpper(upper(w[0])) || !isUpper(upper(w[1])) {
+	if len(w) < 4 || !isUpper(upper(w[0])) || !isUpper(upper(w[1])) {
 		return false
 	}
 	want := int(ibanLength[upper(w[0])-'A'][upper(w[1])-'A'])
 	if want == 0 || len(w) < want {
 		return false // most words that look like one end here
 	}
-	var d [40]byte
-	n := 0
-	for _, c := range w {
-		c = upper(c)
-		if c >= '0' && c <= '9' || isUpper(c) {
-			if n == want {
-				return false
+	front := 0 // country and check number go behind the rest
+	for n := uint8(0); front < len(w) && n < 4; front++ {
+		n += ibanDigits[w[front]].n
+	}
+	n, r := 0, uint64(0)
+	for _, p := range [2][]byte{w[front:], w[:front]} {
+		for _, c := range p {
+			d := &ibanDigits[c]
+			n += int(d.n)
+			if r = r*uint64(d.by) + uint64(d.add); r > 1<<56 {
+				r %= 97
 			}
-			d[n] = c
-			n++
 		}
 	}
-	if n != want {
-		return false
-	}
-	r := uint64(0)
-	for i := range n {
-		k := i + 4
-		if k >= n {
-			k -= n
-		}
-		c := d[k]
-		if c <= '9' {
-			r = r*10 + uint64(c-'0')
-		} else {
-			r = r*100 + uint64(c-'A') + 10
-		}
-		if r > 1<<56 {
-			r %= 97
-		}
-	}
-	return r%97 == 1
+	return n == want && r%97 == 1
 }
 
 func ipv4(w []byte) bool {
