@@ -423,24 +423,38 @@ func scanRegexp(b *testing.B) {
 	b.ReportMetric(ns/float64(len(r)), "regexp-ns/B")
 }
 
-// hostile texts come near a match again and again.
-var hostile = []struct{ name, unit string }{
+// hostile texts come near a match of every class of rules again and again, and have none.
+var hostile = []sample{
 	{"digits", "1 2 3 4 5 6 7 8 9 0 "},
 	{"cards", "4111 1111 1111 1112 "},
-	{"phones", "+1 (555) 010-99 "},
+	{"phones", "+1 (555) 0-9 "},
 	{"ibans", "AB12 CD34 EF56 "},
+	{"ibans-whole", "GB82 WEST 1234 5698 7654 31 "},
+	{"national", "000-12-3456 666-12-3456 "},
 	{"mail", "a@b.c-"},
-	{"mail-long", "first.last.first.last@sub-domain."},
-	{"addresses", "1.2.3.4.5.6.7.8."},
+	{"mail-long", "first.last.first.last@sub_domain "},
+	{"addresses", ".1.2.3.4.5.6.7.8"},
 	{"dates", "12/12/12-12/12/12 "},
 	{"triggers", "ghp_AKIAsk-xoxb-glpat-eyJ"},
 	{"triggers-spaced", "ghp_ AKIA sk-live_ xoxb- glpat- eyJ npm_ "},
-	{"assignments", `api_key = "secret_token": `},
+	{"keys", "AKIAIOSFODNN7EXAMPL ghp_0123456789abcdef "},
+	{"assignments", `api_key = "short": `},
 	{"token", "aB3xK9mQ7zT5vW1yR4nL8pC6"},
 	{"phrases", "operation new small keep every operation old good "},
 	{"dots", ". . . - - _ _ : : "},
 	{"wide", "４１１１ аbс "},
 }
+
+// matching texts are matches throughout.
+var matching = []sample{
+	{"m-phones", "+1 (555) 010-99 "},
+	{"m-mail", "first.last.first.last@sub-domain."},
+	{"m-assignments", `api_key = "secret_token": `},
+}
+
+type sample struct{ name, unit string }
+
+func (s sample) text() []byte { return []byte(strings.Repeat(s.unit, hostileSize/len(s.unit))) }
 
 // stubborn texts once cost thousands of table passes: pieces of examples of the rulebook, repeated. The last ones
 // have more matches under way than a State has room for, which are found again at each piece: they are for long
@@ -457,23 +471,24 @@ var stubborn = []struct {
 	{"eyJrIjoiQZfBBdZ782u7zf4kvvHzv9J6vYQm2H9RQkJQQ9R7dJBBHR44z3JZ0XP0vddY4Zu1uJg13491Pd1w8P9-", hostileSize},
 }
 
-// scanHostile: near-matches of every rule class, per byte, against English.
+// scanHostile: near-matches of every rule class, and texts of nothing but matches, per byte, against English.
 func scanHostile(b *testing.B) {
 	s := get(b)
 	english := []byte(English(hostileSize, 2))
 	x := &scanner{t: s.hold}
-	worst, which := 0.0, ""
 	type text struct {
-		name  string
+		sample
 		bytes []byte
 		count int
 		r     ratios
 	}
 	var texts []*text
-	for _, h := range hostile {
-		t := &text{name: h.name, bytes: []byte(strings.Repeat(h.unit, hostileSize/len(h.unit)))}
+	for _, h := range slices.Concat(hostile, matching) {
+		t := &text{sample: h, bytes: h.text()}
 		x.run(t.bytes, len(t.bytes))
-		t.count = x.count
+		if t.count = x.count; (t.count > 0) != slices.Contains(matching, h) {
+			b.Fatalf("%s has %d matches", h.name, t.count)
+		}
 		texts = append(texts, t)
 	}
 	for b.Loop() {
@@ -486,19 +501,20 @@ func scanHostile(b *testing.B) {
 			t.r = append(t.r, a/ref)
 		}
 	}
+	b.ReportMetric(0, "ns/op")
+	near, full := 0.0, 0.0
 	for _, t := range texts {
 		m := t.r.median()
-		if m > worst {
-			worst, which = m, t.name
+		if t.count > 0 {
+			full = max(full, m)
+		} else {
+			near = max(near, m)
 		}
 		b.ReportMetric(m, "x-"+t.name)
+		b.Logf("%-16s x%.2f of English per byte, %d matches", t.name, m, t.count)
 	}
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(worst, "x-hostile")
-	for _, t := range texts {
-		b.Logf("%-16s x%.2f of English per byte, %d matches", t.name, t.r.median(), t.count)
-	}
-	b.Logf("worst: %s", which)
+	b.ReportMetric(near, "x-hostile")
+	b.ReportMetric(full, "x-matches")
 }
 
 // TestScanFiguresStayInBounds catches a change of the order of cost, not of a few percent: the least of several
@@ -525,9 +541,8 @@ func TestScanFiguresStayInBounds(t *testing.T) {
 	if pieces > 12 || whole > 7 {
 		t.Errorf("English costs %.1f table passes in pieces, %.1f whole; at most 12 and 7", pieces, whole)
 	}
-	for _, h := range hostile {
-		text := []byte(strings.Repeat(h.unit, hostileSize/len(h.unit)))
-		if r := least(text, chunkSize); r > 120 {
+	for _, h := range slices.Concat(hostile, matching) {
+		if r := least(h.text(), chunkSize); r > 120 {
 			t.Errorf("%s costs %.0f table passes; at most 120", h.name, r)
 		}
 	}
