@@ -435,7 +435,16 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin, to lead) (free 
 		for g := range t.groups {
 			if st[g]&accept != 0 {
 				st[g] &^= accept
-				if grp := &t.groups[g]; (grp.filter != noFilter || q.nw > 0 || g == int(to.group) || !t.nothing(b, q.before, i, g, st[g], &came)) && !t.passes(&q, grp, st[g], i) {
+				grp := &t.groups[g]
+				if grp.filter == noFilter && q.nw == 0 && g != int(to.group) {
+					if t.nothing(b, q.before, i, g, st[g], &came) {
+						continue
+					}
+					if q.lead.rule != leadStart {
+						q.lead = came
+					}
+				}
+				if !t.passes(&q, grp, st[g], i) {
 					return 0, false
 				}
 			}
