@@ -80,7 +80,7 @@ var misses = map[string]string{
 	"encodings": "Text that is encoded within the text is not decoded: base64, hexadecimal digits, percent escapes, HTML entities, tag characters (U+E0020 to U+E007E) and the like pass. JSON's own escapes are, also those of a tool call's arguments",
 	"letters":   "Digits and signs in the place of letters (`1gn0r3`) are not read as letters, and letters with dots or underscores between them (`i.g.n.o.r.e`, `i_g_n_o_r_e`) are not joined to words",
 	"whole_words": "Terms match whole words, without regard to case: of the term `Zorblax` neither `Zorblaxes` nor `pay_zorblax_now` is found, for a letter, a digit or an underscore beside a term is part of its word. " +
-		"List the forms that matter as terms of their own. Between the words of a term up to 16 white-space characters are passed over; with more it is not found",
+		"List the forms that matter as terms of their own. Between two words of a term up to 256 white-space characters are passed over; with more it is not found",
 	"own_patterns": "Own patterns are read as written, on the text as it came: case counts unless the pattern says `(?i)`, and look-alike letters and invisible characters are not seen through",
 	"attachments": "Attachments in base64 (file, image and audio parts) are read if they are text: if their data URI says so (`text/*`, JSON, XML, CSV, YAML) or nearly all of them is UTF-8. All others are not read and counted in the audit record (`not_scanned_payloads`): images, " +
 		"audio, PDF and office files, archives, UTF-16; nor is what a URL or a file id points to. File names and URLs are text like any other",

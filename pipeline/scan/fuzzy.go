@@ -9,6 +9,7 @@ import (
 
 const (
 	maxFuzzyWord  = 48                         // runes of a word of a fuzzy term
+	fuzzyGap      = 16                         // characters of no word between two of its words
 	maxFuzzyWords = 24                         // words of a fuzzy term
 	maxToken      = maxFuzzyWord + MaxDistance // runes of a word of the text that may still be near one
 	maxFuzzySets  = 4                          // two views, with and without case
@@ -140,7 +141,7 @@ func (b *builder) addFuzzy(i int, c *compiled, r *rule, rr *RuleReport) error {
 	}
 	words := fuzzyWords(c.phrase)
 	t := fuzzyTerm{rule: uint16(i), dist: uint8(c.Distance), half: c.Half, words: words}
-	c.max = maxGap * (len(words) - 1)
+	c.max = fuzzyGap * (len(words) - 1)
 	for k, w := range words {
 		if c.Fold {
 			words[k] = foldString(w)
@@ -233,13 +234,13 @@ func (k *token) read(v *stream, s int, set *fuzzySet, end bool) {
 func (k *token) gap(v *stream, end bool) gapKind {
 	if k.after == gapUnknown {
 		i := k.end
-		most := min(len(v.b), k.end+maxGap+1)
+		most := min(len(v.b), k.end+fuzzyGap+1)
 		for i < most && tokenTable[v.b[i]] == 0 {
 			i++
 		}
 		k.next = i
 		switch {
-		case i-k.end > maxGap:
+		case i-k.end > fuzzyGap:
 			k.after = gapNone
 		case i < len(v.b):
 			k.after = gapWord

@@ -215,3 +215,56 @@ func TestLookBehindsThatGoOnAlikeAreOne(t *testing.T) {
 		}
 	}
 }
+
+// Between the words of a phrase up to maxGap white-space characters are passed over, however long its cap by default is.
+func TestPhrasesPassOverLongWhiteSpace(t *testing.T) {
+	rules := []Rule{
+		{ID: "two", Phrase: "red fox", Fold: true, Span: true, View: Normalised},
+		{ID: "five", Phrase: "one two three four five", Fold: true, Span: true, View: Normalised},
+		{ID: "self", Phrase: "no no no", Span: true}, // may overlap itself
+		{ID: "long", Phrase: "surface-to-air missile launcher", Fold: true, Span: true},
+		{ID: "short", Phrase: "small cap", Span: true, Cap: 30},
+		{ID: "mail", Pattern: `\b[a-z]+@[a-z]+\.[a-z]{2,}\b`, Span: true},
+	}
+	tb, pt := builtTwice(t, rules)
+	gap := func(n int) string { return strings.Repeat(" \n\t \r\n  ", n/8+1)[:n] }
+	for n, want := range map[int]int{1: 1, maxGap: 1, maxGap + 1: 0} {
+		for _, p := range []string{"red fox", "one two three four five", "no no no", "surface-to-air missile launcher"} {
+			text := "a " + strings.ReplaceAll(p, " ", gap(n)) + " b"
+			if _, problem := compare(t, tb, pt, text, []int{3, len(text) - 3}, ^uint64(0), 0); problem != "" {
+				t.Fatalf("%q with %d: %s", p, n, problem)
+			}
+			var s State
+			s.Reset(^uint64(0))
+			var out Matches
+			tb.Feed(&s, []byte(text), 0, true, &out)
+			if out.Len() != want {
+				t.Errorf("%q with %d between its words: %d matches, want %d", p, n, out.Len(), want)
+			}
+		}
+	}
+	r := rand.New(rand.NewPCG(21, 1))
+	words := []string{"red", "fox", "one", "two", "three", "four", "five", "no", "no", "surface-to-air", "missile", "launcher", "small", "cap", "a@b.cc", "é", "rеd"}
+	phrases := [][]string{{"red", "fox"}, {"one", "two", "three", "four", "five"}, {"no", "no", "no"}, {"surface-to-air", "missile", "launcher"}, {"small", "cap"}}
+	rounds := 400
+	if testing.Short() {
+		rounds = 60
+	}
+	for range rounds {
+		var text strings.Builder
+		for range 1 + r.IntN(4) {
+			p := phrases[r.IntN(len(phrases))]
+			if r.IntN(3) == 0 {
+				p = []string{words[r.IntN(len(words))]}
+			}
+			for _, w := range p {
+				text.WriteString(w)
+				text.WriteString(gap([]int{1, 1, 1, 2, 15, 16, 17, 100, 255, 256, 257, 300}[r.IntN(12)]))
+			}
+		}
+		cuts := cutsOf(r, text.Len(), []int{1, 4, 20, 80}[r.IntN(4)])
+		if _, problem := compare(t, tb, pt, text.String(), cuts, ^uint64(0), r.IntN(3)); problem != "" {
+			t.Fatalf("%q %v\n%s", text.String(), cuts, problem)
+		}
+	}
+}

@@ -382,4 +382,4 @@ var gapClass = []rune{'\t', '\n', '\r', '\r', ' ', ' '}
 func isGap(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
 // maxGap is how many gap characters may stand between two words of a phrase.
-const maxGap = 16
+const maxGap = 256

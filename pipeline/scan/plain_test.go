@@ -594,7 +594,7 @@ func (p *plainState) near(r *plainRule, v *plainView, s int64, end bool) (to int
 			for i < v.len() && !tokenByte(v.byteAt(i)) {
 				i++
 			}
-			if i-gap > maxGap {
+			if i-gap > fuzzyGap {
 				return 0, false
 			}
 			if i == v.len() {

@@ -30,7 +30,7 @@ func (r *Rule) hold() bool {
 
 // phraseGap is what may stand between two words of a phrase.
 const (
-	phraseGap    = `[ \t\r\n]{1,16}`
+	phraseGap    = `[ \t\r\n]{1,256}`
 	phraseGapAny = `[ \t\r\n]+`
 )
 
@@ -153,6 +153,9 @@ func compileRule(r Rule) (*compiled, error) {
 	c.min, c.max = lengths(c.parts.word)
 	if c.min == 0 {
 		return nil, r.fail(c.parts.word.String(), "matches the empty word", "require at least one character")
+	}
+	if r.Phrase != "" && r.Distance == 0 && r.Cap == 0 {
+		c.cap = min(max(c.cap, c.max), MaxCap) // white space between its words does not use it up
 	}
 	if c.min > c.cap {
 		if c.cap == MaxCap { // there is none to raise
