@@ -99,6 +99,38 @@ func TestARealSessionGoesOnAfterAnEnd(t *testing.T) {
 	}
 }
 
+// What ends with a text that went on after a pause is found as in any other text, however it is cut.
+func TestAValueAtTheEndOfATextThatWentOnIsFound(t *testing.T) {
+	chains := map[string]pipeline.Chain{
+		"pii": kindtest.Chain(t, piiPack),
+		"dlp": kindtest.Chain(t, "policies:\n  chain: [dlp-filter]\npolicy:\n  dlp-filter: {blocked_terms: [bluefin], action: block}\n"),
+	}
+	pauses := map[string]string{
+		"call": toolArgs(0, 0, `{"a":1}`), "reasoning": field(0, "reasoning_content", "think "), "refusal": field(0, "refusal", "no "), "finish": finish(0, "stop"),
+	}
+	for name, c := range chains {
+		value := map[string]string{"pii": "write to ada@example.org", "dlp": "the project is bluefin"}[name]
+		for pause, event := range pauses {
+			for _, last := range []string{finish(0, "stop") + done, done, ""} {
+				for size := 1; size <= len(value); size++ {
+					in := role(0) + content(0, "Let me look. ") + event
+					for k := 0; k < len(value); k += size {
+						in += content(0, value[k:min(len(value), k+size)])
+					}
+					got := relay(c, stream.Options{}, []byte(in+event+last))
+					text := string(got.out)
+					if pause != "finish" { // behind which no reader expects text
+						text = read(t, got.out).content[0]
+					}
+					if strings.Contains(text, "ada@example") || strings.Contains(text, "bluefin") || got.decision.Verdict == pipeline.VerdictAllow {
+						t.Fatalf("%s after %s, pieces of %d, then %q: %v %q", name, pause, size, last, got.decision.Verdict, text)
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestARealChainAllocatesNothingOnThePassPath(t *testing.T) {
 	if invariant.Enabled || invariant.Race {
 		t.Skip("poisoning and race builds allocate")

@@ -322,6 +322,9 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 	f.old, f.traceOf, f.tallyOf, f.busy = n, nil, nil, false
 	f.had.nd, f.had.nth, f.lostBundle = 0, 0, false
 	f.again, f.lostBehind, f.w, f.niv, f.told, f.bound, f.openQ = false, false, nil, [2]uint8{}, [maxGroups]int32{}, [2]int32{}, [2]uint16{}
+	if len(b) > n {
+		s.flags &^= stateEnded // the text went on after an end, and has another one
+	}
 	ascii := !t.norms || isASCII(b)
 	for k := range f.v {
 		v := &f.v[k]

@@ -206,6 +206,38 @@ func TestAUsedAndResetStateEqualsAFreshOne(t *testing.T) {
 	}
 }
 
+// A channel that goes on after an end has another end, at which words end too.
+func TestAChannelMayEndTwice(t *testing.T) {
+	tb, _, err := Build([]Rule{
+		{ID: "term", Phrase: "bluefin", Fold: true, View: Normalised, Span: true},
+		{ID: "mail", Pattern: `\b[a-z]+@[a-z]+\.[a-z]{2,}\b`, Span: true},
+		{ID: "open", Pattern: `\bpin\b`},
+		{ID: "key", Pattern: `\bkey-[a-z]{4,}\b`, Span: true},
+	}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, last := range []string{"a bluefin", "to a@b.org", "the pin", "a key-abcd", "é bluefin"} {
+		for size := 1; size <= len(last); size++ {
+			var s State
+			s.Reset(^uint64(0))
+			var out Matches
+			tb.Feed(&s, []byte("ends in pi"), 0, true, &out)
+			if out.Len() != 0 {
+				t.Fatalf("%d matches in front", out.Len())
+			}
+			for n, free := 0, 0; n < len(last); { // nothing is dropped but what is free
+				to := min(len(last), n+size)
+				fed, keep := tb.Feed(&s, []byte(last[free:to]), n-free, to == len(last), &out)
+				n, free = n+fed, free+keep
+			}
+			if out.Len() != 1 {
+				t.Errorf("%q in pieces of %d: %d matches", last, size, out.Len())
+			}
+		}
+	}
+}
+
 func TestMaskedMatchesAreDropped(t *testing.T) {
 	tb, _, err := Build([]Rule{{ID: "a", Phrase: "red", Span: true, Policy: 4}, {ID: "b", Phrase: "red", Policy: 5}}, Options{})
 	if err != nil {
