@@ -31,6 +31,7 @@ func sameAsAlone(t *testing.T, c pipeline.Chain, opt stream.Options, in string, 
 	plain := func(r run) run {
 		r.report.HeldMax, r.report.HeldMaxN, r.report.Delay = 0, 0, 0 // what waits is looked at when a read was taken through
 		r.report.BytesIn = 0                                          // a blocked stream is not read to its end
+		clear(r.report.Channels[:])                                   // a text outside of the delta that comes again is scanned again behind a run
 		return r
 	}
 	want, got := plain(relay(c, opt, alone(in)...)), plain(relay(c, opt, together...))
