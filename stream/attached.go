@@ -19,9 +19,12 @@ const headText = 768
 // what the body may have, so that it needs no bound of its own.
 func (s *Scanner) attached(body []byte, p *dialect.Piece) bool {
 	raw := body[p.Start:p.End]
-	if bytes.IndexByte(raw, '\\') >= 0 { // of an escaped slash
+	if bytes.IndexByte(raw, '\\') >= 0 || bytes.IndexByte(raw, ' ') >= 0 { // an escaped slash, or white space
 		s.tmp = jsonwalk.AppendUnescaped(s.tmp[:0], raw)
 		raw = s.tmp
+		if bytes.ContainsAny(raw, " \t\r\n") {
+			raw = slices.DeleteFunc(raw, func(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' })
+		}
 	}
 	s.joined = slices.Grow(s.joined[:0], len(raw)/4*3+3)
 	if !declaredText(body[:p.Start]) {

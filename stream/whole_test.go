@@ -204,6 +204,10 @@ func TestAttachmentsThatAreTextAreRead(t *testing.T) {
 		`{"type":"file","file":{"filename":"` + attack + `","file_data":"QUJD"}}`:                                  true,
 		`{"type":"image_url","image_url":{"url":"https://a.example/?q=` + attack + `"}}`:                           true,
 		`{"type":"file","file":{"filename":"a.txt","file_data":"` + attack + `!"}}`:                                true, // no base64
+		`{"type":"file","file":{"filename":"a.txt","file_data":"data:text/plain;base64,` + data + `\n"}}`:          true, // as base64(1) prints it
+		`{"type":"file","file":{"filename":"a.txt","file_data":"data:text/plain;base64, ` + data + `"}}`:           true,
+		`{"type":"file","file":{"filename":"a.txt","file_data":"` + wrapped(data, 24) + `"}}`:                      true,
+		`{"type":"image_url","image_url":{"url":"data:image/png;base64,` + wrapped(binary, 20) + `\r\n"}}`:         false,
 	} {
 		body := `{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"hi"},` + part + `]}]}`
 		_, blocked, _, rep := scanRequest(t, c, body, "")
@@ -216,13 +220,22 @@ func TestAttachmentsThatAreTextAreRead(t *testing.T) {
 	}
 }
 
+// wrapped breaks s into lines, as an encoder for mail does, inside of a JSON string.
+func wrapped(s string, n int) string {
+	var b strings.Builder
+	for ; len(s) > n; s = s[n:] {
+		b.WriteString(s[:n] + `\n`)
+	}
+	return b.String() + s
+}
+
 func TestAnEditedTextFileStaysOne(t *testing.T) {
 	c := newChain(word{text: "secret", action: pipeline.Redact, repl: "[X]"})
 	text := "one \u00fc secret?\n~~~ and another secret"
 	for name, e := range map[string]*base64.Encoding{"standard": base64.StdEncoding, "bare": base64.RawStdEncoding, "url": base64.URLEncoding, "bare url": base64.RawURLEncoding} {
 		for _, text := range []string{text, text + "!", text + "!!"} {
 			data := e.EncodeToString([]byte(text))
-			for _, data := range []string{data, strings.ReplaceAll(data, "/", `\/`)} {
+			for _, data := range []string{data, strings.ReplaceAll(data, "/", `\/`), data + `\n`, wrapped(data, 20)} {
 				in := `{"model":"m","messages":[{"role":"user","content":[{"type":"file","file":{"file_data":"data:text/plain;base64,` + data + `"}}]}]}`
 				got, blocked, _, rep := scanRequest(t, c, in, "")
 				_, after, _ := strings.Cut(got, ";base64,")

@@ -184,17 +184,46 @@ func (st *Stream) Follows(w *jsonwalk.Walker, data []byte) (text Span, escaped, 
 	return text, escaped, true
 }
 
-// Base64Only tells whether raw holds nothing but base64, plain or URL-safe;
-// an escaped slash is one.
+// Base64Only tells whether raw, the text of a JSON string as it stands, holds nothing but base64, plain or URL-safe;
+// slashes may be escaped. White space may stand around it, and line breaks between lines that are all as long, as
+// encoders for mail make them (RFC 2045, section 6.8).
 func Base64Only(raw []byte) bool {
-	for i := 0; i < len(raw); i++ {
+	for len(raw) > 0 && blankAt(raw) > 0 {
+		raw = raw[blankAt(raw):]
+	}
+	line, all := 0, -1 // characters of the line, and of each one in front of it
+	for i := 0; i < len(raw); {
 		switch c := raw[i]; {
 		case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9', c == '+', c == '/', c == '-', c == '_', c == '=':
+			line, i = line+1, i+1
 		case c == '\\' && i+1 < len(raw) && raw[i+1] == '/':
-			i++
+			line, i = line+1, i+2
 		default:
-			return false
+			k := i
+			for k < len(raw) && blankAt(raw[k:]) > 0 {
+				k += blankAt(raw[k:])
+			}
+			if k == len(raw) && k > i {
+				return true
+			}
+			if c != '\\' || k == i || line < shortestLine || line%4 != 0 || all >= 0 && line != all {
+				return false
+			}
+			all, line, i = line, 0, k
 		}
 	}
-	return true
+	return all < 0 || line <= all
+}
+
+const shortestLine = 20 // of several lines: words side by side are no base64
+
+// blankAt is the length of the white space that raw begins with, escaped in JSON or not; 0 without any.
+func blankAt(raw []byte) int {
+	switch {
+	case len(raw) > 0 && raw[0] == ' ':
+		return 1
+	case len(raw) > 1 && raw[0] == '\\' && (raw[1] == 'n' || raw[1] == 'r' || raw[1] == 't'):
+		return 2
+	}
+	return 0
 }
