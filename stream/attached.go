@@ -46,6 +46,9 @@ func (s *Scanner) attached(body []byte, p *dialect.Piece) bool {
 	}
 	ch := &s.once
 	s.open(ch, p)
+	if jsonText(s.joined) {
+		ch.reads()
+	}
 	s.whole(ch, s.joined)
 	if len(ch.edits) > 0 {
 		var text []byte

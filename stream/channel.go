@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"math"
 	"unicode/utf8"
 
@@ -180,6 +181,9 @@ type args struct {
 	lane lane
 	from int64 // where the session of the first view began
 	keys keys
+	prev byte // the last byte that is no white space in front of what is kept of the text
+
+	undecided []undecided
 }
 
 func (c *core) openChannel(ch *channel, key dialect.ChannelKey, class pipeline.Class) {
@@ -191,11 +195,16 @@ func (c *core) openMasked(ch *channel, key dialect.ChannelKey, class pipeline.Cl
 	*ch = channel{key: key, class: class, mask: mask, number: c.x.Channel(), cut: noCut, stay: noCut, edits: ch.edits[:0]}
 	c.report.Channels[class]++
 	s := c.x.Chain.Session(class, mask)
-	if key.Field == dialect.ToolArgs {
-		ch.args = &args{lane: lane{s: s}}
-	} else {
-		ch.text.s = s
+	if ch.text.s = s; key.Field == dialect.ToolArgs {
+		ch.reads()
 	}
+}
+
+// reads makes the text of a channel that has none yet be read as JSON, in whose literals escapes are decoded, as
+// arguments are.
+func (ch *channel) reads() {
+	ch.args = &args{lane: lane{s: ch.text.s}}
+	ch.text.s = nil
 }
 
 func (ch *channel) close() {
@@ -214,6 +223,9 @@ func (c *core) feed(ch *channel, text []byte) {
 	}
 	c.report.Scanned[ch.class] += int64(len(text))
 	ch.open = true
+	if text[0] == '{' && ch.args == nil && ch.loose == 0 && ch.text.end() == 0 { // a structured answer: its first byte tells, however it is cut
+		ch.reads()
+	}
 	if ch.args == nil {
 		c.advance(ch, &ch.text, laneText, text, false)
 		ch.clear = ch.text.clear()
@@ -402,21 +414,67 @@ func (c *core) drain(ch *channel, kind laneKind, from int64) {
 			if f.Entity != pipeline.ErrorEntity && ch.args.same(f.Start, f.End) {
 				continue
 			}
-		}
-		if ch.count > pipeline.MaxFindings {
-			return
-		}
-		if ch.count++; ch.count > pipeline.MaxFindings {
-			f.Action, f.Entity, f.Rule = c.x.Info().Strictest[ch.class], pipeline.OverEntity, pipeline.NoRule
-			if f.Action == pipeline.Redact { // a redaction that cannot be listed is a block
-				f.Action = pipeline.Block
+			if f.Action == pipeline.Redact && ch.args.inEscape(f.Start) {
+				ch.args.undecided = append(ch.args.undecided, undecided{f, bytes.Clone(c.found.Replacement(i))})
+				continue
 			}
 		}
-		c.record(ch, &f)
-		if f.Action == pipeline.Redact {
-			c.addEdit(ch, f.Start, f.End, f.Policy, c.found.Replacement(i))
+		if !c.take(ch, &f, c.found.Replacement(i)) {
+			return
 		}
 	}
+}
+
+// take takes a finding into account; false says that there are too many.
+func (c *core) take(ch *channel, f *pipeline.Finding, repl []byte) bool {
+	if ch.count > pipeline.MaxFindings {
+		return false
+	}
+	if ch.count++; ch.count > pipeline.MaxFindings {
+		f.Action, f.Entity, f.Rule = c.x.Info().Strictest[ch.class], pipeline.OverEntity, pipeline.NoRule
+		if f.Action == pipeline.Redact { // a redaction that cannot be listed is a block
+			f.Action = pipeline.Block
+		}
+	}
+	c.record(ch, f)
+	if f.Action == pipeline.Redact {
+		c.addEdit(ch, f.Start, f.End, f.Policy, repl)
+	}
+	return true
+}
+
+// undecided is a finding of the first view that begins inside of an escape, until it is known what the second view shows
+// of it.
+type undecided struct {
+	f    pipeline.Finding
+	repl []byte
+}
+
+// inEscape tells whether an offset of the text lies behind the beginning of an escape and in front of its end.
+func (a *args) inEscape(at int64) bool {
+	v := a.view.ViewOffset(at)
+	s, _ := a.view.TextSpan(v, v+1)
+	return s < at
+}
+
+// decide takes the undecided findings, but those of which the second view shows the rest: in \nada@example.org the
+// letter n is no part of the address. seen is how far that view is decided; clear is where text must wait for them.
+func (c *core) decide(ch *channel, seen, clear int64, end bool) int64 {
+	a := ch.args
+	left := a.undecided[:0]
+	for i := range a.undecided {
+		w := &a.undecided[i]
+		switch {
+		case ch.shown(&w.f):
+		case !end && w.f.End > seen:
+			clear = min(clear, w.f.Start)
+			left = append(left, *w)
+		default:
+			c.take(ch, &w.f, w.repl)
+		}
+	}
+	a.undecided = left
+	return clear
 }
 
 // same tells that the two views do not differ in the span and next to it: what
@@ -430,6 +488,18 @@ func (a *args) same(start, end int64) bool {
 	end = min(end+1, text)
 	return a.view.ViewOffset(end)-a.view.ViewOffset(start) == end-start
 }
+
+// shown tells whether the second view shows a finding of the first one but for what it has of an escape in front.
+func (ch *channel) shown(f *pipeline.Finding) bool {
+	for i := range ch.edits {
+		if e := &ch.edits[i]; e.policy == f.Policy && e.start > f.Start && e.start-f.Start < longestEscape && e.end >= f.End {
+			return true
+		}
+	}
+	return false
+}
+
+const longestEscape = 12 // two halves of a character
 
 // wholeEscapes widens a span of the first view to whole escapes.
 func (a *args) wholeEscapes(start, end int64) (int64, int64) {
@@ -483,13 +553,15 @@ func (c *core) settle(ch *channel, end bool) {
 	if ch.text.s != nil {
 		clear = ch.text.clear()
 	}
-	_, view := a.view.Len()
+	seen, view := a.view.Len() // an escape is not complete
 	if k := a.lane.clear(); k < view {
-		at, _ := a.view.TextSpan(k, k)
-		clear = min(clear, at)
+		seen, _ = a.view.TextSpan(k, k)
+		clear = min(clear, seen)
 	} else if !end {
-		in, _ := a.view.Len()
-		clear = min(clear, in) // an escape is not complete
+		clear = min(clear, seen)
+	}
+	if len(a.undecided) > 0 {
+		clear = c.decide(ch, seen, clear, end)
 	}
 	for was := int64(-1); !end && clear != was; {
 		was = clear
@@ -514,6 +586,7 @@ func (c *core) settle(ch *channel, end bool) {
 	}
 	ch.clear = clear
 	a.lane.trim(a.lane.keep)
+	a.prev = a.before(&ch.text, clear)
 	ch.text.trim(clear)
 	a.view.Forget(min(clear, ch.text.keep))
 	a.keys.forget(clear)
@@ -549,7 +622,11 @@ func (c *core) place(ch *channel, e edit) {
 		return
 	case dialect.Outside:
 		s, t := a.scalarSpan(l, e.start, e.end, ch.clear)
-		c.placeText(ch, e, s, t, true)
+		if ch.value(s) {
+			c.placeText(ch, e, s, t, true)
+		} else {
+			c.placeText(ch, e, e.start, e.end, false)
+		}
 		return
 	}
 	// The span holds quotes of literals: structure stays, the first part becomes
@@ -566,11 +643,31 @@ func (c *core) place(ch *channel, e edit) {
 		case place == dialect.Outside && scalar(l.b.B[at-l.base]):
 			var s int64
 			s, to = a.scalarSpan(l, at, to, ch.clear)
-			c.placeText(ch, e, max(s, e.start), to, true)
+			c.placeText(ch, e, max(s, e.start), to, ch.value(s))
 			e.repl.End = e.repl.Start
 		}
 		at = to
 	}
+}
+
+// value tells whether a value may begin at an offset outside of literals: always in arguments, behind a colon, a comma
+// or a bracket in a text that may only look like JSON.
+func (ch *channel) value(at int64) bool {
+	if ch.key.Field == dialect.ToolArgs {
+		return true
+	}
+	c := ch.args.before(&ch.text, at)
+	return c == ':' || c == ',' || c == '['
+}
+
+// before is the last byte in front of an offset that is no white space, 0 without one.
+func (a *args) before(l *lane, at int64) byte {
+	for at--; at >= l.base; at-- {
+		if c := l.b.B[at-l.base]; c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			return c
+		}
+	}
+	return a.prev
 }
 
 // placeText adds an edit whose text goes into a literal or, quoted, stands for one.

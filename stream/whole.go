@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/keeptrusts/kt/internal/buf"
@@ -183,6 +184,9 @@ func (s *Scanner) one(body []byte, p *dialect.Piece) {
 	raw := body[p.Start:p.End]
 	s.open(ch, p)
 	text := s.text(raw, p.Has(dialect.Escaped))
+	if ch.args == nil && (text[0] == '{' || inRequest(p) && jsonText(text)) {
+		ch.reads()
+	}
 	s.whole(ch, text)
 	if p.Has(dialect.ID) {
 		s.identifier(ch, text)
@@ -225,6 +229,9 @@ func (s *Scanner) group(body []byte, pieces []dialect.Piece) {
 		before := len(s.joined)
 		s.joined = jsonwalk.AppendUnescaped(s.joined, body[p.Start:p.End])
 		s.found.Reset() // s.whole may feed nothing
+		if text := s.joined[before:]; ch.args == nil && inRequest(p) && jsonText(text) {
+			ch.reads()
+		}
 		s.whole(&ch, s.joined[before:])
 		for i := range s.found.List {
 			if f := &s.found.List[i]; f.Score > 0 {
@@ -292,6 +299,23 @@ func (s *Scanner) splice(body []byte, ch *channel, p *dialect.Piece, at int64) {
 	s.edited(&s.sp, ch, &q, body)
 	s.sp.keyed = s.sp.keyed || p.Has(dialect.Key)
 	ch.cut = cut
+}
+
+// jsonText tells whether text looks like a JSON object or array: that of a tool's result mostly, whose escapes the model
+// reads as what they stand for.
+func jsonText(text []byte) bool {
+	text = bytes.TrimSpace(text)
+	if len(text) < 2 {
+		return false
+	}
+	switch first, last := text[0], text[len(text)-1]; {
+	case first == '{':
+		return true
+	case first == '[' && last == ']':
+		next := bytes.TrimLeft(text[1:], " \t\r\n")[0]
+		return next == '{' || next == '[' || next == '"'
+	}
+	return false
 }
 
 func (s *Scanner) text(raw []byte, escaped bool) []byte {

@@ -455,7 +455,7 @@ func (w *Window) switches(size int) {
 // can, and then what is found over the place is an edit as any other. The other calls' events wait as long; past half
 // of what may wait the text ends, which costs only that a match over the place is a block.
 func (w *Window) inTurns(ch *channel, size int) bool {
-	return ch.args != nil && !ch.args.keys.whole() && 2*(w.heldText()+size) <= w.o.MaxHeld && 2*(w.heldBytes()+size) <= w.o.MaxMemory
+	return ch.key.Field == dialect.ToolArgs && !ch.args.keys.whole() && 2*(w.heldText()+size) <= w.o.MaxHeld && 2*(w.heldBytes()+size) <= w.o.MaxMemory
 }
 
 // endChannel feeds the end. It gives false when half of a character is left over at the real end.
