@@ -109,21 +109,22 @@ func TestAValueAtTheEndOfATextThatWentOnIsFound(t *testing.T) {
 		"call": toolArgs(0, 0, `{"a":1}`), "reasoning": field(0, "reasoning_content", "think "), "refusal": field(0, "refusal", "no "), "finish": finish(0, "stop"),
 	}
 	for name, c := range chains {
-		value := map[string]string{"pii": "write to ada@example.org", "dlp": "the project is bluefin"}[name]
-		for pause, event := range pauses {
-			for _, last := range []string{finish(0, "stop") + done, done, ""} {
-				for size := 1; size <= len(value); size++ {
-					in := role(0) + content(0, "Let me look. ") + event
-					for k := 0; k < len(value); k += size {
-						in += content(0, value[k:min(len(value), k+size)])
-					}
-					got := relay(c, stream.Options{}, []byte(in+event+last))
-					text := string(got.out)
-					if pause != "finish" { // behind which no reader expects text
-						text = read(t, got.out).content[0]
-					}
-					if strings.Contains(text, "ada@example") || strings.Contains(text, "bluefin") || got.decision.Verdict == pipeline.VerdictAllow {
-						t.Fatalf("%s after %s, pieces of %d, then %q: %v %q", name, pause, size, last, got.decision.Verdict, text)
+		for _, value := range map[string][]string{"pii": {"write to ada@example.org", "ada@example.org"}, "dlp": {"the project is bluefin", "bluefin"}}[name] {
+			for pause, event := range pauses {
+				for _, last := range []string{finish(0, "stop") + done, done, ""} {
+					for size := 1; size <= len(value); size++ {
+						in := role(0) + content(0, "Let me look") + event // what comes is no part of its last word
+						for k := 0; k < len(value); k += size {
+							in += content(0, value[k:min(len(value), k+size)])
+						}
+						got := relay(c, stream.Options{}, []byte(in+event+last))
+						text := string(got.out)
+						if pause != "finish" { // behind which no reader expects text
+							text = read(t, got.out).content[0]
+						}
+						if strings.Contains(text, "ada@example") || strings.Contains(text, "bluefin") || got.decision.Verdict == pipeline.VerdictAllow {
+							t.Fatalf("%s after %s, pieces of %d, then %q: %v %q", name, pause, size, last, got.decision.Verdict, text)
+						}
 					}
 				}
 			}

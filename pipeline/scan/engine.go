@@ -322,8 +322,8 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 	f.old, f.traceOf, f.tallyOf, f.busy = n, nil, nil, false
 	f.had.nd, f.had.nth, f.lostBundle = 0, 0, false
 	f.again, f.lostBehind, f.w, f.niv, f.told, f.bound, f.openQ = false, false, nil, [2]uint8{}, [maxGroups]int32{}, [2]int32{}, [2]uint16{}
-	if len(b) > n {
-		s.flags &^= stateEnded // the text went on after an end, and has another one
+	if s.flags&stateEnded != 0 && len(b) > n {
+		s.goOn(n)
 	}
 	ascii := !t.norms || isASCII(b)
 	for k := range f.v {
@@ -419,6 +419,15 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 	f.v = [2]stream{}
 	feedPool.Put(f)
 	return len(b) - n, free
+}
+
+// goOn begins a text behind one that ended: it has an end of its own, and what stood in front of the pause is no part
+// of its first word. Matches that were found and wait for room stay.
+func (s *State) goOn(n int) {
+	s.flags &^= stateEnded
+	if n == 0 && s.n == [3]uint8{} && s.rescan == 0 {
+		*s = State{mask: s.mask, at: s.at, flags: s.flags & stateOver, note: uint16(s.at)}
+	}
 }
 
 // frontFrom is the first start that stateFront tells of; n bytes are held.

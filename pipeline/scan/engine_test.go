@@ -217,7 +217,7 @@ func TestAChannelMayEndTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, last := range []string{"a bluefin", "to a@b.org", "the pin", "a key-abcd", "é bluefin"} {
+	for _, last := range []string{"a bluefin", "to a@b.org", "the pin", "a key-abcd", "é bluefin", "bluefin", "bluefin ends", "a@b.org", "pin", "key-abcd"} {
 		for size := 1; size <= len(last); size++ {
 			var s State
 			s.Reset(^uint64(0))
