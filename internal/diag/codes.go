@@ -60,6 +60,7 @@ const (
 	PartlyCovered   Code = "KT2108"
 	UnusedDistance  Code = "KT2109"
 	PatternLong     Code = "KT2110"
+	LazyRepeat      Code = "KT2111"
 	DuplicateTarget Code = "KT3001"
 	UnknownProvider Code = "KT3002"
 	ProviderForm    Code = "KT3003"
@@ -161,6 +162,7 @@ var meanings = []struct {
 	{PartlyCovered, "a documented promise that is covered in part"},
 	{UnusedDistance, "max_distance without fuzzy_matching"},
 	{PatternLong, "a pattern whose matches could be longer than a match may be (8,000 bytes): they are cut there"},
+	{LazyRepeat, "a pattern with a lazy repeat (*?, +?, ??, {n,m}?): matches are the longest all the same"},
 	{DuplicateTarget, "two targets have one id"},
 	{UnknownProvider, "a provider that does not exist"},
 	{ProviderForm, "a provider that is not <id> or <id>:<kind>:<model>"},

@@ -133,9 +133,13 @@ func (b *builder) policy(i int, e *config.ChainEntry) {
 			continue
 		}
 		said[r.Path] = true
-		if _, err := syntax.Parse(r.Rule.Pattern, syntax.Perl); err != nil {
+		re, err := syntax.Parse(r.Rule.Pattern, syntax.Perl)
+		if err != nil {
 			b.diags = append(b.diags, b.at(e, block, r.Path).diag(diag.BadPattern, diag.Error, patternFault(err), "patterns are Go regular expressions (RE2)"))
 			continue
+		}
+		if lazy(re) {
+			b.diags = append(b.diags, b.at(e, block, r.Path).diag(diag.LazyRepeat, diag.Note, "a lazy repeat finds the longest match all the same", "say what must not be in it: <b>[^<]*</b> instead of <b>.*?</b>"))
 		}
 		if msg := longFault(&r.Rule); msg != "" {
 			b.diags = append(b.diags, b.at(e, block, r.Path).diag(diag.PatternLong, diag.Note, msg, "bound its repeats, as in {1,400}: less text is held back too"))
@@ -208,6 +212,17 @@ func patternFault(err error) string {
 		return fmt.Sprintf("the pattern does not compile: %s: %q", e.Code, e.Expr)
 	}
 	return "the pattern does not compile: " + err.Error()
+}
+
+// lazy tells whether a pattern has a lazy repeat whose longest match may be another one.
+func lazy(re *syntax.Regexp) bool {
+	switch re.Op {
+	case syntax.OpStar, syntax.OpPlus, syntax.OpQuest, syntax.OpRepeat:
+		if re.Flags&syntax.NonGreedy != 0 {
+			return true
+		}
+	}
+	return slices.ContainsFunc(re.Sub, lazy)
 }
 
 // longFault says what becomes of the matches of a pattern that could be longer than any match may be.
