@@ -4,8 +4,8 @@
 //
 // Terms are whole words or phrases, without regard to case, look-alike letters, invisible characters and the
 // white space between words: the term "Iran" is not found in "Tirana". With fuzzy_matching each word of a term
-// may differ by up to max_distance edits, but never by half of its letters or more. Own patterns are read as
-// written, on the text as it came.
+// may differ by up to max_distance edits, but never by half of its letters or more; of the built-in lists only
+// phrases of long words are read so. Own patterns are read as written, on the text as it came.
 //
 // It costs nothing per chunk beyond the engine's tables: no allocation, no locks, no clocks.
 package lexical
@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/pipeline/rulebook"
@@ -42,7 +44,11 @@ func (k Kind) Params() any { return k.params() }
 
 // Declare implements pipeline.Kind.
 func (k Kind) Declare(params any, d *pipeline.Declaration) {
-	k.declare(params, &words{d: d, reason: k.reason, classes: k.classes})
+	w := &words{d: d, reason: k.reason, classes: k.classes}
+	k.declare(params, w)
+	if w.distance > 0 && w.builtIn > 0 {
+		d.Fault(pipeline.FaultPartly, "fuzzy_matching", fmt.Sprintf("of the %d built-in phrases and patterns %d are found misspelt too: words of at least 8 letters, and phrases of at least 16 with no word of fewer than 6; the others are found as written only", w.builtIn, w.near), "")
+	}
 }
 
 // Kinds lists the kinds of this package.
@@ -298,7 +304,9 @@ type words struct {
 	reason   string
 	classes  []pipeline.Class
 	act      pipeline.Action
-	distance int
+	distance int // 0: not fuzzy
+	builtIn  int // phrases and patterns of the built-in lists
+	near     int // how many of them are fuzzy
 }
 
 // action sets what a match does; it must be one of the given actions.
@@ -337,7 +345,7 @@ func (w *words) find(r scan.Rule, entity, path string) {
 // terms declares own terms. The same term twice counts once.
 func (w *words) terms(entity, field string, list []string) {
 	seen := map[string]bool{}
-	lowered, exact := 0, 0
+	var lowered, exact named
 	for i, t := range list {
 		path := fmt.Sprintf("%s/%d", field, i)
 		key := strings.ToLower(strings.Join(strings.Fields(t), " "))
@@ -349,37 +357,80 @@ func (w *words) terms(entity, field string, list []string) {
 			continue
 		}
 		seen[key] = true
-		r := scan.Rule{ID: path, Phrase: t, Fold: true, View: scan.Normalised}
-		if len(t) > scan.DefaultCap/2 { // its spaces, and letters that look alike, may take more bytes in a text
-			r.Cap = scan.MaxCap
-		}
-		switch least, fault := w.blur(&r); {
-		case fault != "":
-			exact++
-		case least < w.distance:
-			lowered++
-		}
+		r := ownTerm(path, t)
+		w.blur(&r, t, &lowered, &exact)
 		w.find(r, entity, path)
 	}
-	if lowered > 0 {
-		w.d.Fault(pipeline.FaultPartly, field, fmt.Sprintf("%d terms have words too short for max_distance %d; these words are matched with a smaller one", lowered, w.distance), "")
+	w.partly(field, &lowered, &exact)
+}
+
+func ownTerm(id, term string) scan.Rule {
+	r := scan.Rule{ID: id, Phrase: term, Fold: true, View: scan.Normalised}
+	if len(term) > scan.DefaultCap/2 { // its spaces, and letters that look alike, may take more bytes in a text
+		r.Cap = scan.MaxCap
 	}
-	if exact > 0 {
-		w.d.Fault(pipeline.FaultPartly, field, fmt.Sprintf("%d terms are matched as they are written: they have no letters or digits, more than 24 words, or a word of more than 48 characters", exact), "")
-	}
+	return r
 }
 
 // blur makes the phrase of a rule a fuzzy term if that is wanted: each word may differ by the distance, but by
-// less than half of its letters, or short words would match nearly every other. least is what its shortest word
-// may differ by; fault says why the phrase stays as it is.
-func (w *words) blur(r *scan.Rule) (least int, fault string) {
+// less than half of its letters, or short words would match nearly every other. The term goes to lowered if that
+// is less than the distance for one of its words, and to exact if its phrase stays as it is.
+func (w *words) blur(r *scan.Rule, term string, lowered, exact *named) {
 	if w.distance == 0 {
-		return 0, ""
+		return
 	}
 	r.Distance, r.Half = w.distance, true
-	least, r.Distance, fault = r.Reach()
-	r.Half = r.Distance > 0
-	return least, fault
+	least, most, fault := r.Reach()
+	r.Distance, r.Half = most, most > 0
+	switch {
+	case fault != "":
+		exact.add(term, "")
+	case most == 0:
+		lowered.add(term, " as written")
+	case least < most:
+		lowered.add(term, fmt.Sprintf(" within %d to %d", least, most))
+	case least < w.distance:
+		lowered.add(term, fmt.Sprintf(" within %d", least))
+	}
+}
+
+// partly says which terms are not matched within the whole distance.
+func (w *words) partly(field string, lowered, exact *named) {
+	if lowered.n > 0 {
+		w.d.Fault(pipeline.FaultPartly, field, fmt.Sprintf("a word may differ by less than half of its letters only, which is less than max_distance %d here: %s", w.distance, lowered), "")
+	}
+	if exact.n > 0 {
+		w.d.Fault(pipeline.FaultPartly, field, "terms without letters or digits, with more than 24 words or with a word of more than 48 characters are matched as they are written: "+exact.String(), "")
+	}
+}
+
+// named is a list of terms for a message, which names the first of them.
+type named struct {
+	n    int
+	text []string
+}
+
+const (
+	maxNamed     = 8
+	maxNamedText = 40 // characters of one
+)
+
+func (n *named) add(term, what string) {
+	if n.n++; n.n > maxNamed {
+		return
+	}
+	if utf8.RuneCountInString(term) > maxNamedText {
+		term = string([]rune(term)[:maxNamedText-3]) + "..."
+	}
+	n.text = append(n.text, fmt.Sprintf("%q%s", term, what))
+}
+
+func (n *named) String() string {
+	s := strings.Join(n.text, ", ")
+	if n.n > maxNamed {
+		s += fmt.Sprintf(" and %d more", n.n-maxNamed)
+	}
+	return s
 }
 
 // patterns declares own patterns.
@@ -396,10 +447,32 @@ func (w *words) list(name string) { w.entries(rulebook.Terms(name)) }
 func (w *words) entries(es []rulebook.Entry) {
 	for i := range es {
 		for _, r := range es[i].Rules(0, false) {
-			if r.Phrase != "" {
-				w.blur(&r)
+			w.builtIn++
+			if d := min(w.distance, nearOf(r.Phrase)); d > 0 {
+				r.Distance, r.Half = d, true
+				w.near++
 			}
 			w.find(r, es[i].Entity, "")
 		}
 	}
+}
+
+// nearOf is the distance at which a built-in phrase is still told from ordinary words, 0 for a pattern. The user
+// did not choose these phrases, and short words have many neighbours: soman is one letter from woman, each word of
+// end my life from one of and my wife. So each edit takes 8 letters of a word that stands alone; beside others it
+// takes 6 of each word, and 16 of the phrase.
+func nearOf(phrase string) int {
+	words := strings.FieldsFunc(phrase, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	shortest, total := 0, 0
+	for i, word := range words {
+		n := utf8.RuneCountInString(word)
+		total += n
+		if i == 0 || n < shortest {
+			shortest = n
+		}
+	}
+	if len(words) == 1 {
+		return total / 8
+	}
+	return min(shortest/6, total/16)
 }

@@ -1,0 +1,94 @@
+package lexical_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/pipeline/kind/lexical"
+	"github.com/keeptrusts/kt/pipeline/kindtest"
+)
+
+// ordinary is text in which words stand that are near built-in phrases.
+var ordinary = []string{
+	"I have a question about my invoice.",
+	"Halves and quarters, trials and tries.",
+	"He was born in 1980.",
+	"Open port 8080 and hand me the keys.",
+	"setting the table, texting a friend",
+	"Facing the wind, she kept the setting sun at her back and my wife drove home.",
+	"saving the string",
+	"An inspiration for every controller.",
+	"The topographic and the photographic record, the demographic one too.",
+	"Street facing windows; the lighter aircraft; a sealed warranty; facial profiling.",
+	"How the log: the force of a connection crossed the threshold.",
+	"The woman asked for a refund.",
+	"Two women, one table.",
+	"Roman numerals on satin, a sari from Marin county.",
+	"Martin was rising early to cook rice with soap-free hands.",
+	"An octagon of worship, and line by line the land line.",
+	"A hand mine, the index idx, rwx and ECC.",
+}
+
+// With fuzzy_matching the built-in lists leave ordinary text alone, whatever the distance.
+func TestFuzzyBuiltInsLeaveOrdinaryTextAlone(t *testing.T) {
+	for _, policy := range []string{
+		"safety-filter: {mode: critical_infrastructure", "safety-filter: {mode: automotive", "safety-filter: {mode: education",
+		"safety-filter: {mode: law_enforcement", "itar-ear-filter: {action: block", "dlp-filter: {action: block, sensitivity_level: restricted",
+	} {
+		for _, distance := range []int{1, 2, 4, 8} {
+			kind, _, _ := strings.Cut(policy, ":")
+			c := kindtest.Chain(t, fmt.Sprintf("policies: {chain: [%s]}\npolicy:\n  %s, fuzzy_matching: true, max_distance: %d}\n", kind, policy, distance))
+			for _, text := range ordinary {
+				if o := kindtest.Piece(t, c, pipeline.InputText, kindtest.Everything, []byte(text), nil); len(o.Findings) > 0 {
+					t.Errorf("%s, distance %d: %q gives %v", policy, distance, text, o.Findings)
+				}
+			}
+		}
+	}
+}
+
+// Long built-in words and phrases are found misspelt, short ones as written.
+func TestFuzzyBuiltIns(t *testing.T) {
+	for _, x := range []struct {
+		policy, text, want string
+	}{
+		{"safety-filter: {mode: law_enforcement, fuzzy_matching: true}", "a chokehald", "block"},
+		{"safety-filter: {mode: law_enforcement, fuzzy_matching: true}", "a warantless serch", "block"},
+		{"safety-filter: {mode: education, fuzzy_matching: true}", "hentai", "block"},
+		{"safety-filter: {mode: education, fuzzy_matching: true}", "hentay", "allow"},
+		{"safety-filter: {mode: critical_infrastructure, fuzzy_matching: true}", "run havex", "block"},
+		{"safety-filter: {mode: critical_infrastructure, fuzzy_matching: true}", "run industroier", "block"},
+		{"itar-ear-filter: {fuzzy_matching: true}", "a balistic misssile", "block"},
+		{"itar-ear-filter: {fuzzy_matching: true}", "a ballistik misille", "allow"},
+		{"itar-ear-filter: {fuzzy_matching: true}", "sarin", "block"},
+		{"itar-ear-filter: {fuzzy_matching: true, max_distance: 2}", "cyclotetrametylenetetranitramin", "block"},
+		{"itar-ear-filter: {fuzzy_matching: true, max_distance: 2, blocked_terms: [soman]}", "somman", "block"}, // an own term
+	} {
+		kind, _, _ := strings.Cut(x.policy, ":")
+		c := kindtest.Chain(t, fmt.Sprintf("policies: {chain: [%s]}\npolicy:\n  %s\n", kind, x.policy))
+		o := kindtest.Piece(t, c, pipeline.InputText, kindtest.Everything, []byte(x.text), nil)
+		if got, _, _ := strings.Cut(o.Decision, " "); got != x.want {
+			t.Errorf("%s: %q is %s, want %s", x.policy, x.text, got, x.want)
+		}
+	}
+}
+
+// Lint says that the built-in lists are fuzzy in part.
+func TestFuzzyBuiltInsAreNoted(t *testing.T) {
+	for _, on := range []bool{false, true} {
+		k := lexical.ITAREARFilter()
+		p := k.Params().(*lexical.TermsParams)
+		p.FuzzyMatching = on
+		d := &pipeline.Declaration{Has: func(string) bool { return false }}
+		k.Declare(p, d)
+		said := len(d.Faults) == 1 && d.Faults[0].Code == pipeline.FaultPartly && d.Faults[0].Path == "fuzzy_matching"
+		if said != on || !on && len(d.Faults) > 0 {
+			t.Errorf("fuzzy %v: %+v", on, d.Faults)
+		}
+		if on {
+			t.Log(d.Faults[0].Message)
+		}
+	}
+}
