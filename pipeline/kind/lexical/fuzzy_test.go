@@ -92,3 +92,53 @@ func TestFuzzyBuiltInsAreNoted(t *testing.T) {
 		}
 	}
 }
+
+// Entries of block_if that are plain text are fuzzy as other own terms are; lint names the others.
+func TestFuzzyBlockIf(t *testing.T) {
+	chain := func(list, fuzzy string) pipeline.Chain {
+		return kindtest.Chain(t, "policies: {chain: [safety-filter]}\npolicy:\n  safety-filter: {block_if: ["+list+"]"+fuzzy+"}\n")
+	}
+	on := ", fuzzy_matching: true, max_distance: 2"
+	for _, x := range []struct {
+		list, fuzzy, text, want string
+	}{
+		{"vape shop", on, "the vape shp", "block"},
+		{"vape shop", on, "the vape shop", "block"},
+		{"vape shop", on, "two vape shops", "block"},
+		{"vape shop", on, "vapeshopping in the vape shopping mall", "block"}, // the pattern stays
+		{"vape shop", on, "the Vap Shop", "block"},
+		{"vape shop", on, "tape shoe", "block"},
+		{"vape shop", on, "the shape of a shop", "allow"},
+		{"(?i)contraband", on, "CONTREBANT", "block"},
+		{"vap[eo] shop", on, "the vape shp", "allow"},
+		{"vap[eo] shop", on, "the vapo shop", "block"},
+		{"vape shop", "", "the vape shp", "allow"},
+		{"vape shop", "", "the Vape Shop", "allow"},
+		{"vape shop", ", fuzzy_matching: true, max_distance: 0", "the Vape Shop", "allow"},
+	} {
+		o := kindtest.Piece(t, chain("'"+x.list+"'", x.fuzzy), pipeline.InputText, kindtest.Everything, []byte(x.text), nil)
+		if got, _, _ := strings.Cut(o.Decision, " "); got != x.want {
+			t.Errorf("%s%s: %q is %s, want %s", x.list, x.fuzzy, x.text, got, x.want)
+		}
+	}
+	k := lexical.SafetyFilter()
+	p := k.Params().(*lexical.SafetyParams)
+	p.FuzzyMatching, p.MaxDistance, p.BlockIf = true, 2, []string{"vape shop", "(?i)contraband", "vap[eo] shop", "_", "-"}
+	d := &pipeline.Declaration{Has: func(string) bool { return false }}
+	k.Declare(p, d)
+	var said []string
+	for _, f := range d.Faults {
+		if f.Code == pipeline.FaultPartly && f.Path == "block_if" {
+			said = append(said, f.Message)
+		}
+	}
+	want := []string{`max_distance 2 here: "vape shop" within 1, "_" as written`, `as they are written: "-"`, `as they are written: "vap[eo] shop"`}
+	if len(said) != len(want) {
+		t.Fatalf("notes %q", said)
+	}
+	for i := range want {
+		if !strings.HasSuffix(said[i], want[i]) {
+			t.Errorf("note %q, want one that ends with %q", said[i], want[i])
+		}
+	}
+}

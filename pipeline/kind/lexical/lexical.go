@@ -12,6 +12,7 @@ package lexical
 
 import (
 	"fmt"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"unicode"
@@ -120,6 +121,7 @@ func SafetyFilter() Kind {
 			w.fuzzy(p.FuzzyMatching, p.MaxDistance)
 			w.list("safety." + p.Mode)
 			w.patterns("SAFETY_PATTERN", "block_if", p.BlockIf)
+			w.plain("SAFETY_PATTERN", "block_if", p.BlockIf)
 			if p.MaxAge != 0 {
 				w.d.Fault(pipeline.FaultNotBuilt, "max_age", fmt.Sprintf("max_age: %d is documented but not built yet in this version", p.MaxAge), "leave max_age at 0; the list of mode education is applied at every age")
 			}
@@ -362,6 +364,33 @@ func (w *words) terms(entity, field string, list []string) {
 		w.find(r, entity, path)
 	}
 	w.partly(field, &lowered, &exact)
+}
+
+// plain declares the own patterns that are plain text as fuzzy terms too, if that is wanted.
+func (w *words) plain(entity, field string, list []string) {
+	if w.distance == 0 {
+		return
+	}
+	var lowered, exact, patterns named
+	for i, p := range list {
+		re, err := syntax.Parse(p, syntax.Perl)
+		if err != nil { // the plan says so
+			continue
+		}
+		if re.Op != syntax.OpLiteral {
+			patterns.add(p, "")
+			continue
+		}
+		path := fmt.Sprintf("%s/%d", field, i)
+		r := ownTerm(path+"+", string(re.Rune))
+		if w.blur(&r, p, &lowered, &exact); r.Distance > 0 {
+			w.find(r, entity, path)
+		}
+	}
+	w.partly(field, &lowered, &exact)
+	if patterns.n > 0 {
+		w.d.Fault(pipeline.FaultPartly, field, "only plain text is found misspelt too; these patterns are matched as they are written: "+patterns.String(), "")
+	}
 }
 
 func ownTerm(id, term string) scan.Rule {
