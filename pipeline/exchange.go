@@ -1,5 +1,10 @@
 package pipeline
 
+import (
+	"cmp"
+	"slices"
+)
+
 // Verdict is the outcome of an exchange as events and clients see it.
 type Verdict string
 
@@ -53,13 +58,37 @@ type Exchange struct {
 	first    Found // the deciding finding; valid when have
 	have     bool
 	counts   []Count
+	spans    []counted
+	heads    []int32 // of each channel: its counted span with the largest end, as an index into spans plus 1; 0 for none
 	channels int32
 }
+
+// counted is a span of a channel that counts once: findings of one policy with
+// one action that overlap. It counts under the entity of the one that starts
+// first, then the longest, then by rule: the one whose replacement an edit shows.
+type counted struct {
+	start, end int64
+	first      int64 // end of the finding whose entity counts
+	next       int32 // the span of the channel with the next smaller end, as in heads
+	rule       uint32
+	entity     uint16
+	policy     uint8
+	action     Action
+}
+
+// keptSpans is how many counted spans an exchange keeps room for.
+const keptSpans = 4096
 
 // Begin starts an exchange: it evaluates the conditions and runs the gates.
 // e may be reused; its memory is kept.
 func (e *Exchange) Begin(c Chain, f *Facts, scratch *Findings) {
-	*e = Exchange{Chain: c, info: c.Info(), counts: e.counts[:0]}
+	if cap(e.spans) > keptSpans {
+		e.spans = nil
+	}
+	if cap(e.heads) > keptSpans {
+		e.heads = nil
+	}
+	*e = Exchange{Chain: c, info: c.Info(), counts: e.counts[:0], spans: e.spans[:0], heads: e.heads[:0]}
 	e.Mask = MaskOf(e.info, f)
 	e.Instructions = InstructionsMask(e.info, e.Mask)
 	if g, ok := c.(Gater); ok {
@@ -85,7 +114,7 @@ func (e *Exchange) Channel() int32 {
 // text (of frames, in a stream). It tells whether the finding is the terminal
 // one that decides the exchange.
 func (e *Exchange) Record(channel int32, c Class, f *Finding) (decides bool) {
-	e.count(f, c.Phase())
+	e.count(channel, f, c.Phase())
 	if e.terminal {
 		return false
 	}
@@ -99,21 +128,67 @@ func (e *Exchange) Record(channel int32, c Class, f *Finding) (decides bool) {
 	return e.terminal
 }
 
-func (e *Exchange) count(f *Finding, p Phase) {
+// count counts a finding, one that overlaps others of its policy together with
+// them. Findings that only warn or log have no exact start and count one by one.
+// The order in which the findings of a channel come makes no difference.
+func (e *Exchange) count(channel int32, f *Finding, p Phase) {
+	if channel < 0 || f.Rule == NoRule || f.Action < Redact {
+		e.add(f.Entity, p, f.Action, 1)
+		return
+	}
+	for int(channel) >= len(e.heads) {
+		e.heads = append(e.heads, 0)
+	}
+	n := counted{start: f.Start, end: f.End, first: f.End, rule: f.Rule, entity: f.Entity, policy: f.Policy, action: f.Action}
+	slot := int32(0)
+	for link := &e.heads[channel]; *link != 0; {
+		s := &e.spans[*link-1]
+		if s.end <= f.Start {
+			break
+		}
+		if s.policy != n.policy || s.action != n.action || s.start >= f.End {
+			link = &s.next
+			continue
+		}
+		e.add(s.entity, p, s.action, -1)
+		n.end = max(n.end, s.end)
+		if cmp.Or(cmp.Compare(s.start, n.start), cmp.Compare(n.first, s.first), cmp.Compare(s.rule, n.rule)) <= 0 {
+			n.start, n.first, n.rule, n.entity = s.start, s.first, s.rule, s.entity
+		}
+		slot, *link = *link, s.next
+	}
+	if slot == 0 {
+		e.spans = append(e.spans, counted{})
+		slot = int32(len(e.spans))
+	}
+	link := &e.heads[channel]
+	for *link != 0 && e.spans[*link-1].end > n.end {
+		link = &e.spans[*link-1].next
+	}
+	n.next, *link = *link, slot
+	e.spans[slot-1] = n
+	e.add(n.entity, p, n.action, 1)
+}
+
+// add adds n to the count of an entity; one that comes to nothing is dropped.
+func (e *Exchange) add(entity uint16, p Phase, a Action, n int) {
 	for i := range e.counts {
 		c := &e.counts[i]
-		if c.Entity == f.Entity && c.Phase == p && c.Action == f.Action {
-			c.N++
+		if c.Entity == entity && c.Phase == p && c.Action == a {
+			if c.N += n; c.N == 0 {
+				e.counts = slices.Delete(e.counts, i, i+1)
+			}
 			return
 		}
 	}
-	e.counts = append(e.counts, Count{Entity: f.Entity, Phase: p, Action: f.Action, N: 1})
+	e.counts = append(e.counts, Count{Entity: entity, Phase: p, Action: a, N: n})
 }
 
 // Terminal tells whether the exchange is decided by a block or an escalation.
 func (e *Exchange) Terminal() bool { return e.terminal }
 
-// Counts lists what was found, by entity, phase and action. Valid until Begin.
+// Counts lists what was found, by entity, phase and action. Findings of one
+// policy that overlap count once. Valid until the next finding.
 func (e *Exchange) Counts() []Count { return e.counts }
 
 // Decide gives the decision over everything recorded so far: the first
