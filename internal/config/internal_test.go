@@ -66,6 +66,36 @@ func TestEveryRefusalNamesAFieldOfTheSchema(t *testing.T) {
 	}
 }
 
+// TestEveryRefusalStandsInTheSchema: the pages and editors show the field's
+// text, which must not promise what is refused.
+func TestEveryRefusalStandsInTheSchema(t *testing.T) {
+	set, err := loadSchemas()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := 0
+	for _, r := range refusals {
+		for _, kind := range schemas.Kinds() {
+			path := strings.Split(r.pattern[1:], "/")
+			if path[1] != "*" && path[1] != kind {
+				continue
+			}
+			path[1] = kind
+			field := set.at(path)
+			if field == nil {
+				continue
+			}
+			said++
+			if text, _ := field["description"].(string); !strings.HasSuffix(text, " Not built: "+r.value+" is refused (KT2003).") {
+				t.Errorf("%s of %s does not say that %s is refused: %s", path[2], kind, r.value, text)
+			}
+		}
+	}
+	if said < len(refusals) {
+		t.Errorf("%d fields for %d refusals", said, len(refusals))
+	}
+}
+
 // TestSchemasPassNoPropertyNameThatLoadMisses: names that a propertyNames rule
 // refuses are refused with a place.
 func TestSchemasPassNoPropertyNameThatLoadMisses(t *testing.T) {

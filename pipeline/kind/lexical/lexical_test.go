@@ -1,6 +1,7 @@
 package lexical_test
 
 import (
+	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/keeptrusts/kt/pipeline/kindtest"
 	"github.com/keeptrusts/kt/pipeline/rulebook"
 	"github.com/keeptrusts/kt/pipeline/scan"
+	"github.com/keeptrusts/kt/schemas"
 )
 
 func TestConformance(t *testing.T) {
@@ -144,5 +146,27 @@ func TestLongTermsFit(t *testing.T) {
 	o := kindtest.Piece(t, c, pipeline.InputText, kindtest.Everything, []byte("x "+strings.Repeat("é", 512)+" y"), nil)
 	if o.Text != "x [REDACTED:DLP_TERM] y" {
 		t.Error(o)
+	}
+}
+
+// The field that is not built says so, in the schema and so on the page.
+func TestMaxAgeIsRefusedAsTheSchemaSays(t *testing.T) {
+	k := lexical.SafetyFilter()
+	p := k.Params().(*lexical.SafetyParams)
+	p.MaxAge = 13
+	d := &pipeline.Declaration{Has: func(path string) bool { return path == "max_age" }}
+	k.Declare(p, d)
+	if len(d.Faults) != 1 || d.Faults[0].Code != pipeline.FaultNotBuilt {
+		t.Errorf("faults %+v", d.Faults)
+	}
+	raw, _ := schemas.Kind(k.Name())
+	var s struct {
+		Properties map[string]struct{ Description string }
+	}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		t.Fatal(err)
+	}
+	if text := s.Properties["max_age"].Description; !strings.HasSuffix(text, "Not built: every value but 0 is refused (KT2003).") {
+		t.Errorf("the schema says of max_age: %s", text)
 	}
 }
