@@ -353,3 +353,34 @@ func TestPagesKeepWhatPeopleWrote(t *testing.T) {
 		t.Errorf("a page without markers gives %v", err)
 	}
 }
+
+// What a kind finds with another setting than the default stands on its page, but for settings that are refused.
+func TestPagesSayWhatSettingsFind(t *testing.T) {
+	pages, err := gen.Pages(os.DirFS(t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := map[string]string{}
+	for _, p := range pages {
+		text[p.Path] = string(p.Data)
+	}
+	for kind, wants := range map[string][]string{
+		"dlp-filter": {
+			"With `blocked_terms`, reason code `dlp.detected`: `DLP_TERM`.",
+			"With `sensitivity_level: high`, reason code `dlp.detected`: `CLASSIFICATION_MARKING`.",
+			"With `sensitivity_level: restricted`, reason code `dlp.detected`: `CLASSIFICATION_MARKING`, `GITHUB_PAT`, ",
+		},
+		"safety-filter":   {"With `mode: automotive`, reason code `safety.detected`: `VEHICLE_TAMPERING`, "},
+		"case-privacy":    {"With `detect_patterns: [docket_number]`, reason code `case_privacy.detected`: `DOCKET_NUMBER`."},
+		"student-privacy": {"With `age_gate: true`, "},
+	} {
+		for _, want := range wants {
+			if !strings.Contains(text["docs/policies/"+kind+".md"], want) {
+				t.Errorf("the page of %s has not: %s", kind, want)
+			}
+		}
+	}
+	if strings.Contains(text["docs/policies/pii-detector.md"], "With `healthcare_mode") {
+		t.Error("pii-detector's page says what a refused setting finds")
+	}
+}

@@ -86,7 +86,7 @@ var misses = map[string]string{
 		"audio, PDF and office files, archives, UTF-16; nor is what a URL or a file id points to. File names and URLs are text like any other",
 }
 
-// finds lists what a kind finds with its defaults and where, and what it misses.
+// finds lists what a kind finds with its defaults and with other settings, where, and what it misses.
 func finds(k pipeline.Kind, doc *docSchema) (string, error) {
 	d := &pipeline.Declaration{Has: func(string) bool { return false }}
 	k.Declare(k.Params(), d)
@@ -94,19 +94,16 @@ func finds(k pipeline.Kind, doc *docSchema) (string, error) {
 	if len(doc.Phases) > 0 {
 		fmt.Fprintf(&b, "Phases: %s.\n\n", strings.Join(doc.Phases, ", "))
 	}
-	if len(d.Entities) > 0 {
+	found, err := settings(k, doc, d)
+	if err != nil {
+		return "", err
+	}
+	if len(d.Entities) > 0 || found != "" {
 		b.WriteString("## What it finds\n\n")
-		byReason := map[string][]string{}
-		var reasons []string
-		for _, e := range d.Entities {
-			if byReason[e.Reason] == nil {
-				reasons = append(reasons, e.Reason)
-			}
-			byReason[e.Reason] = append(byReason[e.Reason], "`"+e.Name+"`")
+		for _, r := range byReason(d.Entities) {
+			fmt.Fprintf(&b, "Reason code `%s`: %s.\n\n", r.code, strings.Join(r.names, ", "))
 		}
-		for _, r := range reasons {
-			fmt.Fprintf(&b, "Reason code `%s`: %s.\n\n", r, strings.Join(byReason[r], ", "))
-		}
+		b.WriteString(found)
 	}
 	if d.SkipsInstructions {
 		b.WriteString("Text of system and developer messages is not judged: the application writes them, and a good one names the attacks that it forbids " +
@@ -137,6 +134,86 @@ func finds(k pipeline.Kind, doc *docSchema) (string, error) {
 		b.WriteString("\n")
 	}
 	return b.String(), nil
+}
+
+// settings lists what a kind finds with one field set and not with its defaults.
+func settings(k pipeline.Kind, doc *docSchema, defaults *pipeline.Declaration) (string, error) {
+	var b strings.Builder
+	for _, p := range doc.Properties {
+		for _, v := range p.schema.values() {
+			params := k.Params()
+			data, err := json.Marshal(map[string]any{p.name: v})
+			if err != nil {
+				return "", err
+			}
+			if err := json.Unmarshal(data, params); err != nil {
+				return "", fmt.Errorf("set %s: %w", data, err)
+			}
+			d := &pipeline.Declaration{Has: func(path string) bool { return path == p.name }}
+			k.Declare(params, d)
+			if slices.ContainsFunc(d.Faults, func(f pipeline.Fault) bool { return f.Code == pipeline.FaultNotBuilt }) {
+				continue
+			}
+			more := slices.DeleteFunc(d.Entities, func(e pipeline.EntityInfo) bool {
+				return slices.ContainsFunc(defaults.Entities, func(o pipeline.EntityInfo) bool { return o.Name == e.Name && o.Reason == e.Reason })
+			})
+			with := "`" + p.name + "`"
+			if !p.schema.own() {
+				with = fmt.Sprintf("`%s: %v`", p.name, v)
+			}
+			for _, r := range byReason(more) {
+				fmt.Fprintf(&b, "With %s, reason code `%s`: %s.\n\n", with, r.code, strings.Join(r.names, ", "))
+			}
+		}
+	}
+	return b.String(), nil
+}
+
+// own tells that a field is a list of the user's own terms or patterns.
+func (s *docSchema) own() bool { return s.Items != nil && len(s.Items.Enum) == 0 }
+
+// values gives the values of a field that may make a kind find something else.
+func (s *docSchema) values() []any {
+	var typ, item string
+	if json.Unmarshal(s.Type, &typ) != nil {
+		return nil
+	}
+	switch {
+	case typ == "boolean":
+		return []any{string(s.Default) != "true"}
+	case typ == "string":
+		return s.Enum
+	case typ != "array" || s.Items == nil:
+		return nil
+	case !s.own():
+		var out []any
+		for _, v := range s.Items.Enum {
+			out = append(out, []any{v})
+		}
+		return out
+	case json.Unmarshal(s.Items.Type, &item) == nil && item == "string":
+		return []any{[]any{"word"}}
+	}
+	return nil
+}
+
+type reason struct {
+	code  string
+	names []string
+}
+
+// byReason gathers entities by their reason codes, in the order of their first.
+func byReason(list []pipeline.EntityInfo) []reason {
+	var out []reason
+	for _, e := range list {
+		i := slices.IndexFunc(out, func(r reason) bool { return r.code == e.Reason })
+		if i < 0 {
+			i = len(out)
+			out = append(out, reason{code: e.Reason})
+		}
+		out[i].names = append(out[i].names, "`"+e.Name+"`")
+	}
+	return out
 }
 
 // maxExamples is how many cases a page shows.
