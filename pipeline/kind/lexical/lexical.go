@@ -48,7 +48,11 @@ func (k Kind) Declare(params any, d *pipeline.Declaration) {
 	w := &words{d: d, reason: k.reason, classes: k.classes}
 	k.declare(params, w)
 	if w.distance > 0 && w.builtIn > 0 {
-		d.Fault(pipeline.FaultPartly, "fuzzy_matching", fmt.Sprintf("of the %d built-in phrases and patterns %d are found misspelt too: words of at least 8 letters, and phrases of at least 16 with no word of fewer than 6; the others are found as written only", w.builtIn, w.near), "")
+		say := fmt.Sprintf("%d of the %d built-in phrases and patterns are found as written only", w.builtIn-w.near.n, w.builtIn)
+		if w.near.n > 0 {
+			say += "; long enough to be found misspelt are " + w.near.String()
+		}
+		d.Fault(pipeline.FaultPartly, "fuzzy_matching", say, "")
 	}
 }
 
@@ -306,9 +310,9 @@ type words struct {
 	reason   string
 	classes  []pipeline.Class
 	act      pipeline.Action
-	distance int // 0: not fuzzy
-	builtIn  int // phrases and patterns of the built-in lists
-	near     int // how many of them are fuzzy
+	distance int   // 0: not fuzzy
+	builtIn  int   // phrases and patterns of the built-in lists
+	near     named // those that are fuzzy
 }
 
 // action sets what a match does; it must be one of the given actions.
@@ -479,7 +483,7 @@ func (w *words) entries(es []rulebook.Entry) {
 			w.builtIn++
 			if d := min(w.distance, nearOf(r.Phrase)); d > 0 {
 				r.Distance, r.Half = d, true
-				w.near++
+				w.near.add(r.Phrase, fmt.Sprintf(" within %d", d))
 			}
 			w.find(r, es[i].Entity, "")
 		}
