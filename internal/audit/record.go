@@ -29,7 +29,7 @@ type Record struct {
 
 	Endpoint     string // path of the route
 	Stream       bool
-	Model        string // the client's
+	Model        string // that the client asked for: a configured name, or a constant for any other
 	User, Team   string
 	Agent        string
 	Conversation string

@@ -251,12 +251,21 @@ func (q *call) read() bool {
 		q.facts.Model = string(q.req.Model.Of(q.body))
 	}
 	q.facts.Stream, q.facts.Messages = q.req.Stream, q.req.Messages
-	q.rec.Model, q.rec.Stream, q.rec.Unknown = q.facts.Model, q.req.Stream, q.req.Unknown
+	q.rec.Model, q.rec.Stream, q.rec.Unknown = q.g.shown(q.facts.Model), q.req.Stream, q.req.Unknown
 	if q.facts.Model == "" || !q.g.o.Router.Serves(q.facts.Model) {
 		q.refuse(404, &dialect.Error{Type: "invalid_request_error", Code: "model_not_found", Param: "model", Message: "No target serves this model. GET /v1/models lists those that are served."})
 		return false
 	}
 	return true
+}
+
+// shown is the model as logs and records name it: a name of the configuration,
+// else a constant, since a client can write any text there, and no policy reads it.
+func (g *Gateway) shown(model string) string {
+	if model == "" || g.names[model] {
+		return model
+	}
+	return other
 }
 
 // scanRequest takes the request's text through the chain and writes the
@@ -579,7 +588,7 @@ func (q *call) attempts(list []upstream.Attempt, rejected []upstream.Rejected) {
 	for i := range list {
 		a := &list[i]
 		r.Attempts = append(r.Attempts, audit.Attempt{
-			Target: a.Target.ID, Model: a.Model, Result: a.Class.String(), Status: a.Status, Took: a.Duration, Probe: a.Probe,
+			Target: a.Target.ID, Model: q.g.shown(a.Model), Result: a.Class.String(), Status: a.Status, Took: a.Duration, Probe: a.Probe,
 		})
 	}
 	for i := range list {
@@ -610,7 +619,7 @@ func (q *call) attemptEnded(r *stream.Report, a *upstream.Answer) {
 func (q *call) answered(a *upstream.Answer) {
 	q.attempts(a.Attempts, a.Rejected)
 	q.target = a.Index
-	q.rec.Target, q.rec.Provider, q.rec.TargetModel = a.Target.ID, providerOf(a.Target), a.Model
+	q.rec.Target, q.rec.Provider, q.rec.TargetModel = a.Target.ID, providerOf(a.Target), q.g.shown(a.Model)
 	for name, v := range a.Header {
 		q.c.Response.Header.Set(ourName(name), v[0])
 	}

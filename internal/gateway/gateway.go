@@ -93,6 +93,7 @@ type Gateway struct {
 	admin    [sha256.Size]byte
 	started  time.Time
 	static   staticHeaders
+	names    map[string]bool // of models, as the configuration has them
 	m        *Metrics
 	scrape   http.Handler   // of /metrics
 	warned   []atomic.Int64 // by target: when the log said that it cannot be reached, in ns since 1970
@@ -153,6 +154,10 @@ func New(ln net.Listener, o Options) (*Gateway, error) {
 			looks[c] = o.Chain.Scans(pipeline.Class(c), 1<<i)
 		}
 		g.looks = append(g.looks, looks)
+	}
+	g.names = make(map[string]bool)
+	for _, name := range o.Router.ModelNames() {
+		g.names[name] = true
 	}
 	g.warned = make([]atomic.Int64, len(o.Targets))
 	g.calls.New = func() any { return &call{g: g} }

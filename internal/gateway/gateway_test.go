@@ -1376,6 +1376,47 @@ func TestNothingAClientSaysBreaksALogLineOrARecord(t *testing.T) {
 	}
 }
 
+// What stands where a model is named goes to no log and no record unless the configuration has it.
+func TestAModelThatIsNotConfiguredIsNotRecorded(t *testing.T) {
+	const typed = "my SSN is 078-05-1119 jo.doe@example.org"
+	body := `{"model":` + quote(typed) + `,"messages":[{"role":"user","content":"x"}]}`
+	for _, every := range []bool{false, true} { // a target without a model serves any
+		m, err := mock.Listen("", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := &upstream.Target{ID: "openai-primary", BaseURL: m.URL, Model: "gpt-5.4-mini", AllowPrivate: true}
+		status := 404
+		if every {
+			target.Model, status = "", 200
+		}
+		var log lockedBuffer
+		r := startTargets(t, quickstart, m, []*upstream.Target{target}, func(o *gateway.Options) { o.Log = slog.New(gateway.NewLogHandler(&log, slog.LevelDebug)) })
+		if got := r.post(t, body, "X-Request-Id", "typed"); got.status != status {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+		records, _, err := audit.Read(r.audit.Dir(), audit.Filter{RequestID: "typed", Decisions: true})
+		if err != nil || len(records) == 0 {
+			t.Fatal(records, err)
+		}
+		text := log.String()
+		for _, e := range records {
+			text += string(e.Raw)
+			if e.Model != "other" {
+				t.Errorf("model %q in %s", e.Model, e.Raw)
+			}
+		}
+		for _, part := range []string{"SSN", "078-05", "jo.doe"} {
+			if strings.Contains(text, part) {
+				t.Errorf("%s stands in %s", part, text)
+			}
+		}
+		if !strings.Contains(log.String(), `"model":"other"`) {
+			t.Errorf("log %s", log.String())
+		}
+	}
+}
+
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

@@ -22,8 +22,8 @@ import (
 const levelInfo = slog.LevelInfo
 
 // requestAttrs are the fields of the access line. None of them is text of a
-// message; a client's own words (model, user) are bounded and escaped by slog's
-// JSON handler.
+// message, and the model is a configured name or a constant (shown). A client's
+// own word (its request id) is of a plain form.
 func requestAttrs(r *audit.Record) []slog.Attr {
 	out := []slog.Attr{
 		slog.String("request_id", r.RequestID), slog.String("model", bounded(r.Model)), slog.String("provider", r.Provider),
@@ -64,10 +64,10 @@ func (g *Gateway) unreachable(a *upstream.Attempt) {
 	g.log.Warn("a target cannot be reached", "target", a.Target.ID, "class", a.Class.String(), "cause", cause)
 }
 
-// maxWord is how many bytes of a client's word a log line has at the most.
+// maxWord is how many bytes of a configured word a log line has at the most.
 const maxWord = 128
 
-// bounded makes a client's word fit for a log line: at most maxWord bytes, nothing
+// bounded makes a configured word fit for a log line: at most maxWord bytes, nothing
 // that a terminal acts on (slog's JSON leaves the C1 controls as they are).
 func bounded(s string) string {
 	if len(s) > maxWord {
