@@ -50,7 +50,7 @@ type Record struct {
 	GatewayID     string
 	Overrides     []string // relaxations and debug overrides in force
 
-	Target, Provider, TargetModel string
+	Target, Provider, TargetModel string // of the target that answered, else of the last one that was asked
 	Attempts                      []Attempt
 	Rejected                      []Rejected
 

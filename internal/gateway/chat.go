@@ -51,7 +51,8 @@ type call struct {
 	spliced     []*buf.Buffer // copies with another model
 	splicedFor  []string
 	promptBytes int64
-	target      int
+	target      int  // that answered; -1: none
+	asked       int  // the last one that was asked when none answered; -1: none
 	ended       bool // the terminal record is written
 	decided     bool // so is the decision record
 	streamed    bool // a stream was relayed
@@ -74,7 +75,7 @@ func (q *call) reset() {
 	q.times = times{}
 	clear(q.up) // no attempt runs any more: closing an answer waits for them
 	q.ids[0] = ""
-	q.id, q.promptBytes, q.target, q.ended, q.decided, q.streamed = "", 0, -1, false, false, false
+	q.id, q.promptBytes, q.target, q.asked, q.ended, q.decided, q.streamed = "", 0, -1, -1, false, false, false
 }
 
 // requestID is the client's when it is of a plain form, else a new one. It goes
@@ -410,7 +411,7 @@ func (q *call) finish(outcome string, status int) {
 			g.log.Error("an audit record could not be written", "error", err.Error(), "request_id", q.id)
 		}
 	}
-	g.m.request(r, q.target, &q.times)
+	g.m.request(r, q.target, q.asked, &q.times)
 	if r.Chain != nil {
 		if c := g.decided[decisionKey{r.Verdict, r.Phase, r.Policy, r.Reason}]; c != nil {
 			c.Inc()
@@ -625,6 +626,17 @@ func (q *call) answered(a *upstream.Answer) {
 	}
 }
 
+// unanswered notes who was asked last when nobody answered.
+func (q *call) unanswered(list []upstream.Attempt) {
+	q.target = -1
+	if len(list) == 0 {
+		return
+	}
+	a := &list[len(list)-1]
+	q.asked = a.Index
+	q.rec.Target, q.rec.Provider, q.rec.TargetModel = a.Target.ID, providerOf(a.Target), q.g.shown(a.Model)
+}
+
 // ourName is under which name a target's header goes on.
 func ourName(name string) string {
 	if name == "X-Request-Id" {
@@ -654,6 +666,7 @@ func (q *call) noAnswer(err error) {
 		e = &upstream.Error{Status: 502, Code: "upstream_error"}
 	}
 	q.attempts(e.Attempts, e.Rejected)
+	q.unanswered(e.Attempts)
 	if e.Status == 499 {
 		q.gone()
 		return

@@ -159,6 +159,7 @@ func New(ln net.Listener, o Options) (*Gateway, error) {
 	for _, name := range o.Router.ModelNames() {
 		g.names[name] = true
 	}
+	g.m.serve(o.Router.ModelNames())
 	g.warned = make([]atomic.Int64, len(o.Targets))
 	g.calls.New = func() any { return &call{g: g} }
 	g.scanners.New = func() any { return new(stream.Scanner) }

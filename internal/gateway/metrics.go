@@ -47,8 +47,10 @@ var skips = []string{
 type Metrics struct {
 	reg     *prometheus.Registry
 	targets []*targetMetrics
-	byID    map[string]int // positions in targets
-	none    *targetMetrics // requests that no target answered
+	byID    map[string]int     // positions in targets
+	none    *targetMetrics     // requests that no target answered
+	unasked map[string]*series // by configured model: requests for which no target was asked
+	series  func(model, provider string) series
 	family  *family
 
 	info       *prometheus.GaugeVec
@@ -73,14 +75,19 @@ type Metrics struct {
 	served     atomic.Int64
 }
 
+// series are the children of one model and provider.
+type series struct {
+	requests [][]prometheus.Counter // status, verdict; family A
+	gateway  []prometheus.Counter   // status; family D
+	latency  prometheus.Observer
+	duration prometheus.Observer
+}
+
 type targetMetrics struct {
-	requests  [][]prometheus.Counter // status, verdict; family A
-	gateway   []prometheus.Counter   // status; family D
-	tokens    [2]prometheus.Counter  // input, output
+	series
+	tokens    [2]prometheus.Counter // input, output
 	gwTokens  [2]prometheus.Counter
 	cost      prometheus.Counter
-	latency   prometheus.Observer
-	duration  prometheus.Observer
 	attempts  [upstream.NumClasses]prometheus.Counter
 	fallbacks prometheus.Counter
 	probes    prometheus.Counter
@@ -248,14 +255,8 @@ func NewMetrics(targets []*upstream.Target) *Metrics {
 	m.refused = f.counters("keeptrusts_gateway_refused_total")
 	m.inflight = f.gauges("keeptrusts_gateway_requests_in_flight").WithLabelValues()
 
-	make1 := func(model, provider, target string) *targetMetrics {
-		t := &targetMetrics{
-			cost: cost.WithLabelValues(model, provider), latency: latency.WithLabelValues(model, provider), duration: duration.WithLabelValues(provider),
-		}
-		for i, d := range []string{"input", "output"} {
-			t.tokens[i] = tokens.WithLabelValues(model, provider, d)
-			t.gwTokens[i] = gwTokens.WithLabelValues(d, model)
-		}
+	m.series = func(model, provider string) series {
+		t := series{latency: &lazyObserver{vec: latency, values: []string{model, provider}}, duration: duration.WithLabelValues(provider)}
 		for _, s := range append(labels(statuses), other) {
 			var row []prometheus.Counter
 			for _, v := range verdicts {
@@ -263,6 +264,15 @@ func NewMetrics(targets []*upstream.Target) *Metrics {
 			}
 			t.requests = append(t.requests, row)
 			t.gateway = append(t.gateway, newLazy(gwRequests, provider, model, s))
+		}
+		return t
+	}
+	make1 := func(model, provider, target string) *targetMetrics {
+		t := &targetMetrics{series: m.series(model, provider), cost: cost.WithLabelValues(model, provider)}
+		t.latency = latency.WithLabelValues(model, provider)
+		for i, d := range []string{"input", "output"} {
+			t.tokens[i] = tokens.WithLabelValues(model, provider, d)
+			t.gwTokens[i] = gwTokens.WithLabelValues(d, model)
 		}
 		if target == "" {
 			for _, o := range append(slices.Clone(outcomes), other) {
@@ -299,6 +309,15 @@ func NewMetrics(targets []*upstream.Target) *Metrics {
 	}
 	m.none = make1(other, "none", "")
 	return m
+}
+
+// serve makes the children of the models that clients may ask for.
+func (m *Metrics) serve(models []string) {
+	m.unasked = make(map[string]*series, len(models))
+	for _, name := range models {
+		s := m.series(name, "none")
+		m.unasked[name] = &s
+	}
 }
 
 func labels(list []int) []string {
@@ -343,6 +362,24 @@ func (l *lazy) Inc() { l.get().Inc() }
 
 // Add counts more.
 func (l *lazy) Add(v float64) { l.get().Add(v) }
+
+// lazyObserver is lazy for a histogram.
+type lazyObserver struct {
+	vec    *prometheus.HistogramVec
+	values []string
+	child  atomic.Pointer[prometheus.Observer]
+}
+
+// Observe adds one value.
+func (l *lazyObserver) Observe(v float64) {
+	o := l.child.Load()
+	if o == nil {
+		c := l.vec.WithLabelValues(l.values...)
+		o = &c
+		l.child.Store(o)
+	}
+	(*o).Observe(v)
+}
 
 func (m *Metrics) target(i int) *targetMetrics {
 	if i < 0 || i >= len(m.targets) {
@@ -451,29 +488,44 @@ func index[T comparable](list []T, v T) int {
 	return len(list)
 }
 
-// request counts one finished request.
-func (m *Metrics) request(r *audit.Record, target int, tm *times) {
+// of gives the children for a request: those of the target that answered, else
+// of the last one that was asked, else of the model that the client named.
+func (m *Metrics) of(model string, target, asked int) *series {
+	if target < 0 {
+		target = asked
+	}
+	if target < 0 {
+		if s := m.unasked[model]; s != nil {
+			return s
+		}
+	}
+	return &m.target(target).series
+}
+
+// request counts one finished request. target is the one that answered, asked
+// the last one that was asked when none did; -1: none.
+func (m *Metrics) request(r *audit.Record, target, asked int, tm *times) {
 	m.served.Add(1)
-	t := m.target(target)
+	t, by := m.target(target), m.of(r.Model, target, asked)
 	s := index(statuses, r.Status)
 	v := max(0, slices.Index(verdicts, r.Verdict))
-	t.requests[s][v].Inc()
-	t.gateway[s].Inc()
+	by.requests[s][v].Inc()
+	by.gateway[s].Inc()
 	t.outcomes[index(outcomes, r.Outcome)].Inc()
 	t.tokens[0].Add(float64(r.InputTokens))
 	t.tokens[1].Add(float64(r.OutputTokens))
 	t.gwTokens[0].Add(float64(r.InputTokens))
 	t.gwTokens[1].Add(float64(r.OutputTokens))
 	t.cost.Add(float64(r.CostMicros) / 1e6)
-	t.latency.Observe(r.Latency.Seconds())
-	t.duration.Observe(r.Latency.Seconds())
+	by.latency.Observe(r.Latency.Seconds())
+	by.duration.Observe(r.Latency.Seconds())
 	for c := range r.Scanned {
 		if r.Scanned[c] > 0 {
 			m.scanned[c].Add(float64(r.Scanned[c]))
 		}
 	}
 	for _, a := range r.Attempts {
-		if i, ok := m.byID[a.Target]; ok && a.Probe && a.Target == r.Target && a.Result != upstream.Lost.String() {
+		if i, ok := m.byID[a.Target]; ok && target >= 0 && a.Probe && a.Target == r.Target && a.Result != upstream.Lost.String() {
 			m.targets[i].wins.Inc()
 		}
 	}
