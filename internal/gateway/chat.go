@@ -593,7 +593,7 @@ func (q *call) attempts(list []upstream.Attempt, rejected []upstream.Rejected) {
 		})
 	}
 	for i := range list {
-		q.g.unreachable(&list[i])
+		q.g.warn(&list[i])
 	}
 	for _, x := range rejected {
 		r.Rejected = append(r.Rejected, audit.Rejected{Target: x.Target.ID, Reason: x.Reason})

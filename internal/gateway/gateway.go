@@ -95,8 +95,8 @@ type Gateway struct {
 	static   staticHeaders
 	names    map[string]bool // of models, as the configuration has them
 	m        *Metrics
-	scrape   http.Handler   // of /metrics
-	warned   []atomic.Int64 // by target: when the log said that it cannot be reached, in ns since 1970
+	scrape   http.Handler // of /metrics
+	warned   []warned     // by target
 
 	ln     *listener
 	server *server.Hertz
@@ -160,7 +160,7 @@ func New(ln net.Listener, o Options) (*Gateway, error) {
 		g.names[name] = true
 	}
 	g.m.serve(o.Router.ModelNames())
-	g.warned = make([]atomic.Int64, len(o.Targets))
+	g.warned = make([]warned, len(o.Targets))
 	g.calls.New = func() any { return &call{g: g} }
 	g.scanners.New = func() any { return new(stream.Scanner) }
 	g.ln = newListener(ln, o.MaxConns, func(err error) { g.log.Warn("accepting connections is paused", "error", err.Error()) })

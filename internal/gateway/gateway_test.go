@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -1323,6 +1324,35 @@ func TestATargetThatCannotBeReachedIsWarnedOfOnce(t *testing.T) {
 	}
 	if strings.Contains(text, "sk-secret") || strings.Contains(text, ".invalid") {
 		t.Errorf("the log says too much: %s", text)
+	}
+}
+
+func TestARefusedKeyIsWarnedOfOncePerMinute(t *testing.T) {
+	for _, status := range []int{401, 403} {
+		var log lockedBuffer
+		var now atomic.Int64
+		now.Store(time.Now().UnixNano())
+		r := start(t, withPII, &mock.Script{Default: mock.Options{Fault: mock.Status, Status: status}}, func(o *gateway.Options) {
+			o.Log = slog.New(gateway.NewLogHandler(&log, slog.LevelInfo))
+			o.Now = func() time.Time { return time.Unix(0, now.Load()) }
+		})
+		for range 3 {
+			if got := r.post(t, ask("x")); got.status != 502 || strings.Contains(got.body, "sk-upstream") {
+				t.Errorf("%d %s", got.status, got.body)
+			}
+		}
+		want := fmt.Sprintf(`"level":"WARN","msg":"the provider refuses the key of a target","provider":"openai","target":"openai-primary","class":"auth","status":%d}`, status)
+		if n := strings.Count(log.String(), want); n != 1 {
+			t.Errorf("%d: the line is there %d times in %s", status, n, log.String())
+		}
+		now.Add(int64(time.Minute))
+		r.post(t, ask("x"))
+		if n := strings.Count(log.String(), want); n != 2 {
+			t.Errorf("%d: after a minute the line is there %d times", status, n)
+		}
+		if strings.Contains(log.String(), "sk-upstream") {
+			t.Errorf("the log has the key: %s", log.String())
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -38,22 +39,41 @@ func requestAttrs(r *audit.Record) []slog.Attr {
 	return out
 }
 
-// warnEvery is how often the log says of one target that it cannot be reached.
+// warnEvery is how often the log warns of one target for one reason.
 const warnEvery = time.Minute
 
-// unreachable warns of an attempt that got no connection, once in a while for each target.
-// The cause is a fixed text: no address, no key, nothing that anybody sent.
-func (g *Gateway) unreachable(a *upstream.Attempt) {
+// Reasons to warn of a target.
+const (
+	warnUnreachable = iota
+	warnAuth
+	warnReasons
+)
+
+// warned is when the log warned of a target, by reason, in ns since 1970.
+type warned [warnReasons]atomic.Int64
+
+// warn warns of an attempt that got no connection, or whose key was refused,
+// once in a while for each target. What it says is configured or a fixed text:
+// no address, no key, nothing that anybody sent.
+func (g *Gateway) warn(a *upstream.Attempt) {
+	why := warnUnreachable
 	switch a.Class {
 	case upstream.Refused, upstream.TLS, upstream.RefusedAddress, upstream.TimeoutConnect:
+	case upstream.Auth:
+		why = warnAuth
 	default:
 		return
 	}
 	if a.Index < 0 || a.Index >= len(g.warned) {
 		return
 	}
-	now, last := g.o.Now().UnixNano(), g.warned[a.Index].Load()
-	if last != 0 && now-last < int64(warnEvery) || !g.warned[a.Index].CompareAndSwap(last, now) {
+	at := &g.warned[a.Index][why]
+	now, last := g.o.Now().UnixNano(), at.Load()
+	if last != 0 && now-last < int64(warnEvery) || !at.CompareAndSwap(last, now) {
+		return
+	}
+	if why == warnAuth {
+		g.log.Warn("the provider refuses the key of a target", "provider", providerOf(a.Target), "target", a.Target.ID, "class", a.Class.String(), "status", a.Status)
 		return
 	}
 	cause := "no connection in time"
@@ -61,7 +81,7 @@ func (g *Gateway) unreachable(a *upstream.Attempt) {
 	if errors.As(a.Err, &f) && f.Err != nil {
 		cause = f.Err.Error()
 	}
-	g.log.Warn("a target cannot be reached", "target", a.Target.ID, "class", a.Class.String(), "cause", cause)
+	g.log.Warn("a target cannot be reached", "provider", providerOf(a.Target), "target", a.Target.ID, "class", a.Class.String(), "cause", cause)
 }
 
 // maxWord is how many bytes of a configured word a log line has at the most.
