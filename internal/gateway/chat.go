@@ -28,8 +28,10 @@ import (
 type call struct {
 	g   *Gateway
 	c   *app.RequestContext
-	ctx context.Context
-	w   *writer // outlives the call: Hertz asks it once more after the handler
+	ctx context.Context // ends when the client is gone
+	// asking is ctx for calls to targets: a shutdown at its deadline ends it, too.
+	asking context.Context
+	w      *writer // outlives the call: Hertz asks it once more after the handler
 
 	began    time.Time
 	now      time.Time // the latest that was read
@@ -70,7 +72,7 @@ func (q *call) reset() {
 	q.scratch.Shrink()
 	rec := &q.rec
 	*rec = audit.Record{Attempts: rec.Attempts[:0], Rejected: rec.Rejected[:0], Ran: rec.Ran[:0]}
-	q.c, q.ctx, q.body, q.facts, q.w = nil, nil, nil, pipeline.Facts{}, nil
+	q.c, q.ctx, q.asking, q.body, q.facts, q.w = nil, nil, nil, nil, pipeline.Facts{}, nil
 	q.spliced, q.splicedFor = q.spliced[:0], q.splicedFor[:0]
 	q.times = times{}
 	clear(q.up) // no attempt runs any more: closing an answer waits for them
@@ -143,9 +145,15 @@ func (g *Gateway) chat(ctx context.Context, c *app.RequestContext) {
 //
 //go:noinline
 func (g *Gateway) leaving(c *app.RequestContext) {
+	e := draining(requestID(c))
+	g.refused(&e, 503)
 	c.Response.Header.Set("Retry-After", "1")
-	g.fail(c, 503, &dialect.Error{Type: "server_error", Code: "draining", Message: "The gateway is shutting down.", RequestID: requestID(c)})
+	g.fail(c, 503, &e)
 	c.SetConnectionClose()
+}
+
+func draining(id string) dialect.Error {
+	return dialect.Error{Type: "server_error", Code: "draining", Message: "The gateway is shutting down.", RequestID: id}
 }
 
 // enter begins a call. false: there are too many, and the client was told.
@@ -175,12 +183,41 @@ func (q *call) leave() {
 	q.g.inflight.Add(-1)
 	q.g.m.inflight.Dec()
 	if p != nil {
+		q.g.notAsking(q)
 		// What q holds may be in use still: it does not go back.
 		q.finish("internal_error", 500)
 		panic(p)
 	}
+	q.g.notAsking(q)
 	q.reset()
 	q.g.calls.Put(q)
+}
+
+// mayCut has a shutdown at its deadline end the calls to targets.
+//
+//go:noinline
+func (q *call) mayCut() {
+	ctx, cancel := context.WithCancel(q.ctx)
+	q.asking = ctx
+	g := q.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asking[q] = cancel
+	if g.cutting.Load() {
+		cancel()
+	}
+}
+
+// notAsking undoes mayCut.
+func (g *Gateway) notAsking(q *call) {
+	if q.asking == nil {
+		return
+	}
+	g.mu.Lock()
+	cancel := g.asking[q]
+	delete(g.asking, q)
+	g.mu.Unlock()
+	cancel()
 }
 
 // begin fills in what is known before the body is read.
@@ -490,6 +527,7 @@ func (q *call) answerError(outcome string, status int, e *dialect.Error) {
 func (q *call) answer(outcome string, status int, body []byte) {
 	q.c.SetStatusCode(status)
 	q.c.Response.Header.Set("Content-Type", "application/json")
+	q.lastOne()
 	q.w.begin(q.c)
 	q.w.first = nil // it is known here
 	q.rec.BytesOut = int64(len(body))
@@ -526,6 +564,7 @@ var (
 
 // ask sends the request on and brings the answer back.
 func (q *call) ask() {
+	q.mayCut()
 	a, err := q.askFirst()
 	if err != nil {
 		q.noAnswer(err)
@@ -545,7 +584,7 @@ func (q *call) ask() {
 		}
 		q.takeBack(a)
 		asked := q.g.o.Now()
-		err := a.Replace(q.ctx, upstream.BadEvent)
+		err := a.Replace(q.asking, upstream.BadEvent)
 		q.waited(asked)
 		if err != nil {
 			q.noAnswer(err)
@@ -668,6 +707,12 @@ func (q *call) noAnswer(err error) {
 	q.attempts(e.Attempts, e.Rejected)
 	q.unanswered(e.Attempts)
 	if e.Status == 499 {
+		if q.g.cutting.Load() && q.ctx.Err() == nil { // the client is there
+			q.c.Response.Header.Set("Retry-After", "1")
+			e := draining(q.id)
+			q.answerError("shutdown", 503, &e)
+			return
+		}
 		q.gone()
 		return
 	}
@@ -696,7 +741,7 @@ func (q *call) noAnswer(err error) {
 // abort is the outcome of a request whose connection is gone: the client's
 // doing, unless a shutdown at its deadline cuts what still runs.
 func (g *Gateway) abort() (outcome string, status int) {
-	if g.cut.Load() > 0 {
+	if g.cutting.Load() {
 		return "shutdown", 503
 	}
 	return "client_abort", 499
@@ -768,7 +813,7 @@ func (q *call) askFirst() (*upstream.Answer, error) {
 		u.Sticky = q.facts.Conversation
 	}
 	asked := q.now
-	a, err := q.g.o.Router.Do(q.ctx, u)
+	a, err := q.g.o.Router.Do(q.asking, u)
 	q.waited(asked)
 	return a, err
 }
@@ -804,14 +849,22 @@ func (q *call) beginStream() {
 		h.Set(f[0], f[1])
 	}
 	q.window.Reset(stream.Options{Dialect: g.dialect, Exchange: &q.exchange, FailOpen: g.o.FailOpen, RequestID: q.id, PromptBytes: q.promptBytes, Scratch: &q.scratch})
+	q.lastOne()
 	q.w.begin(c)
+}
+
+// lastOne says that the connection takes no further request while the gateway drains.
+func (q *call) lastOne() {
+	if q.g.draining.Load() {
+		q.c.Response.Header.SetConnectionClose(true)
+	}
 }
 
 // relay brings a stream. true: nothing of it went out and another target may be asked.
 func (q *call) relay(a *upstream.Answer) bool {
 	g, c := q.g, q.c
 	q.beginStream()
-	var body io.ReadCloser = &answerBody{a: a, w: &q.window, ctx: q.ctx}
+	var body io.ReadCloser = &answerBody{a: a, w: &q.window, ctx: q.ctx, asking: q.asking}
 	if g.o.MinHold > 0 {
 		h := newHold(body, g.o.MinHold, g.dialect)
 		defer h.end()
@@ -839,7 +892,7 @@ func endOf(err error) stream.End {
 	switch upstream.ClassOf(err) {
 	case upstream.TimeoutBetweenBytes, upstream.TimeoutTotal, upstream.TimeoutFirstByte:
 		return stream.EndTimeout
-	case upstream.Reset, upstream.Cut:
+	case upstream.Reset, upstream.Cut, upstream.Cancelled: // the last by a shutdown: who is gone reads nothing
 		return stream.EndCut
 	case upstream.BadResponse, upstream.TooLarge:
 		return stream.EndBadEvent
@@ -882,6 +935,10 @@ func (q *call) streamDone(r *stream.Report, a *upstream.Answer, err error) {
 	case stream.EndClientGone:
 		outcome, status = q.g.abort()
 	default:
+		if q.asking.Err() != nil { // it was ended from here
+			outcome, status = q.g.abort()
+			break
+		}
 		outcome = "upstream_" + r.End.String()
 		if r.End == stream.EndUpstreamError {
 			outcome = "upstream_error"
@@ -895,17 +952,17 @@ func (q *call) streamDone(r *stream.Report, a *upstream.Answer, err error) {
 
 // answerBody is a stream's body that says how it went when it is closed.
 type answerBody struct {
-	a   *upstream.Answer
-	w   *stream.Window
-	ctx context.Context
+	a           *upstream.Answer
+	w           *stream.Window
+	ctx, asking context.Context // both: where ctx ends, what it has called may run before asking ends
 }
 
 func (b *answerBody) Read(p []byte) (int, error) { return b.a.Body.Read(p) }
 
 // Close may be called while Read waits, when the client is gone: the window is
-// not looked at then.
+// not looked at then, nor when a shutdown cut the stream.
 func (b *answerBody) Close() error {
-	if b.ctx.Err() != nil {
+	if b.ctx.Err() != nil || b.asking.Err() != nil {
 		b.a.Report(upstream.Report{Class: upstream.Cancelled})
 		return b.a.Close()
 	}

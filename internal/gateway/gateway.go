@@ -107,8 +107,10 @@ type Gateway struct {
 	scanners sync.Pool    // of *stream.Scanner
 	inflight atomic.Int64 // requests to models
 	active   sync.WaitGroup
-	mu       sync.Mutex // of draining and active.Add
+	mu       sync.Mutex // of draining and active.Add, cutting and asking
 	draining atomic.Bool
+	cutting  atomic.Bool
+	asking   map[*call]context.CancelFunc // ends their calls to targets
 	cut      atomic.Int64
 }
 
@@ -155,6 +157,7 @@ func New(ln net.Listener, o Options) (*Gateway, error) {
 		}
 		g.looks = append(g.looks, looks)
 	}
+	g.asking = make(map[*call]context.CancelFunc)
 	g.names = make(map[string]bool)
 	for _, name := range o.Router.ModelNames() {
 		g.names[name] = true
@@ -234,8 +237,15 @@ func (g *Gateway) Start() {
 	})
 }
 
-// Drain ends the gateway: no new connections, idle ones are closed, requests
-// that run go on until ctx ends and are cut then. It gives how many were cut.
+// Times of a shutdown.
+const (
+	cutTime    = time.Second            // for the last words to clients whose answers are cut
+	lingerTime = 250 * time.Millisecond // for answers that are being written when no request to a model is left
+)
+
+// Drain ends the gateway: no new connections, and requests that come on open ones
+// are told so. Requests to models that run go on until ctx ends and are cut then:
+// a stream ends with an error event. It gives how many were cut.
 // Nothing of the gateway runs afterwards.
 func (g *Gateway) Drain(ctx context.Context) (cut int) {
 	g.mu.Lock()
@@ -245,7 +255,6 @@ func (g *Gateway) Drain(ctx context.Context) (cut int) {
 		return int(g.cut.Load())
 	}
 	_ = g.ln.Close() // closing twice is no matter
-	g.ln.closeIdle(false)
 	done := make(chan struct{})
 	go func() {
 		g.active.Wait()
@@ -254,9 +263,18 @@ func (g *Gateway) Drain(ctx context.Context) (cut int) {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		g.cut.Store(g.inflight.Load())
-		g.ln.closeIdle(true) // cancels their handlers
+		g.cutAll()
+		select {
+		case <-done:
+		case <-time.After(cutTime):
+		}
+		g.ln.closeIdle(true) // cancels the handlers that are left
 		<-done
+	}
+	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		if g.ln.closeIdle(false); g.ln.count() == 0 || time.Since(began) > lingerTime {
+			break
+		}
 	}
 	g.ln.closeIdle(true)
 	g.wg.Wait()
@@ -265,6 +283,17 @@ func (g *Gateway) Drain(ctx context.Context) (cut int) {
 	}
 	_ = g.server.Close() // the listener is closed already
 	return int(g.cut.Load())
+}
+
+// cutAll ends the calls to targets that run.
+func (g *Gateway) cutAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.cut.Store(g.inflight.Load())
+	g.cutting.Store(true)
+	for _, cancel := range g.asking {
+		cancel()
+	}
 }
 
 // enter counts a request to a model; false while draining.
@@ -278,7 +307,7 @@ func (g *Gateway) enter() bool {
 	return true
 }
 
-// guard runs before every handler: it closes connections while the gateway
+// guard runs before every handler: it closes connections after their answers while the gateway
 // drains and turns a fault of the program into an answer.
 func (g *Gateway) guard(ctx context.Context, c *app.RequestContext) {
 	defer g.caught(c)
@@ -341,17 +370,22 @@ func (g *Gateway) unacceptable(status int) dialect.Error {
 	case 431:
 		e.Code, e.Message = "header_too_large", "The headers are larger than "+strconv.Itoa(maxHeaderBytes)+" bytes."
 	}
-	g.m.refused.WithLabelValues(e.Code).Inc()
-	if g.o.Audit != nil {
-		now := g.o.Now()
-		if err := g.o.Audit.Write(&audit.Record{
-			Type: audit.Terminal, Time: now, RequestID: e.RequestID, Verdict: pipeline.VerdictAllow, Outcome: "refused", Reason: e.Code, Status: status,
-			GatewayID: g.o.GatewayID, ConfigVersion: g.o.ConfigVersion, Overrides: g.o.Overrides,
-		}); err != nil {
-			g.m.auditLost.Inc()
-		}
-	}
+	g.refused(&e, status)
 	return e
+}
+
+// refused counts and records a request that was not looked at.
+func (g *Gateway) refused(e *dialect.Error, status int) {
+	g.m.refused.WithLabelValues(e.Code).Inc()
+	if g.o.Audit == nil {
+		return
+	}
+	if err := g.o.Audit.Write(&audit.Record{
+		Type: audit.Terminal, Time: g.o.Now(), RequestID: e.RequestID, Verdict: pipeline.VerdictAllow, Outcome: "refused", Reason: e.Code, Status: status,
+		GatewayID: g.o.GatewayID, ConfigVersion: g.o.ConfigVersion, Overrides: g.o.Overrides,
+	}); err != nil {
+		g.m.auditLost.Inc()
+	}
 }
 
 // fail answers with the documented envelope.

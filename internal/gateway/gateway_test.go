@@ -1026,8 +1026,131 @@ func TestDrainLetsStreamsFinishAndCutsThemAtItsEnd(t *testing.T) {
 	if cut := r.gw.Drain(ctx); cut != 1 {
 		t.Errorf("%d cut", cut)
 	}
-	if got := <-running; got.err == nil {
-		t.Error("a stream that was cut looked complete")
+	if got := <-running; got.err != nil || !strings.Contains(got.body, `"code":"cut"`) || strings.Contains(got.body, "[DONE]") {
+		t.Errorf("a stream that was cut: %v, it ends with %q", got.err, got.body[max(0, len(got.body)-300):])
+	}
+}
+
+// kept is a client's connection that stays open.
+type kept struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (r *rig) keep(t *testing.T) *kept {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	return &kept{c, bufio.NewReader(c)}
+}
+
+func (k *kept) send(t *testing.T, method, path, body string) {
+	t.Helper()
+	if _, err := fmt.Fprintf(k, "%s %s HTTP/1.1\r\nHost: x\r\nX-Request-Id: kept\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", method, path, len(body), body); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (k *kept) answer(t *testing.T) reply {
+	t.Helper()
+	resp, err := http.ReadResponse(k.r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("%v behind %q", err, b)
+	}
+	if resp.Close {
+		resp.Header.Set("Connection", "close")
+	}
+	return reply{resp.StatusCode, resp.Header, string(b)}
+}
+
+// While answers run to their end, what comes on connections that are open is told that the gateway drains.
+func TestOpenConnectionsAreToldOfADrain(t *testing.T) {
+	r := start(t, quickstart, &mock.Script{Default: mock.Options{Text: strings.Repeat("word ", 60), Delay: mock.Duration(10 * time.Millisecond)}})
+	probe, client, running := r.keep(t), r.keep(t), r.keep(t)
+	for _, k := range []*kept{probe, client} {
+		k.send(t, "GET", "/readyz", "")
+		if got := k.answer(t); got.status != 200 || got.head.Get("Connection") == "close" {
+			t.Fatalf("%d %v", got.status, got.head)
+		}
+	}
+	running.send(t, "POST", "/v1/chat/completions", ask("x", `"stream":true`))
+	if _, err := running.r.Peek(1); err != nil {
+		t.Fatal(err)
+	}
+	drained := make(chan int, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		drained <- r.gw.Drain(ctx)
+	}()
+	for i := 0; ; i++ { // the listener closes first
+		c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+		if err != nil {
+			break
+		}
+		_ = c.Close()
+		if i > 1000 {
+			t.Fatal("the gateway does not drain")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	probe.send(t, "GET", "/readyz", "")
+	if got := probe.answer(t); got.status != 503 || !strings.Contains(got.body, `"draining"`) || got.head.Get("Connection") != "close" {
+		t.Errorf("readyz: %d %s %v", got.status, got.body, got.head)
+	}
+	client.send(t, "POST", "/v1/chat/completions", ask("x"))
+	if got := client.answer(t); got.status != 503 || !strings.Contains(got.body, `"code":"draining"`) || got.head.Get("Connection") != "close" || got.head.Get("Retry-After") != "1" {
+		t.Errorf("chat: %d %s %v", got.status, got.body, got.head)
+	}
+	if e := r.terminal(t, "kept"); len(e) != 1 || e[0].Status != 503 || e[0].Reason != "draining" {
+		t.Errorf("records %+v", e)
+	}
+	if got := running.answer(t); got.status != 200 || !strings.HasSuffix(got.body, "data: [DONE]\n\n") {
+		t.Errorf("the answer that ran: %d %q", got.status, got.body)
+	}
+	if cut := <-drained; cut != 0 {
+		t.Errorf("%d cut", cut)
+	}
+}
+
+// Requests that have no answer yet when the time to drain is over are told so.
+func TestAShutdownAnswersRequestsThatItCuts(t *testing.T) {
+	for _, more := range []string{`"stream":false`, `"stream":true`} {
+		for _, fault := range []mock.Fault{mock.StallStatus, mock.StallFirst} {
+			r := start(t, quickstart, &mock.Script{Default: mock.Options{Fault: fault}})
+			k := r.keep(t)
+			k.send(t, "POST", "/v1/chat/completions", ask("x", more))
+			for i := 0; r.mock.Count() == 0 && i < 1000; i++ {
+				time.Sleep(time.Millisecond)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+			began := time.Now()
+			if cut := r.gw.Drain(ctx); cut != 1 {
+				t.Errorf("%s, %s: %d cut", more, fault, cut)
+			}
+			cancel()
+			if d := time.Since(began); d > 900*time.Millisecond {
+				t.Errorf("%s, %s: it took %v", more, fault, d)
+			}
+			if got := k.answer(t); got.status != 503 || !strings.Contains(got.body, `"code":"draining"`) || got.head.Get("Retry-After") != "1" || got.head.Get("Connection") != "close" {
+				t.Errorf("%s, %s: %d %s %v", more, fault, got.status, got.body, got.head)
+			}
+			if e := r.terminal(t, "kept"); len(e) != 1 || e[0].Outcome != "shutdown" || e[0].Status != 503 {
+				t.Errorf("%s, %s: records %+v", more, fault, e)
+			}
+			if n := r.pool.Snapshot().Targets[0].Classes; n["cancelled"] != 1 || len(n) != 1 {
+				t.Errorf("%s, %s: classes %v", more, fault, n)
+			}
+		}
 	}
 }
 

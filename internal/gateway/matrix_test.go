@@ -603,12 +603,12 @@ func TestAStreamThatAShutdownCutsIsNotTheClientsAbort(t *testing.T) {
 	if cut := r.gw.Drain(ctx); cut != 1 {
 		t.Errorf("%d cut", cut)
 	}
-	if <-ended == nil {
-		t.Error("a stream that was cut looked complete")
+	if err := <-ended; err != nil {
+		t.Errorf("the stream that was cut has no proper end: %v", err)
 	}
 	last := r.terminal(t, "cut-by-us")
-	if len(last) != 1 || last[0].Outcome != "shutdown" || last[0].Status != 503 {
-		t.Errorf("records %+v", last)
+	if len(last) != 1 || last[0].Outcome != "shutdown" || last[0].Status != 503 || !strings.Contains(string(last[0].Raw), `"result":"cancelled"`) {
+		t.Errorf("records %s", last[0].Raw)
 	}
 }
 
