@@ -442,11 +442,11 @@ func (cs *callState) tokens() int64 {
 func (cs *callState) reject(s *state, why reason) {
 	for i := range cs.rejected {
 		if cs.rejected[i].Target == s.Target {
-			cs.rejected[i].Reason = why.String()
+			cs.rejected[i].Reason, cs.rejected[i].Own = why.String(), why.own()
 			return
 		}
 	}
-	cs.rejected = append(cs.rejected, Rejected{Target: s.Target, Reason: why.String()})
+	cs.rejected = append(cs.rejected, Rejected{Target: s.Target, Reason: why.String(), Own: why.own()})
 }
 
 func (cs *callState) rejectRest(why reason) {

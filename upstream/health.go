@@ -291,6 +291,7 @@ const (
 	atConcurrency
 	atRate
 	atTokens
+	tokensLeft // the provider's own word
 	retryAfter
 	tooDear
 	otherModel
@@ -298,14 +299,17 @@ const (
 	badConfig
 )
 
-var reasonNames = [...]string{"", "breaker_open", "ejected", "unhealthy", "concurrency", "rate_limit", "token_limit", "retry_after", "max_cost", "other_model", "max_attempts", "config"}
+var reasonNames = [...]string{"", "breaker_open", "ejected", "unhealthy", "concurrency", "rate_limit", "token_limit", "token_limit", "retry_after", "max_cost", "other_model", "max_attempts", "config"}
 
 func (r reason) String() string { return reasonNames[r] }
 
 // limited tells that waiting helps: the client may be told 429.
 func (r reason) limited() bool {
-	return r == atConcurrency || r == atRate || r == atTokens || r == retryAfter
+	return r.own() || r == tokensLeft || r == retryAfter
 }
+
+// own tells that the limit is one of Limits, not the provider's.
+func (r reason) own() bool { return r == atConcurrency || r == atRate || r == atTokens }
 
 // admit reserves an attempt. lastTry passes the breaker and ejections.
 // wait is when a limit lets the next one in.
@@ -324,7 +328,7 @@ func (s *state) admit(now time.Time, tokens int64, lastTry bool) (p permit, why 
 	case now.Before(s.blocked):
 		return p, retryAfter, s.blocked.Sub(now)
 	case now.Before(s.tokensUntil) && tokens > s.tokens:
-		return p, atTokens, s.tokensUntil.Sub(now)
+		return p, tokensLeft, s.tokensUntil.Sub(now)
 	case s.Limits.Concurrency > 0 && s.inflight >= s.Limits.Concurrency:
 		return p, atConcurrency, time.Second
 	}

@@ -189,6 +189,7 @@ type Attempt struct {
 type Rejected struct {
 	Target *Target
 	Reason string // breaker_open, ejected, concurrency, rate_limit, token_limit, retry_after, max_cost, other_model, max_attempts
+	Own    bool   // it is at a limit of its Limits: concurrency, rate_limit, token_limit
 }
 
 // Answer is the first valid answer. Of a stream it is an answer whose first

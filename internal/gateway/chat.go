@@ -720,6 +720,9 @@ func (q *call) noAnswer(err error) {
 	switch e.Status {
 	case 429:
 		out.Type, out.Message = "rate_limit", "The model providers' rate limits are reached."
+		if len(e.Attempts) == 0 {
+			out.Message = limitText(e.Rejected)
+		}
 	case 404:
 		out.Type, out.Message, out.Param = "invalid_request_error", "No target serves this model.", "model"
 	case 503:
@@ -736,6 +739,41 @@ func (q *call) noAnswer(err error) {
 		q.c.Response.Header.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
 	}
 	q.answerError("upstream_error", e.Status, &out)
+}
+
+// limitKeys are the configuration's names of a target's limits, by the reason for not asking it.
+var limitKeys = map[string]string{"rate_limit": "requests_per_minute", "token_limit": "tokens_per_minute", "concurrency": "max_concurrency"}
+
+// maxNamed is how many targets an error names at the most.
+const maxNamed = 8
+
+// limitText says whose limits keep a request from being sent: those of the configuration, by
+// name, or those that providers told of.
+func limitText(rejected []upstream.Rejected) string {
+	var own, others []string
+	for _, x := range rejected {
+		switch {
+		case x.Own:
+			own = append(own, limitKeys[x.Reason]+" of target "+x.Target.ID)
+		case x.Reason == "retry_after" || x.Reason == "token_limit":
+			others = append(others, "target "+x.Target.ID)
+		}
+	}
+	list := func(names []string) string {
+		if n := len(names) - maxNamed; n > 0 {
+			names = append(names[:maxNamed:maxNamed], strconv.Itoa(n)+" more")
+		}
+		return strings.Join(names, ", ")
+	}
+	switch {
+	case len(own) == 0 && len(others) == 0:
+		return "The limits of all targets are reached."
+	case len(own) == 0:
+		return "The model providers' rate limits are reached: " + list(others) + "."
+	case len(others) == 0:
+		return "The gateway's own limit is reached, no provider was asked: " + list(own) + "."
+	}
+	return "The gateway's own limit is reached: " + list(own) + "; the model provider's: " + list(others) + "."
 }
 
 // abort is the outcome of a request whose connection is gone: the client's

@@ -814,6 +814,44 @@ func TestUpstreamFailuresHaveTheirStatusAndRecord(t *testing.T) {
 	}
 }
 
+func TestALimitOfTheGatewayIsNotTheProviders(t *testing.T) {
+	m, err := mock.Listen("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := func(id string, l upstream.Limits) *upstream.Target {
+		return &upstream.Target{ID: id, BaseURL: m.URL, Model: "gpt-5.4-mini", AllowPrivate: true, Limits: l}
+	}
+	r := startTargets(t, quickstart, m, []*upstream.Target{
+		target("first", upstream.Limits{RequestsPerMinute: 1}), target("second", upstream.Limits{TokensPerMinute: 10}),
+	})
+	long := strings.Repeat("word ", 8) // 10 tokens: all that the second has for a minute
+	for range 2 {
+		if got := r.post(t, ask(long)); got.status != 200 {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+	}
+	got := r.post(t, ask(long))
+	const want = "The gateway's own limit is reached, no provider was asked: requests_per_minute of target first, tokens_per_minute of target second."
+	if got.status != 429 || !strings.Contains(got.body, want) || !strings.Contains(got.body, `"code":"rate_limit_exceeded"`) || got.head.Get("Retry-After") == "" {
+		t.Errorf("%d %s %v", got.status, got.body, got.head)
+	}
+	if m.Count() != 2 {
+		t.Errorf("%d calls upstream", m.Count())
+	}
+
+	// A provider's word stays its own, also for the request that is not sent because of it.
+	r = start(t, quickstart, &mock.Script{Default: mock.Options{Fault: mock.Status, Status: 429, Retry: 7}})
+	for range 2 {
+		if got := r.post(t, ask("x")); got.status != 429 || !strings.Contains(got.body, "The model providers' rate limits are reached") || !strings.Contains(got.body, "openai-primary") {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+	}
+	if r.mock.Count() != 1 {
+		t.Errorf("%d calls upstream", r.mock.Count())
+	}
+}
+
 func TestAStreamThatBreaksSaysHow(t *testing.T) {
 	for _, c := range []struct {
 		fault                mock.Fault
