@@ -78,6 +78,15 @@ var unbuilt = []string{
 	"/v1/conversations", "/v1/containers", "/v1/evals", "/v1/videos", "/v1/organization", "/v1/chat/completions/",
 }
 
+// readMethods are those of what can only be read.
+const readMethods = "GET, HEAD"
+
+// methods are those of the paths that are served.
+var methods = map[string]string{
+	"/v1/chat/completions": "POST", "/v1/models": readMethods, "/healthz": readMethods, "/readyz": readMethods, "/health": readMethods, "/metrics": readMethods,
+	"/keeptrusts/config": readMethods, "/keeptrusts/providers/metrics": readMethods,
+}
+
 func (g *Gateway) unknown(_ context.Context, c *app.RequestContext) {
 	path := string(c.Request.URI().PathOriginal()) // as routes are matched: neither decoded nor cleaned
 	e := &dialect.Error{Type: "invalid_request_error", Code: "unknown_path", RequestID: requestID(c),
@@ -89,10 +98,9 @@ func (g *Gateway) unknown(_ context.Context, c *app.RequestContext) {
 			e.Message = "This API is not supported by this version. Served: POST /v1/chat/completions, GET /v1/models, GET /v1/models/{id}."
 		}
 	}
-	const read = "GET, HEAD"
-	methods := map[string]string{
-		"/v1/chat/completions": "POST", "/v1/models": read, "/healthz": read, "/readyz": read, "/health": read, "/metrics": read,
-		"/keeptrusts/config": read, "/keeptrusts/providers/metrics": read,
+	if bare := strings.TrimRight(path, "/"); bare != path && methods[bare] != "" {
+		status, e.Code = 404, "unknown_path"
+		e.Message = "There is nothing at this path, which ends with a slash too many. Served: " + bare + "."
 	}
 	if allow, ok := methods[path]; ok {
 		status, e.Code = 405, "method_not_allowed"

@@ -277,7 +277,7 @@ func (q *call) read() bool {
 		q.refuse(422, &dialect.Error{Type: "validation_error", Code: "invalid_request", Param: invalid.Path, Message: invalid.Path + " must be " + invalid.Want + "."})
 		return false
 	case errors.As(err, &bad):
-		q.refuse(400, &dialect.Error{Type: "validation_error", Code: bad.Code.String(), Param: bad.Path, Message: "The body is not acceptable JSON: " + bad.Error() + "."})
+		q.refuse(400, &dialect.Error{Type: "validation_error", Code: bad.Code.String(), Param: bad.Path, Message: "The body is not acceptable JSON: " + bad.Error() + q.hint(bad) + "."})
 		return false
 	default:
 		q.refuse(422, &dialect.Error{Type: "validation_error", Code: "invalid_request", Message: "The request is not valid: " + err.Error() + "."})
@@ -290,12 +290,70 @@ func (q *call) read() bool {
 	}
 	q.facts.Stream, q.facts.Messages = q.req.Stream, q.req.Messages
 	q.rec.Model, q.rec.Stream, q.rec.Unknown = q.g.shown(q.facts.Model), q.req.Stream, q.req.Unknown
-	if q.facts.Model == "" || !q.g.o.Router.Serves(q.facts.Model) {
+	if q.facts.Model == "" {
+		q.refuse(422, &dialect.Error{Type: "validation_error", Code: "invalid_request", Param: "model", Message: "model must be the name of a model. GET /v1/models lists those that are served."})
+		return false
+	}
+	if !q.g.o.Router.Serves(q.facts.Model) {
 		q.refuse(404, &dialect.Error{Type: "invalid_request_error", Code: "model_not_found", Param: "model", Message: "No target serves this model. GET /v1/models lists those that are served."})
 		return false
 	}
 	return true
 }
+
+// What the JSON parser takes by default (jsonwalk.Options).
+const (
+	maxDepth   = 64
+	maxKeys    = 65_536
+	maxStrings = 131_072
+)
+
+// hint says what would have been accepted where the code does not.
+//
+//go:noinline
+func (q *call) hint(e *jsonwalk.Error) string {
+	switch e.Code {
+	case jsonwalk.TooManyItems:
+		return ": at most " + strconv.Itoa(dialect.MaxItems) + " messages and content parts are accepted"
+	case jsonwalk.TooManyStrings:
+		return ": at most " + strconv.Itoa(maxStrings) + " strings are accepted"
+	case jsonwalk.TooManyKeys:
+		return ": at most " + strconv.Itoa(maxKeys) + " keys that the API does not know are accepted"
+	case jsonwalk.Depth:
+		return ": at most " + strconv.Itoa(maxDepth) + " levels are accepted"
+	case jsonwalk.CaseVariantKey:
+		if known := knownKey(q.body, e.Offset); known != "" {
+			return `: write "` + known + `"`
+		}
+	}
+	return ""
+}
+
+// knownKey gives the known spelling of the key that begins at an offset of body,
+// which is one but for its case. All known keys are of small letters, digits and
+// underscores: empty when the key is not.
+func knownKey(body []byte, at int) string {
+	end := at
+	for end < len(body) && body[end] != '"' {
+		if body[end] == '\\' {
+			end++
+		}
+		end++
+	}
+	if end >= len(body) {
+		return ""
+	}
+	key := strings.ToLower(likeASCII.Replace(string(jsonwalk.AppendUnescaped(nil, body[at:end]))))
+	for i := range len(key) {
+		if c := key[i]; c-'a' > 25 && c-'0' > 9 && c != '_' {
+			return ""
+		}
+	}
+	return key
+}
+
+// likeASCII folds the letters that become ASCII ones in another case.
+var likeASCII = strings.NewReplacer("\u017f", "s", "\u212a", "k", "\u0131", "i", "\u0130", "i")
 
 // shown is the model as logs and records name it: a name of the configuration,
 // else a constant, since a client can write any text there, and no policy reads it.

@@ -541,7 +541,8 @@ func TestRefusals(t *testing.T) {
 		{"bad UTF-8", ask("x\xff"[:1]) + "", "", 200, ""},
 		{"wrong type", `{"model":"gpt-5.4-mini","messages":"x"}`, "", 422, "invalid_request"},
 		{"no messages", `{"model":"gpt-5.4-mini","messages":[]}`, "", 422, "invalid_request"},
-		{"no model", `{"messages":[{"role":"user","content":"x"}]}`, "", 404, "model_not_found"},
+		{"no model", `{"messages":[{"role":"user","content":"x"}]}`, "", 422, "invalid_request"},
+		{"empty model", `{"model":"","messages":[{"role":"user","content":"x"}]}`, "", 422, "invalid_request"},
 		{"unknown model", `{"model":"nope","messages":[{"role":"user","content":"x"}]}`, "", 404, "model_not_found"},
 		{"media type", ask("x"), "text/plain", 415, "unsupported_media_type"},
 		{"charset", ask("x"), "application/json; charset=utf-8", 200, ""},
@@ -582,6 +583,50 @@ func TestRefusals(t *testing.T) {
 	}
 	if got := r.post(t, ask("after")); got.status != 200 {
 		t.Errorf("after the refusals: %d %s", got.status, got.body)
+	}
+}
+
+// A refusal says what would have been accepted.
+func TestRefusalsNameWhatIsAccepted(t *testing.T) {
+	r := start(t, quickstart, nil)
+	message := `{"role":"user","content":"x"}`
+	more := func(n int, of string) string { return strings.Repeat(of+",", n-1) + of }
+	keys := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `,"k%d":0`, i)
+		}
+		return b.String()
+	}
+	head := `{"model":"gpt-5.4-mini","messages":[`
+	for _, c := range []struct {
+		name, ok, bad, code, want string
+	}{
+		{"items", head + more(10_000, message) + `]}`, head + more(10_001, message) + `]}`, "too_many_items", "at most 10000 messages and content parts are accepted"},
+		{"strings", head + message + `],"x":[` + more(131_060, `""`) + `]}`, head + message + `],"x":[` + more(131_073, `""`) + `]}`, "too_many_strings", "at most 131072 strings are accepted"},
+		{"keys", head + message + `]` + keys(65_536) + `}`, head + message + `]` + keys(65_537) + `}`, "too_many_keys", "at most 65536 keys that the API does not know are accepted"},
+		{"depth", head + message + `],"x":` + strings.Repeat("[", 63) + strings.Repeat("]", 63) + `}`, head + message + `],"x":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`, "depth", "at most 64 levels are accepted"},
+		{"case", "", `{"Model":"gpt-5.4-mini","messages":[` + message + `]}`, "case_variant_key", `: write \"model\".`},
+		{"escaped case", "", head + `{"ro\u017f":"","\u0052ole":"user","content":"x"}]}`, "case_variant_key", `: write \"role\".`},
+		{"kelvin sign", "", head + `{"role":"user","content":"x"}],"max_to\u212aen\u017f":1}`, "case_variant_key", `: write \"max_tokens\".`},
+	} {
+		if c.ok != "" {
+			if got := r.post(t, c.ok); strings.Contains(got.body, c.code) {
+				t.Errorf("%s: what the message says is not accepted: %.300s", c.name, got.body)
+			}
+		}
+		if got := r.post(t, c.bad); got.status != 400 || !strings.Contains(got.body, `"code":"`+c.code+`"`) || !strings.Contains(got.body, c.want) {
+			t.Errorf("%s: %d %.300s", c.name, got.status, got.body)
+		}
+	}
+	if got := r.post(t, `{"messages":[`+message+`]}`); !strings.Contains(got.body, `"param":"model"`) {
+		t.Errorf("no model: %s", got.body)
+	}
+	for path, bare := range map[string]string{"/v1/chat/completions/": "/v1/chat/completions", "/v1/chat/completions//": "/v1/chat/completions", "/healthz/": "/healthz"} {
+		got := r.get(t, path)
+		if got.status != 404 || !strings.Contains(got.body, `"code":"unknown_path"`) || !strings.Contains(got.body, "ends with a slash too many. Served: "+bare+".") {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
 	}
 }
 
