@@ -77,11 +77,12 @@ func Pages(root fs.FS) ([]Output, error) {
 var misses = map[string]string{
 	"decoded": "Base64, hexadecimal digits, percent escapes, HTML entities and escapes such as `\\x41` and `\\u0041` in a request are read decoded as well, unless `encoding.decode_base64` is off, and so is rot13, unless `encoding.decode_rot13` is. " +
 		"Not decoded are: base32; hexadecimal digits with spaces between them; UTF-16 in base64; base64 that spaces split; letters moved by another number of places than 13; and what is encoded more than twice, in rot13 or tag characters more than once",
-	"encodings": "Text that is encoded within the text is not decoded: base64, hexadecimal digits, percent escapes, HTML entities, tag characters (U+E0020 to U+E007E) and the like pass. JSON's own escapes are, also those of a tool call's arguments",
+	"encodings": "Text that is encoded within the text is not decoded: base64, hexadecimal digits, percent escapes, HTML entities, tag characters (U+E0020 to U+E007E) and the like pass. JSON's own escapes are, also those of a tool call's arguments and of a text that is a JSON object",
 	"letters":   "Digits and signs in the place of letters (`1gn0r3`) are not read as letters, and letters with dots or underscores between them (`i.g.n.o.r.e`, `i_g_n_o_r_e`) are not joined to words",
 	"whole_words": "Terms match whole words, without regard to case: of the term `Zorblax` neither `Zorblaxes` nor `pay_zorblax_now` is found, for a letter, a digit or an underscore beside a term is part of its word. " +
 		"List the forms that matter as terms of their own. Between two words of a term up to 256 white-space characters are passed over; with more it is not found",
 	"own_patterns": "Own patterns are read as written, on the text as it came: case counts unless the pattern says `(?i)`, and look-alike letters and invisible characters are not seen through",
+	"identifiers":  "Built-in identifiers and secret formats are read on the text as it came: one with an invisible character inside, or with full-width digits, is not found",
 	"attachments": "Attachments in base64 (file, image and audio parts) are read if they are text: if their data URI says so (`text/*`, JSON, XML, CSV, YAML) or nearly all of them is UTF-8. All others are not read and counted in the audit record (`not_scanned_payloads`): images, " +
 		"audio, PDF and office files, archives, UTF-16; nor is what a URL or a file id points to. File names and URLs are text like any other",
 }
