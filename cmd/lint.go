@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -93,6 +94,9 @@ func (a *app) lintCmd() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			l, err := a.load(files, loadOptions{engine: true, targets: true})
 			if err != nil {
+				if asJSON {
+					err = errors.Join(err, a.printJSON(map[string]any{"valid": false, "file": fileName(files), "error": err.Error(), "errors": []any{}, "warnings": []any{}}))
+				}
 				return err
 			}
 			if l.config != nil { // a missing key is no fault of the file, but worth a word before the start

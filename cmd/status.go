@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -29,17 +30,23 @@ func (a *app) gatewayStatusCmd() *cobra.Command {
 				}
 			}
 			base = strings.TrimSuffix(base, "/")
+			failed := func(err error) error {
+				if asJSON {
+					return errors.Join(fail(ExitFound, err), a.printJSON(map[string]any{"error": err.Error()}))
+				}
+				return fail(ExitFound, err)
+			}
 			var h health
 			if err := a.ask(c.Context(), base+"/healthz", "", &h); err != nil {
-				return fail(ExitFound, err)
+				return failed(err)
 			}
 			var raw json.RawMessage
 			if err := a.ask(c.Context(), base+"/keeptrusts/providers/metrics", token, &raw); err != nil {
-				return fail(ExitFound, err)
+				return failed(err)
 			}
 			var s upstream.Snapshot
 			if err := json.Unmarshal(raw, &s); err != nil {
-				return fail(ExitFound, fmt.Errorf("read gateway's figures: %w", err))
+				return failed(fmt.Errorf("read gateway's figures: %w", err))
 			}
 			if asJSON {
 				if err := a.printJSON(map[string]any{"gateway": h, "providers": raw}); err != nil {
