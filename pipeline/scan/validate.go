@@ -17,8 +17,8 @@ const (
 	SSN        = "ssn"         // US social security number: area, group and serial that are issued
 	ITIN       = "itin"        // US individual taxpayer number
 	NANP       = "nanp"        // North American phone number
-	IPv4       = "ipv4"        // four decimal octets without leading zeros
-	IPv6       = "ipv6"        // RFC 4291 text form
+	IPv4       = "ipv4"        // four decimal octets without leading zeros; A = 1, 2: none of a version (see checkIPv4)
+	IPv6       = "ipv6"        // RFC 4291 text form; A = 1: none of what programs write with :: (see checkIPv6)
 	Entropy    = "entropy"     // Shannon entropy of the bytes of at least A thousandths of a bit
 	NHS        = "nhs"         // UK NHS number, mod 11
 	NPI        = "npi"         // US provider identifier, Luhn with prefix 80840
@@ -95,8 +95,8 @@ var validators = map[string]func(w []byte, a, b int) bool{
 		}
 		return len(d) == 10 && d[0] >= 2 && d[3] >= 2 && !(d[1] == 1 && d[2] == 1) && !(d[4] == 1 && d[5] == 1)
 	},
-	IPv4: func(w []byte, _, _ int) bool { return ipv4(w) },
-	IPv6: func(w []byte, _, _ int) bool { return ipv6(w) },
+	IPv4: checkIPv4,
+	IPv6: checkIPv6,
 	Entropy: func(w []byte, a, _ int) bool {
 		return entropy(w) >= a
 	},

@@ -114,6 +114,69 @@ func checkICAO9303(w []byte, _, _ int) bool {
 	return s%10 == int(w[len(w)-1])-'0'
 }
 
+// checkIPv4: with a > 0 a full stop may end the word, and four different numbers of one digit are a version or a
+// section. With a = 2, behind a slash, it is a version too that ends in .0.0 or has no number of three digits and no
+// 10 in front, as in a User-Agent.
+func checkIPv4(w []byte, a, _ int) bool {
+	if a == 0 {
+		return ipv4(w)
+	}
+	if w[len(w)-1] == '.' {
+		w = w[:len(w)-1]
+	}
+	if !ipv4(w) || len(w) == len("1.2.3.4") && (w[0] != w[2] || w[2] != w[4] || w[4] != w[6]) {
+		return false
+	}
+	if a == 1 {
+		return true
+	}
+	if string(w[len(w)-4:]) == ".0.0" {
+		return false
+	}
+	n := 0
+	for _, c := range w {
+		if n++; c == '.' {
+			n = 0
+		}
+		if n == 3 {
+			return true
+		}
+	}
+	return string(w[:3]) == "10."
+}
+
+// checkIPv6: with a = 1 an address with :: and at most two groups, none of them dotted, needs a group of three
+// characters or more, and a letter beside a digit unless its first group has four; A::B, c::d and 23::59 are names
+// and times.
+func checkIPv6(w []byte, a, _ int) bool {
+	if !ipv6(w) {
+		return false
+	}
+	groups, n, longest, first := 0, 0, 0, 0
+	var digit, letter bool
+	for _, c := range w {
+		switch {
+		case c == '.':
+			return true
+		case c == ':':
+			n = 0
+			continue
+		case c <= '9':
+			digit = true
+		default:
+			letter = true
+		}
+		if n++; n == 1 {
+			groups++
+		}
+		if groups == 1 {
+			first = n
+		}
+		longest = max(longest, n)
+	}
+	return a == 0 || groups > 2 || digit && longest > 2 && (letter || first == 4)
+}
+
 // SecretLike wants a digit or a sign beside letters, an entropy of at least A thousandths of a bit, and none of
 // the words that documents put in the place of a secret. B = 1: a digit is required; 2: letters alone will do.
 const SecretLike = "secretlike"
