@@ -60,7 +60,7 @@ const (
 	CUSIP      = "cusip"       // securities
 	Base58     = "base58check" // Bitcoin address with its double SHA-256 check
 	JWT        = "jwt"         // the first part is the base64url of a JSON object
-	Mixed      = "mixed"       // at least a digit and a letter; A = 1: upper and lower case too
+	Mixed      = "mixed"       // at least a digit and a letter; A = 1: upper and lower case too; B = 1: a digit is not asked for
 )
 
 var validators = map[string]func(w []byte, a, b int) bool{
@@ -382,14 +382,14 @@ var validators = map[string]func(w []byte, a, b int) bool{
 	CUSIP:  func(w []byte, _, _ int) bool { return cusip(w) },
 	Base58: func(w []byte, _, _ int) bool { return base58(w) },
 	JWT:    func(w []byte, _, _ int) bool { return jwt(w) },
-	Mixed: func(w []byte, a, _ int) bool {
+	Mixed: func(w []byte, a, b int) bool {
 		var digit, up, low bool
 		for _, c := range w {
 			digit = digit || c >= '0' && c <= '9'
 			up = up || c >= 'A' && c <= 'Z'
 			low = low || c >= 'a' && c <= 'z'
 		}
-		return digit && (up && low || a == 0 && (up || low))
+		return (digit || b == 1) && (up && low || a == 0 && (up || low))
 	},
 }
 
