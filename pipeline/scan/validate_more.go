@@ -11,6 +11,7 @@ const (
 	ACN          = "acn"          // Australia, company number
 	CUIT         = "cuit"         // Argentina, tax number
 	ICAO9303     = "icao9303"     // travel documents: the last digit checks the rest, weights 7 3 1
+	E164         = "e164"         // a telephone number behind a plus sign: 7 to 15 digits, no decimal number
 )
 
 func checkDigits(w []byte, a, b int) bool {
@@ -175,6 +176,22 @@ func checkIPv6(w []byte, a, _ int) bool {
 		longest = max(longest, n)
 	}
 	return a == 0 || groups > 2 || digit && longest > 2 && (letter || first == 4)
+}
+
+// checkE164: a full stop alone between the digits makes a decimal number, unless a whole national number stands
+// behind it, as in the registries of domains (RFC 5733).
+func checkE164(w []byte, _, _ int) bool {
+	stop, others := -1, 0
+	for i, c := range w[1:] {
+		switch {
+		case c == '.' && stop < 0:
+			stop = i + 1
+		case c < '0' || c > '9':
+			others++
+		}
+	}
+	behind := len(w) - stop - 1
+	return checkDigits(w, 7, 15) && (stop < 0 || others > 0 || behind >= 9 && behind <= 11)
 }
 
 // SecretLike wants a digit or a sign beside letters, an entropy of at least A thousandths of a bit, and none of
