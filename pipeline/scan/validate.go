@@ -291,6 +291,7 @@ var validators = map[string]func(w []byte, a, b int) bool{
 	ACN:          checkACN,
 	CUIT:         checkCUIT,
 	ICAO9303:     checkICAO9303,
+	Mailbox:      checkMailbox,
 	E164:         checkE164,
 	SecretLike:   checkSecretLike,
 	TWID: func(w []byte, _, _ int) bool {

@@ -11,6 +11,7 @@ const (
 	ACN          = "acn"          // Australia, company number
 	CUIT         = "cuit"         // Argentina, tax number
 	ICAO9303     = "icao9303"     // travel documents: the last digit checks the rest, weights 7 3 1
+	Mailbox      = "mailbox"      // an e-mail address whose last part is no file ending and that is no git remote
 	E164         = "e164"         // a telephone number behind a plus sign: 7 to 15 digits, no decimal number
 )
 
@@ -192,6 +193,40 @@ func checkE164(w []byte, _, _ int) bool {
 	}
 	behind := len(w) - stop - 1
 	return checkDigits(w, 7, 15) && (stop < 0 || others > 0 || behind >= 9 && behind <= 11)
+}
+
+// fileEndings are no top-level domains, or, like zip, ones without mail. Two that are countries' are file endings
+// behind a version only.
+var fileEndings = []string{"png", "jpg", "jpeg", "gif", "webp", "svg", "ico", "bmp", "avif", "tgz", "zip", "gz", "tar",
+	"js", "css", "ts", "json", "html", "min", "go", "pdf", "txt", "xml", "yaml", "yml", "toml"}
+
+func checkMailbox(w []byte, _, _ int) bool {
+	at, dot, label := 0, 0, 0 // label: where the part in front of the last dot begins
+	for i, c := range w {
+		switch c {
+		case '@':
+			at, dot = i, i
+		case '.':
+			label, dot = dot+1, i
+		}
+	}
+	if string(w[:at]) == "git" {
+		return false
+	}
+	end := w[dot+1:]
+	for _, f := range fileEndings {
+		if len(end) == len(f) && hasPrefixFold(end, f) {
+			return false
+		}
+	}
+	if len(end) == 2 && (hasPrefixFold(end, "md") || hasPrefixFold(end, "py")) {
+		v := w[label:dot]
+		if len(v) > 1 && lower(v[0]) == 'v' {
+			v = v[1:]
+		}
+		return len(v) > 0 && (v[0] < '0' || v[0] > '9') && string(v) != "latest" && string(v) != "next"
+	}
+	return true
 }
 
 // SecretLike wants a digit or a sign beside letters, an entropy of at least A thousandths of a bit, and none of
