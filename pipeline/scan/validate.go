@@ -55,7 +55,7 @@ const (
 	CURP       = "curp"        // Mexico
 	CNP        = "cnp"         // Romania
 	EGN        = "egn"         // Bulgaria
-	VIN        = "vin"         // vehicle, with check digit
+	VIN        = "vin"         // vehicle, with check digit and at least a letter
 	ISIN       = "isin"        // securities
 	CUSIP      = "cusip"       // securities
 	Base58     = "base58check" // Bitcoin address with its double SHA-256 check
@@ -291,6 +291,7 @@ var validators = map[string]func(w []byte, a, b int) bool{
 	ACN:          checkACN,
 	CUIT:         checkCUIT,
 	ICAO9303:     checkICAO9303,
+	KRBRN:        checkKRBRN,
 	Mailbox:      checkMailbox,
 	E164:         checkE164,
 	SecretLike:   checkSecretLike,
@@ -829,7 +830,7 @@ func vin(w []byte) bool {
 	if len(w) != 17 {
 		return false
 	}
-	s := 0
+	s, letter := 0, false
 	for i, c := range w {
 		c = upper(c)
 		v := 0
@@ -839,11 +840,11 @@ func vin(w []byte) bool {
 		case c == 'I' || c == 'O' || c == 'Q' || c < 'A' || c > 'Z':
 			return false
 		default:
-			v = vinLetter(c)
+			v, letter = vinLetter(c), true
 		}
 		s += v * int(weights[i])
 	}
-	return "0123456789X"[s%11] == upper(w[8])
+	return letter && "0123456789X"[s%11] == upper(w[8])
 }
 
 func vinLetter(c byte) int {

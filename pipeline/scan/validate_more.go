@@ -11,6 +11,7 @@ const (
 	ACN          = "acn"          // Australia, company number
 	CUIT         = "cuit"         // Argentina, tax number
 	ICAO9303     = "icao9303"     // travel documents: the last digit checks the rest, weights 7 3 1
+	KRBRN        = "kr_brn"       // South Korea, business registration number
 	Mailbox      = "mailbox"      // an e-mail address whose last part is no file ending and that is no git remote
 	E164         = "e164"         // a telephone number behind a plus sign: 7 to 15 digits, no decimal number
 )
@@ -114,6 +115,13 @@ func checkICAO9303(w []byte, _, _ int) bool {
 		s += v * [3]int{7, 3, 1}[i%3]
 	}
 	return s%10 == int(w[len(w)-1])-'0'
+}
+
+// checkKRBRN: weights 1 3 7 1 3 7 1 3 5, of the last product the tens count too; the office is 101 or more.
+func checkKRBRN(w []byte, _, _ int) bool {
+	d, n := digits(w)
+	s := weigh(d[:9], 1, 3, 7, 1, 3, 7, 1, 3, 5) + int(d[8])*5/10
+	return n == 10 && num(d[:3]) > 100 && (10-s%10)%10 == int(d[9])
 }
 
 // checkIPv4: with a > 0 a full stop may end the word, and four different numbers of one digit are a version or a
