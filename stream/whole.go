@@ -229,10 +229,11 @@ func (s *Scanner) group(body []byte, pieces []dialect.Piece) {
 		before := len(s.joined)
 		s.joined = jsonwalk.AppendUnescaped(s.joined, body[p.Start:p.End])
 		s.found.Reset() // s.whole may feed nothing
-		if text := s.joined[before:]; ch.args == nil && inRequest(p) && jsonText(text) {
+		text := s.joined[before:]
+		if ch.args == nil && inRequest(p) && jsonText(text) {
 			ch.reads()
 		}
-		s.whole(&ch, s.joined[before:])
+		s.whole(&ch, text)
 		for i := range s.found.List {
 			if f := &s.found.List[i]; f.Score > 0 {
 				s.scored = append(s.scored, f.Entity)
