@@ -480,7 +480,8 @@ func scanHostile(b *testing.B) {
 		sample
 		bytes []byte
 		count int
-		r     ratios
+		r     ratios // in pieces
+		whole ratios // in one
 	}
 	var texts []*text
 	for _, h := range slices.Concat(hostile, matching) {
@@ -491,29 +492,34 @@ func scanHostile(b *testing.B) {
 		}
 		texts = append(texts, t)
 	}
+	beside := func(t *text, size int) float64 {
+		ref := timed(func() { x.run(english, size) }) / float64(len(english))
+		a := timed(func() { x.run(t.bytes, size) }) / float64(len(t.bytes))
+		if x.count != t.count {
+			b.Fatalf("%s: %d matches in pieces of %d bytes, %d in one", t.name, x.count, size, t.count)
+		}
+		return a / ref
+	}
 	for b.Loop() {
 		for _, t := range texts {
-			ref := timed(func() { x.run(english, chunkSize) }) / float64(len(english))
-			a := timed(func() { x.run(t.bytes, chunkSize) }) / float64(len(t.bytes))
-			if x.count != t.count {
-				b.Fatalf("%s: %d matches at %d bytes, %d in one piece", t.name, x.count, chunkSize, t.count)
-			}
-			t.r = append(t.r, a/ref)
+			t.r = append(t.r, beside(t, chunkSize))
+			t.whole = append(t.whole, beside(t, hostileSize))
 		}
 	}
 	b.ReportMetric(0, "ns/op")
-	near, full := 0.0, 0.0
+	near, whole, full := 0.0, 0.0, 0.0
 	for _, t := range texts {
-		m := t.r.median()
+		m, w := t.r.median(), t.whole.median()
 		if t.count > 0 {
 			full = max(full, m)
 		} else {
-			near = max(near, m)
+			near, whole = max(near, m), max(whole, w)
 		}
 		b.ReportMetric(m, "x-"+t.name)
-		b.Logf("%-16s x%.2f of English per byte, %d matches", t.name, m, t.count)
+		b.Logf("%-16s x%.2f of English per byte in pieces, x%.2f in one, %d matches", t.name, m, w, t.count)
 	}
 	b.ReportMetric(near, "x-hostile")
+	b.ReportMetric(whole, "x-hostile-whole")
 	b.ReportMetric(full, "x-matches")
 }
 

@@ -319,6 +319,7 @@ func method(w writef) {
   Why it is above its aim: English takes the shortest way in 97 of 100 pieces (5 ns a byte), at less than one step of an automaton a byte beside the tables.
   A near-match needs that step, and one more where a second start is alive: digits and groups of letters may begin a card, a phone, an account and a
   national number at once. Triggers: what the cap ends has an heir, which is found by running both until they meet.
+  x-hostile-whole is the worst of the same texts as prompts of 64 KB in one call, beside English in one call.
   x-matches: up to one match for 8 bytes, each with its thread, span and output: 300 to 400 ns.
 - **Processes**: ` + "`bench/lean`" + `. In every round each process gets the same requests once, in rotating order, on the same two cores as the load generator;
   CPU time is that of the process's clock, in nanoseconds (where there is none, the kernel's 10 ms ticks); the ratio is the median of the rounds' own ratios. Full load is the most streams a second that the machine carries with the load

@@ -218,7 +218,10 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bo
 	return free, at, to, true
 }
 
-const maxPath = 64 // bytes from the first start
+const (
+	maxPath  = 64             // bytes from the first start
+	longPath = 2 * blockBytes // the same for a longer text
+)
 
 // search finds the first start from x on and in front of best that is alive at the end of b. Most runs meet one that is
 // dead already and die with it. Without one it gives best.
@@ -241,6 +244,34 @@ func (u *bundle) search(b []byte, x, best, before int) (at int, q uint16) {
 		}
 	}
 	return best, anchorDead
+}
+
+// live is search in a longer text: without a live start it gives best and its state. ok is false if a word is seen to have
+// ended at index since or later, or if it takes a closer look.
+func (t *Tables) live(u *bundle, b []byte, before, lo, since, best int, state uint16) (x int, q uint16, ok bool) {
+	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	var dead [longPath]uint16 // by distance from lo: a state that leads to nothing there
+	for x = lo; x < best; x++ {
+		q = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+		for i := x + 1; i < len(b) && q != anchorDead; i++ {
+			if q = next[uint32(q)*ncls+uint32(cls[b[i]])]; q == dead[i-lo] {
+				q = anchorDead
+				break
+			}
+			if dead[i-lo] = q; info[q]&infoAccept != 0 && i >= since {
+				return x, q, false
+			}
+		}
+		if info[q]&infoDist == infoDist {
+			continue
+		}
+		live, ok := t.fits(u, q, len(b)-x)
+		if !ok || live {
+			return x, q, ok
+		}
+		clear(dead[:]) // its rules' caps ended it
+	}
+	return best, state, true
 }
 
 // unknownByte stands for the byte in front of a piece where the two views differ in it.
@@ -566,6 +597,12 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin, to lead) (free 
 					best, state = x, a
 				}
 			}
+			if best-lo > maxPath/2 && now-lo <= longPath {
+				if best, state, ok = t.live(u, b, q.before, lo, n, best, state); !ok {
+					return 0, false
+				}
+				break
+			}
 			for x := lo; x < best; x++ {
 				a, live, ok := t.open(u, b, q.before, x, n)
 				if !ok {
@@ -664,8 +701,8 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, before, from int, tw *twi
 		if n+groups > maxTold || nl+groups > maxTold {
 			return false
 		}
-		n += t.tells(told[n:], b, before, from+i, s[:groups])
-		nl += t.tells(late[nl:], b, before, from+h+i, r[:groups])
+		n += t.tells(told[:], n, b, before, from+i, s[:groups])
+		nl += t.tells(late[:], nl, b, before, from+h+i, r[:groups])
 	}
 	for i := 2 * h; i < len(p); {
 		k, _ := t.step(0, groups, r[:groups], p[i:])
@@ -673,7 +710,7 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, before, from int, tw *twi
 		if nl+groups > maxTold {
 			return false
 		}
-		nl += t.tells(late[nl:], b, before, from+i, r[:groups])
+		nl += t.tells(late[:], nl, b, before, from+i, r[:groups])
 	}
 	i := h
 	for s != guess {
@@ -690,7 +727,7 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, before, from int, tw *twi
 		if n+groups > maxTold {
 			return false
 		}
-		n += t.tells(told[n:], b, before, from+i, s[:groups])
+		n += t.tells(told[:], n, b, before, from+i, s[:groups])
 	}
 	for _, x := range late[:nl] {
 		if int(x.i) <= from+i {
@@ -716,26 +753,39 @@ func (t *Tables) single(st *[maxGroups]uint32, b []byte, before, from int, tw *t
 		if n+groups > maxTold {
 			return false
 		}
-		n += t.tells(tw.told[n:], b, before, i, s[:groups])
+		n += t.tells(tw.told[:], n, b, before, i, s[:groups])
 	}
 	*st = s
 	tw.n, tw.st, tw.ok = n, s, true
 	return true
 }
 
-// tells writes what states tell at index i that may lead to something.
-func (t *Tables) tells(what []tell, b []byte, before, i int, st []uint32) (n int) {
+// tells adds to the n entries of told what states tell at index i that may lead to something, and gives how many. What
+// led to something earlier in the piece most likely does so again.
+func (t *Tables) tells(told []tell, n int, b []byte, before, i int, st []uint32) (more int) {
 	var to lead
 	for g, s := range st {
-		if s&accept != 0 {
-			st[g] = s &^ accept
-			if !t.nothing(b, before, i, g, s&^accept, &to) {
-				what[n] = tell{uint16(i), uint8(g), s &^ accept}
-				n++
-			}
+		if s&accept == 0 {
+			continue
+		}
+		s &^= accept
+		st[g] = s
+		if again(told[:n], uint8(g), s) || !t.nothing(b, before, i, g, s, &to) {
+			told[n+more] = tell{uint16(i), uint8(g), s}
+			more++
 		}
 	}
-	return n
+	return more
+}
+
+// again tells whether told has the state of the group.
+func again(told []tell, group uint8, st uint32) bool {
+	for k := range told {
+		if told[k].st == st && told[k].group == group {
+			return true
+		}
+	}
+	return false
 }
 
 // pair steps the tables from the states s over a and from the states r over as many bytes of b, until one of them
@@ -1284,6 +1334,9 @@ func (a *anchored) walk(q uint16, p []byte) uint16 {
 	return q
 }
 
+// longStay is how many bytes must be left for it to pay to ask whether a run stays in its state.
+const longStay = 32
+
 // maxRefused is how many words of one run are judged on the quick path.
 const maxRefused = 3
 
@@ -1292,8 +1345,12 @@ const maxRefused = 3
 func (a *anchored) run(r *rule, s uint16, b []byte, x, i int) (state uint16, seen, ok bool) {
 	refused := 0
 	for ; i < len(b); i++ {
+		was := s
 		if s = a.next[uint32(s)*a.ncls+uint32(a.cls[b[i]])]; s == anchorDead {
 			return anchorDead, refused > 0, true
+		}
+		if s == was && len(b)-i > longStay {
+			i += a.stays(s, b[i+1:])
 		}
 		if a.info[s]&infoAccept != 0 && i > x {
 			if refused++; r.flags&flagCheck == 0 || refused > maxRefused || i-x <= int(r.cap) && r.accepts(b[x:i]) {
