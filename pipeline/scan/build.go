@@ -293,7 +293,7 @@ func (b *builder) classify() (errs []error) {
 		if c.hold() {
 			r.flags |= flagHold
 		}
-		if c.max >= 0 && c.View == Raw {
+		if c.max >= 0 {
 			r.reach = int32(min(c.cap, c.max))
 		}
 		if c.Validator.Name != "" || len(c.Allow) > 0 {
@@ -397,7 +397,7 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 		return c.fail(largestRepeat(c.parts.word), err.Error(), "lower the bounds of the repeat, or make what follows it differ from what it repeats")
 	}
 	far := 0
-	bounded := c.max >= 0 && c.max <= c.cap && c.View == Raw // its words are never cut by the cap
+	bounded := c.max >= 0 && c.max <= c.cap // its words are never cut by the cap
 	for s, v := range f.dist {
 		if v == distNone {
 			continue

@@ -12,10 +12,13 @@ import (
 //go:embed data/fold.txt
 var foldData string
 
-// foldPages maps runes to ASCII text: pages of 256 runes, each entry up to three bytes of text with its length
-// in the top byte. It is parsed once and never changed.
-var foldPages = sync.OnceValue(func() *[0x1100]*[256]uint32 {
-	var pages [0x1100]*[256]uint32
+// foldTable maps runes to ASCII text: pages of 256 runes, each entry up to three bytes of text with its length
+// in the top byte.
+type foldTable [0x1100]*[256]uint32
+
+// foldPages is parsed once and never changed.
+var foldPages = sync.OnceValue(func() *foldTable {
+	var pages foldTable
 	for line := range strings.Lines(foldData) {
 		line = strings.TrimSuffix(line, "\n")
 		i := strings.IndexByte(line, ' ')
@@ -56,23 +59,29 @@ func ignorable(r rune) bool {
 }
 
 // isMark tells whether r is a combining mark, which stands on the character in front of it.
-func isMark(r rune) bool { return unicode.In(r, unicode.Mn, unicode.Me) }
+func isMark(r rune) bool {
+	switch {
+	case r < 0x300, r >= 0x3100 && r < 0xA66F, r >= 0xAC00 && r < 0xFB1E: // by far the most characters
+		return false
+	}
+	return unicode.In(r, unicode.Mn, unicode.Me)
+}
 
 // normRune writes what the normalised view has for r into b and gives its length, 0 if r is dropped. ascii
 // says whether the character kept before is ASCII: a mark on it is dropped. keptASCII is the same for the next.
-func normRune(pages *[0x1100]*[256]uint32, r rune, ascii bool, b *[4]byte) (n int, keptASCII bool) {
+func normRune(pages *foldTable, r rune, ascii bool, b *[4]byte) (n int, keptASCII bool) {
 	if r < utf8.RuneSelf {
 		b[0] = byte(r)
 		return 1, true
 	}
-	if ignorable(r) || ascii && isMark(r) {
-		return 0, ascii
-	}
-	if p := pages[r>>8]; p != nil && p[r&255] != 0 {
+	if p := pages[r>>8]; p != nil && p[r&255] != 0 { // neither a mark nor ignorable
 		v := p[r&255]
 		n = int(v >> 24)
 		b[0], b[1], b[2] = byte(v), byte(v>>8), byte(v>>16)
 		return n, true
+	}
+	if ignorable(r) || ascii && isMark(r) {
+		return 0, ascii
 	}
 	return utf8.EncodeRune(b[:], r), false
 }

@@ -2,6 +2,8 @@ package scan
 
 import (
 	"testing"
+	"unicode"
+	"unicode/utf8"
 )
 
 // found tells whether the rules have a match in text, fed in pieces of n bytes.
@@ -69,6 +71,20 @@ func foundInPieces(t *testing.T, tb *Tables, pt *plainTables, text string) {
 		}
 		if gaveUp, problem := compare(t, tb, pt, text, cuts, 1, 0); gaveUp || problem != "" {
 			t.Errorf("gave up: %v\n%s", gaveUp, problem)
+		}
+	}
+}
+
+// TestMarksAreNotFolded: normRune looks at the folded forms first, and isMark knows ranges without marks.
+func TestMarksAreNotFolded(t *testing.T) {
+	pages := foldPages()
+	for r := rune(utf8.RuneSelf); r <= utf8.MaxRune; r++ {
+		mark := unicode.In(r, unicode.Mn, unicode.Me)
+		if isMark(r) != mark {
+			t.Fatalf("isMark(%U) is %t", r, !mark)
+		}
+		if p := pages[r>>8]; p != nil && p[r&255] != 0 && (mark || ignorable(r)) {
+			t.Errorf("%U is folded, and a mark or ignorable", r)
 		}
 	}
 }
