@@ -1,0 +1,363 @@
+package scan
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf8"
+)
+
+// lead is what the shortest way came upon: a run that is alive at the end of the piece, or a word.
+type lead struct {
+	x     int32  // where it begins
+	rule  uint16 // a triggered one, or
+	state uint16 // of the run, or of that of its look-behind
+	group int8   // that told of it, -1 = there is no lead
+}
+
+// Values of lead.rule that are not rules.
+const (
+	leadStart = 0xFFFF // the joint automaton
+	leadWord  = 0xFFFE // a word ended which takes more than the quick path
+	leadNone  = 0xFFFD
+)
+
+var noLead = lead{rule: leadNone, group: -1}
+
+// glide is what the shortest way of a piece needs to know of the tables.
+type glide struct {
+	ok     bool
+	lit    int // literal group, -1 = none
+	filter int // the one filter
+	u      *bundle
+}
+
+// glider tells whether pieces can go the shortest way: there is one joint automaton, one filter for it and at most
+// one group of literals, and nothing else.
+func (t *Tables) glider() {
+	t.glide = glide{lit: -1}
+	if len(t.bundle) != 1 || len(t.fuzzy) > 0 || len(t.groups) > 2 {
+		return
+	}
+	t.glide.u = t.bundle[0]
+	for g := range t.groups {
+		switch grp := &t.groups[g]; {
+		case grp.literal && t.glide.lit < 0:
+			t.glide.lit = g
+		case grp.filter != noFilter && !t.glide.ok && (grp.filter == prefixFilter || grp.stops):
+			t.glide.filter, t.glide.ok = g, true
+		default:
+			t.glide.ok = false
+			return
+		}
+	}
+}
+
+// glides scans b, of which b[:n] was fed before, if what is told in it leads to nothing and no thread is under way.
+// With ok false it has stepped the tables up to index at, and what they told there is yet to be handled.
+func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bool) {
+	before := t.before(s)
+	if to = noLead; before == unknownByte {
+		return 0, n, to, false
+	}
+	if len(t.groups) == 2 { // by far the most frequent case, without a call
+		t0, t1 := t.next[0], t.next[1]
+		s0, s1 := s.st[0], s.st[1]
+		for i, c := range b[n:] {
+			k := t.pack[c]
+			s0, s1 = t0[s0+uint32(uint8(k))], t1[s1+uint32(uint8(k>>8))]
+			if (s0|s1)&accept == 0 {
+				continue
+			}
+			if at = n + i + 1; s0&accept != 0 && !t.nothing(b, before, at, 0, s0&^accept, &to) || s1&accept != 0 && !t.nothing(b, before, at, 1, s1&^accept, &to) {
+				s.st[0], s.st[1] = s0, s1
+				return 0, at, to, false
+			}
+			s0, s1 = s0&^accept, s1&^accept
+		}
+		s.st[0], s.st[1] = s0, s1
+	} else {
+		st := s.st[:len(t.groups)]
+		for at = n; at < len(b); {
+			k, hit := t.step(0, len(t.groups), st, b[at:])
+			if at += k; !hit {
+				break
+			}
+			for g := range st {
+				if st[g]&accept != 0 && !t.nothing(b, before, at, g, st[g]&^accept, &to) {
+					return 0, at, to, false
+				}
+			}
+			for g := range st {
+				st[g] &^= accept
+			}
+		}
+	}
+	now := len(b)
+	at = now
+	free = now
+	if t.norms {
+		if !isASCII(b) {
+			return 0, at, to, false
+		}
+	}
+	if t.glide.lit >= 0 {
+		grp := &t.groups[t.glide.lit]
+		if d := int(grp.live[grp.number(s.st[t.glide.lit])]); d > 0 {
+			if d > now || d > int(grp.near) {
+				return 0, at, to, false
+			}
+			if (d > 8 || now < 8 || !plainWord(binary.LittleEndian.Uint64(b[now-8:]))) && !plain(b[now-d:]) {
+				return 0, at, to, false
+			}
+			free = now - d
+		}
+	}
+	u, grp := t.glide.u, &t.groups[t.glide.filter]
+	bound, m := 0, s.live[u.view]
+	if int(m.back) <= n {
+		bound = n - int(m.back)
+	}
+	best, state := now, uint16(anchorDead)
+	// In a long piece the word most likely ends: looking for others is cheaper.
+	if bound > 0 || int(m.back) == n {
+		if q := m.q; q != anchorDead && (now-n <= 8 || n > 32) {
+			if now-bound > int(u.near[q]) { // the rules that are alive only become fewer
+				return 0, at, to, false
+			}
+			if q = u.alone(q, b[n:]); q != anchorDead {
+				if now-bound > int(u.near[q]) {
+					return 0, at, to, false
+				}
+				best, state = bound, q
+			}
+		}
+	}
+	if d := int(grp.live[grp.number(s.st[t.glide.filter])]); state == anchorDead && d > 0 {
+		lo, sure := grp.sure(b, d, bound)
+		if !sure {
+			lo = grp.earliest(b, d, max(bound, now-u.far))
+		}
+		if sure || free <= lo {
+			best = lo
+		}
+		for x := lo; x < best; x++ {
+			q := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+			if q == anchorDead {
+				continue
+			}
+			if best-x > 3 && now-x <= maxPath {
+				x, q = u.search(b, x, best, before)
+			} else {
+				q = u.alone(q, b[x+1:])
+			}
+			if q == anchorDead {
+				continue
+			}
+			if now-x > int(u.near[q]) {
+				return 0, at, to, false
+			}
+			best, state = x, q
+		}
+	}
+	free = min(free, best)
+	s.live[u.view].back, s.live[u.view].q = uint16(now-best), state
+	s.live[1-u.view].back = noMark.back
+	s.at += int64(now - n)
+	s.held = uint16(now - free)
+	if free > 0 {
+		t.moveTails(s, b[:free])
+	}
+	return free, at, to, true
+}
+
+const (
+	maxPath  = 64             // bytes from the first start
+	longPath = 2 * blockBytes // the same for a longer text
+)
+
+// search finds the first start from x on and in front of best that is alive at the end of b. Most runs meet one that is
+// dead already and die with it. Without one it gives best.
+func (u *bundle) search(b []byte, x, best, before int) (at int, q uint16) {
+	next, cls, ncls := u.joint.next, &u.joint.cls, u.joint.ncls
+	var dead [maxPath]uint16 // by distance from x: a state that leads to nothing there
+	lo := x
+	for ; x < best; x++ {
+		q = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+		i := x + 1
+		for ; i < len(b) && q != anchorDead; i++ {
+			if q = next[uint32(q)*ncls+uint32(cls[b[i]])]; q == dead[i-lo] {
+				q = anchorDead
+				break
+			}
+			dead[i-lo] = q
+		}
+		if u.joint.info[q]&infoDist != infoDist {
+			return x, q
+		}
+	}
+	return best, anchorDead
+}
+
+// unknownByte stands for the byte in front of a piece where the two views differ in it.
+const unknownByte = -2
+
+// before is the byte in front of the held text, -1 if there is none.
+func (t *Tables) before(s *State) int {
+	switch {
+	case t.norms && !sameTails(s):
+		return unknownByte
+	case s.ntail[0] > 0:
+		return int(s.tail[0][tailLen-1])
+	}
+	return -1
+}
+
+// nothing tells whether what group k tells at index i is seen to lead to nothing within b; before is the byte in
+// front of b. If not, it notes where it leads to.
+func (t *Tables) nothing(b []byte, before, i, k int, st uint32, to *lead) bool {
+	g := &t.groups[k]
+	to.group, to.rule = int8(k), leadNone
+	if !g.literal {
+		return g.filter != noFilter && t.noWord(b, before, i, g, g.tells(st), to)
+	}
+	for _, k := range t.listAt(g.acc[g.number(st)]) {
+		l := &t.lits[k]
+		switch {
+		case l.trigger && !l.follows(b[i:]):
+		case l.trigger:
+			r, e := &t.rules[l.rule], i-1
+			if l.now {
+				e = i
+			}
+			x := e - int(l.syms)
+			if x < 0 || x == 0 && before == unknownByte || !plain(b[x:e]) {
+				return false
+			}
+			if q, how := t.runs(r, b, before, x); how != runWaits || q != anchorDead {
+				if how != runBegins {
+					to.found(l.rule, x, q, how == runWaits)
+				}
+				return false
+			}
+		case l.head:
+			if no, _ := differ(b[i:], l.rest, true); !no {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// found notes where something leads to.
+func (to *lead) found(rule uint16, x int, state uint16, ok bool) {
+	if !ok {
+		rule = leadWord
+	}
+	to.rule, to.x, to.state = rule, int32(x), state
+}
+
+// How a run over the rest of a piece ends.
+const (
+	runWaits  = iota // in its state, dead or not
+	runEnds          // a word ended that may be a match
+	runBegins        // a word that is alive begins behind a look-behind
+)
+
+// runs runs a triggered rule from index x of b to its end, or its look-behind if it has one.
+func (t *Tables) runs(r *rule, b []byte, before, x int) (state uint16, how int) {
+	if r.flags&flagBehind != 0 {
+		return t.behind(nil, 0, r, t.anch[r.behind].at(b, x, before), b, before, x)
+	}
+	a := &t.anch[r.anchor]
+	state, seen, ok := a.run(r, a.at(b, x, before), b, x, x)
+	if !ok || seen && state != anchorDead {
+		return state, runEnds
+	}
+	return state, runWaits
+}
+
+// noWord tells whether at index i no word begins or ends of those that a filter tells of. If not, it notes where that
+// leads to.
+func (t *Tables) noWord(b []byte, before, i int, g *group, what uint32, to *lead) bool {
+	u, e := t.sole[g.view], i-1
+	if u == nil {
+		return false
+	}
+	if what&toldFront != 0 {
+		x := e - int(g.prefix)
+		if !g.whole || x < 0 || x == 0 && before == unknownByte {
+			return false
+		}
+		if q, ok := u.leads(t, b, x, before); !ok || q != anchorDead {
+			to.found(leadStart, x, q, ok)
+			return false
+		}
+	}
+	if what&toldEnd != 0 {
+		if !g.stops {
+			return false
+		}
+		x := e
+		for x > 0 && e-x <= longWord && g.stop[b[x-1]] == 0 {
+			x--
+		}
+		if x == 0 && (before == unknownByte || before >= 0 && g.stop[before] == 0) || e-x > longWord {
+			return false // it may have begun in front, or it takes long to find out
+		}
+		for ; x < e; x++ {
+			if q, ok := u.leads(t, b, x, before); !ok || q != anchorDead {
+				to.rule = leadWord
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// calm tells whether a piece may go the shortest way: nothing is under way but what the tables know.
+func (t *Tables) calm(s *State) bool {
+	return t.glide.ok && s.rescan == 0 && s.n == [3]uint8{} && s.flags&^stateASCII == 0
+}
+
+// sameTails tells whether both views are the same in front of the held text.
+func sameTails(s *State) bool {
+	return s.tail[0][tailLen-1] == s.tail[1][tailLen-1] && (s.ntail[0] > 0) == (s.ntail[1] > 0)
+}
+
+// plainWord is plain for eight bytes; it may say no where white space is not what stands side by side.
+func plainWord(v uint64) bool {
+	const ones = 0x0101010101010101
+	gap := ^(v&(0x7F*ones) + 0x5F*ones) & (0x80 * ones) // bytes up to the space
+	return v&(0x80*ones) == 0 && gap&(gap<<8) == 0
+}
+
+// sure gives the start of the word at the end of the piece if it is sure to be live: it stands behind a stop, and has
+// at most sureBytes letters and nothing else; d is the live number of the filter's state.
+func (g *group) sure(b []byte, d, lo int) (x int, ok bool) {
+	now := len(b)
+	if d&liveSure == 0 || now <= sureBytes {
+		return 0, false
+	}
+	const ones = 0x0101010101010101
+	v := binary.LittleEndian.Uint64(b[now-sureBytes-1:])
+	low := v&(0x7F*ones) | 0x20*ones
+	letters := (low + (0x80-'a')*ones) &^ (low + (0x7F-'z')*ones) &^ v & (0x80 * ones)
+	k := bits.LeadingZeros64(^letters&(0x80*ones)) / 8 // of them at the end
+	x = now - k
+	return x, uint(k-1) < sureBytes && d&^(liveEnd|liveSure) <= k && x >= lo && g.stop[b[x-1]] == 1
+}
+
+// moveTails moves the base over p, which is pure ASCII where that matters.
+func (t *Tables) moveTails(s *State, p []byte) {
+	moveTail(&s.tail[0], &s.ntail[0], p)
+	if !t.norms {
+		return
+	}
+	moveTail(&s.tail[1], &s.ntail[1], p)
+	s.flags &^= stateASCII
+	if p[len(p)-1] < utf8.RuneSelf {
+		s.flags |= stateASCII
+	}
+}

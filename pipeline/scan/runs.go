@@ -1,0 +1,319 @@
+package scan
+
+// live is search in a longer text: without a live start it gives best and its state. ok is false if a word is seen to have
+// ended at index since or later, or if it takes a closer look.
+func (t *Tables) live(u *bundle, b []byte, before, lo, since, best int, state uint16) (x int, q uint16, ok bool) {
+	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	var dead [longPath]uint16 // by distance from lo: a state that leads to nothing there
+	for x = lo; x < best; x++ {
+		q = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+		for i := x + 1; i < len(b) && q != anchorDead; i++ {
+			if q = next[uint32(q)*ncls+uint32(cls[b[i]])]; q == dead[i-lo] {
+				q = anchorDead
+				break
+			}
+			if dead[i-lo] = q; info[q]&infoAccept != 0 && i >= since {
+				return x, q, false
+			}
+		}
+		if info[q]&infoDist == infoDist {
+			continue
+		}
+		live, ok := t.fits(u, q, len(b)-x)
+		if !ok || live {
+			return x, q, ok
+		}
+		clear(dead[:]) // its rules' caps ended it
+	}
+	return best, state, true
+}
+
+// at is the state in front of index x of b; before is the byte in front of b.
+func (a *anchored) at(b []byte, x, before int) uint16 {
+	if x > 0 {
+		before = int(b[x-1])
+	}
+	if before < 0 {
+		return anchorBegin
+	}
+	return a.next[anchorFront*a.ncls+uint32(a.cls[before])]
+}
+
+// heads fills head.
+func (a *anchored) heads() {
+	var may [256]bool // by class
+	front := append([]uint16{anchorBegin}, a.next[anchorFront*a.ncls:(anchorFront+1)*a.ncls]...)
+	for _, q := range front {
+		for c, to := range a.next[uint32(q)*a.ncls : (uint32(q)+1)*a.ncls] {
+			may[c] = may[c] || to != anchorDead
+		}
+	}
+	for b, c := range a.cls {
+		if may[c] {
+			a.head[b/64] |= 1 << (b % 64)
+		}
+	}
+}
+
+// mayBegin tells whether a word may begin with c.
+func (a *anchored) mayBegin(c byte) bool { return a.head[c/64]>>(c%64)&1 == 1 }
+
+// fits tells whether a run in state q, which began that many bytes back, can come to an end under the rule's cap.
+func (a *anchored) fits(r *rule, q uint16, back int) bool {
+	return back+int(a.info[q]&infoDist) <= int(r.cap)
+}
+
+// heir finds the first start behind x and in front of n that is live, where the run from x is in state q at the end of
+// b, no word ended in it, and its cap is used up: most runs meet that one. ok is false if a word ended in another.
+func (a *anchored) heir(r *rule, b []byte, before, x, n int, q uint16) (to int, state uint16, ok bool) {
+	next, info, cls, ncls := a.next, a.info, &a.cls, a.ncls
+	old, k := a.at(b, x, before), x // the run from x is in state old in front of index k
+	for x = max(x+1, len(b)-int(r.cap)); x < n; x++ {
+		if !a.mayBegin(b[x]) {
+			continue
+		}
+		old, k = a.walk(old, b[k:x]), x
+		p, o := a.at(b, x, before), old
+		for _, c := range b[x:] {
+			c := uint32(cls[c])
+			if p, o = next[uint32(p)*ncls+c], next[uint32(o)*ncls+c]; p == anchorDead {
+				break
+			}
+			if info[p]&infoAccept != 0 {
+				return 0, 0, false
+			}
+			if p == o {
+				p = q
+				break
+			}
+		}
+		if info[p]&infoDist != infoDist && a.fits(r, p, len(b)-x) {
+			return x, p, true
+		}
+	}
+	return n - 1, anchorDead, true
+}
+
+// stays is the number of bytes of p over which state q goes on to itself, 0 if a word ends in it. Each of these steps
+// waits for none before it, as those of a run do.
+func (a *anchored) stays(q uint16, p []byte) int {
+	if a.info[q]&infoAccept != 0 {
+		return 0
+	}
+	row, cls := a.next[uint32(q)*a.ncls:], &a.cls
+	for i, c := range p {
+		if row[cls[c]] != q {
+			return i
+		}
+	}
+	return len(p)
+}
+
+// walk goes on from state q over p, whatever ends on the way. It is for runs that go on for long.
+func (a *anchored) walk(q uint16, p []byte) uint16 {
+	next, cls, ncls := a.next, &a.cls, a.ncls
+	for i := 0; i < len(p); i++ {
+		to := next[uint32(q)*ncls+uint32(cls[p[i]])]
+		if to == q {
+			row := next[uint32(q)*ncls:]
+			for i++; i < len(p) && row[cls[p[i]]] == q; { // each of these steps waits for none before it
+				i++
+			}
+			i--
+		}
+		q = to
+	}
+	return q
+}
+
+// longStay is how many bytes must be left for it to pay to ask whether a run stays in its state.
+const longStay = 32
+
+// maxRefused is how many words of one run are judged on the quick path.
+const maxRefused = 3
+
+// run goes on with the run of r from start x of b, in state s at index i. ok is false if a word ends on the way that r's
+// checks do not refuse; seen says that they refused one.
+func (a *anchored) run(r *rule, s uint16, b []byte, x, i int) (state uint16, seen, ok bool) {
+	refused := 0
+	for ; i < len(b); i++ {
+		was := s
+		if s = a.next[uint32(s)*a.ncls+uint32(a.cls[b[i]])]; s == anchorDead {
+			return anchorDead, refused > 0, true
+		}
+		if s == was && len(b)-i > longStay {
+			i += a.stays(s, b[i+1:])
+		}
+		if a.info[s]&infoAccept != 0 && i > x {
+			if refused++; r.flags&flagCheck == 0 || refused > maxRefused || i-x <= int(r.cap) && r.accepts(b[x:i]) {
+				return s, true, false
+			}
+		}
+	}
+	if a.info[s]&infoDist == infoDist {
+		s = anchorDead
+	}
+	return s, refused > 0, true
+}
+
+// leads runs the joint automaton from start x of b to its end; before is the byte in front of b. ok is false if a word
+// ended on the way that the checks of its rules do not refuse.
+func (u *bundle) leads(t *Tables, b []byte, x, before int) (q uint16, ok bool) {
+	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	q = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+	for i := x + 1; i < len(b) && q != anchorDead; i++ {
+		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
+		if info[q]&infoAccept != 0 && !u.refuses(t, q, b[x:i]) {
+			return q, false
+		}
+	}
+	if info[q]&infoDist == infoDist {
+		q = anchorDead
+	}
+	return q, true
+}
+
+// refused goes on from state q of a run from start x, the byte at index i of b being the next, to the end of b. ok is
+// false if a word may be a match that is seen to have ended at index since or later.
+func (t *Tables) refused(u *bundle, q uint16, b []byte, x, i, since int) (to uint16, ok bool) {
+	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	for ; i < len(b); i++ {
+		if q == anchorDead {
+			return q, true
+		}
+		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
+		if info[q]&infoAccept != 0 && i >= since && !u.refuses(t, q, b[x:i]) {
+			return q, false
+		}
+	}
+	if info[q]&infoDist == infoDist {
+		q = anchorDead
+	}
+	return q, true
+}
+
+// refuses tells whether the checks of all rules whose words end in state q are against the word w.
+func (u *bundle) refuses(t *Tables, q uint16, w []byte) bool {
+	if r := u.only[q]; r != nil {
+		return len(w) > int(r.cap) || !r.accepts(w)
+	}
+	for _, local := range t.listAt(u.acc[q]) {
+		if r := &t.rules[u.rules[local]]; len(w) <= int(r.cap) && (!r.checked() || r.accepts(w)) {
+			return false
+		}
+	}
+	return true
+}
+
+// checked tells whether words of the rule are judged by themselves.
+func (r *rule) checked() bool { return r.flags&flagCheck != 0 && !r.tallied }
+
+// open is refused from start x of b on, and tells whether x is live at the end.
+func (t *Tables) open(u *bundle, b []byte, before, x, since int) (q uint16, live, ok bool) {
+	if q, ok = t.refused(u, u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], b, x, x+1, since); ok {
+		live, ok = t.fits(u, q, len(b)-x)
+	}
+	return q, live, ok
+}
+
+// covered is open for a start behind one that is live at the end of b, by the one rule of a list: it stops where it
+// could come to nothing but a match of that rule, for which the earlier start goes first.
+func (t *Tables) covered(u *bundle, b []byte, before, x, since int, list uint32) (q uint16, live, ok bool) {
+	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	q = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+	for i := x + 1; i < len(b) && q != anchorDead; i++ {
+		if u.alive[q] == list {
+			return q, true, true
+		}
+		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
+		if info[q]&infoAccept != 0 && i >= since && !u.refuses(t, q, b[x:i]) {
+			return q, false, false
+		}
+	}
+	return q, info[q]&infoDist != infoDist, true
+}
+
+// lone tells whether a list has one rule.
+func (t *Tables) lone(list uint32) bool { return t.lists[list] == 1 }
+
+// fits tells whether a start that many bytes back, whose run is in state q, is live under the caps of the rules. ok is
+// false if that takes a closer look.
+func (t *Tables) fits(u *bundle, q uint16, back int) (live, ok bool) {
+	switch {
+	case q == anchorDead || back > u.far:
+		return false, true
+	case back <= int(u.near[q]):
+		return true, true
+	}
+	alive := t.listAt(u.alive[q])
+	if len(alive) != 1 {
+		return false, false
+	}
+	return back+int(u.dist[q]) <= int(t.rules[u.rules[alive[0]]].cap), true
+}
+
+// reach is how far back a start whose run is in state q, which is not dead, may be live. sure says that it is live no
+// farther back.
+func (u *bundle) reach(t *Tables, q uint16) (back int, sure bool) {
+	alive := t.listAt(u.alive[q])
+	if len(alive) != 1 {
+		return min(u.far, int(u.near[q])), false
+	}
+	return min(u.far, max(int(u.near[q]), int(t.rules[u.rules[alive[0]]].cap)-int(u.dist[q]))), true
+}
+
+// heir finds the first start behind bound and in front of best that is live, where the run from bound is in state q at
+// the end of b and its cap is used up: most runs meet that one. Without one it gives best and its state. Words that ended
+// on the way were seen to by whoever was told of them. ok is false if it takes a closer look.
+func (t *Tables) heir(u *bundle, b []byte, before, bound int, q uint16, best int, state uint16) (x int, at uint16, ok bool) {
+	next, cls, ncls := u.joint.next, &u.joint.cls, u.joint.ncls
+	old, k := u.first[u.kindAt(b, bound, before)<<8|uint32(b[bound])], bound // the run from bound is in state old after index k
+	far, sure := u.reach(t, q)
+	for x = max(bound+1, len(b)-u.far); x < best; x++ {
+		p, i, back := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], x, len(b)-x
+		if back > int(u.most[p]) {
+			continue
+		}
+		if i++; i < len(b) {
+			if p = next[uint32(p)*ncls+uint32(cls[b[i]])]; back > int(u.most[p]) {
+				continue // as most starts at the cap
+			}
+			old, k = u.joint.walk(old, b[k+1:i+1]), i
+			o := old
+			for i++; i < len(b) && p != o && p != anchorDead; i++ {
+				c := uint32(cls[b[i]])
+				p, o = next[uint32(p)*ncls+c], next[uint32(o)*ncls+c]
+			}
+			if p == o {
+				if back <= far {
+					return x, q, true
+				}
+				if p = q; sure {
+					continue
+				}
+			}
+		}
+		if u.joint.info[p]&infoDist == infoDist {
+			continue
+		}
+		live, ok := t.fits(u, p, back)
+		if live || !ok {
+			return x, p, ok
+		}
+	}
+	return best, state, true
+}
+
+// alone is on where nothing can have ended.
+func (u *bundle) alone(q uint16, p []byte) uint16 {
+	next, cls, ncls := u.joint.next, &u.joint.cls, u.joint.ncls
+	for _, c := range p {
+		if q = next[uint32(q)*ncls+uint32(cls[c])]; q == anchorDead {
+			return q
+		}
+	}
+	if u.joint.info[q]&infoDist == infoDist {
+		q = anchorDead
+	}
+	return q
+}
