@@ -548,8 +548,10 @@ func TestScanFiguresStayInBounds(t *testing.T) {
 		t.Errorf("English costs %.1f table passes in pieces, %.1f whole; at most 12 and 7", pieces, whole)
 	}
 	for _, h := range slices.Concat(hostile, matching) {
-		if r := least(h.text(), chunkSize); r > 120 {
-			t.Errorf("%s costs %.0f table passes; at most 120", h.name, r)
+		for _, size := range []int{chunkSize, hostileSize} {
+			if r := least(h.text(), size); r > 120 {
+				t.Errorf("%s in pieces of %d costs %.0f table passes; at most 120", h.name, size, r)
+			}
 		}
 	}
 	for _, h := range stubborn {
