@@ -1,6 +1,8 @@
 package scan
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"slices"
 	"sync"
 	"unicode/utf8"
@@ -303,9 +305,15 @@ func pieceOf(p []byte) int {
 
 // asciiPrefix is the number of bytes in front of the first that is above 127.
 func asciiPrefix(p []byte) int {
-	n := 0
-	for len(p)-n >= 8 && isASCII(p[n:n+8]) {
-		n += 8
+	n, rest := 0, p
+	for len(rest) >= 32 && fourWords(rest)&highBits == 0 {
+		n, rest = n+32, rest[32:]
+	}
+	for len(rest) >= 8 {
+		if high := binary.LittleEndian.Uint64(rest) & highBits; high != 0 {
+			return n + bits.TrailingZeros64(high)/8
+		}
+		n, rest = n+8, rest[8:]
 	}
 	for n < len(p) && p[n] < utf8.RuneSelf {
 		n++
@@ -437,21 +445,30 @@ func (t *Tables) frontFrom(s *State, n int) int {
 	return max(0, n-int(s.note&^noteUnseen))
 }
 
+const highBits = 0x8080808080808080 // of eight bytes
+
 // isASCII tells whether p has no byte above 127.
 func isASCII(p []byte) bool {
-	for len(p) >= 8 {
-		v := uint64(p[0]) | uint64(p[1])<<8 | uint64(p[2])<<16 | uint64(p[3])<<24 | uint64(p[4])<<32 | uint64(p[5])<<40 | uint64(p[6])<<48 | uint64(p[7])<<56
-		if v&0x8080808080808080 != 0 {
-			return false
+	if len(p) < 8 {
+		var any byte
+		for _, c := range p {
+			any |= c
 		}
-		p = p[8:]
+		return any < utf8.RuneSelf
 	}
-	for _, c := range p {
-		if c >= utf8.RuneSelf {
-			return false
-		}
+	any := binary.LittleEndian.Uint64(p[len(p)-8:])
+	for ; len(p) >= 32; p = p[32:] {
+		any |= fourWords(p)
 	}
-	return true
+	for ; len(p) >= 8; p = p[8:] {
+		any |= binary.LittleEndian.Uint64(p)
+	}
+	return any&highBits == 0
+}
+
+// fourWords has the bits of the first 32 bytes of p, eight by eight.
+func fourWords(p []byte) uint64 {
+	return binary.LittleEndian.Uint64(p) | binary.LittleEndian.Uint64(p[8:]) | binary.LittleEndian.Uint64(p[16:]) | binary.LittleEndian.Uint64(p[24:])
 }
 
 // normalise makes the normalised view of the block. nn is the index of its first byte that was not fed before,

@@ -88,3 +88,21 @@ func TestMarksAreNotFolded(t *testing.T) {
 		}
 	}
 }
+
+func TestASCII(t *testing.T) {
+	for n := range 100 {
+		p := make([]byte, n)
+		for at := -1; at < n; at++ {
+			want := n
+			if at >= 0 {
+				p[at], want = 0x80, at
+			}
+			if got := asciiPrefix(p); got != want || isASCII(p) != (want == n) {
+				t.Fatalf("%d bytes, one above 127 at %d: prefix %d, ASCII %t", n, at, got, isASCII(p))
+			}
+			if at >= 0 {
+				p[at] = 'a'
+			}
+		}
+	}
+}
