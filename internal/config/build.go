@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -80,6 +81,7 @@ func (c *checker) build(cfg *Config) {
 	}
 	cfg.Providers = c.providers(root)
 	cfg.Chain = c.chain(root.Path("policies", "chain"))
+	c.modelsServed(cfg)
 	cfg.Policy = c.policies(root.Get("policy"), cfg.Chain)
 	cfg.Testing = c.testing(root.Get("testing"))
 }
@@ -103,7 +105,7 @@ func (c *checker) chain(v Value) []ChainEntry {
 			c.kindKnown(body, e.Kind)
 			e.Stage = c.text(body.Get("stage"))
 			e.Parallel = c.flag(body.Get("parallel"), false)
-			e.When = c.when(body.Get("when"))
+			e.When = c.when(e.Kind, body.Get("when"))
 			if t := body.Get("targeting"); t.Exists() {
 				c.add(t.KeyDiag(diag.NotBuiltYet, diag.Error, "targeting is documented but not built yet in this version", "use when with a header instead"))
 			}
@@ -111,10 +113,20 @@ func (c *checker) chain(v Value) []ChainEntry {
 			continue
 		}
 		for _, before := range out {
-			if before.Kind == e.Kind && (before.When.Always() || e.When.Always()) {
-				c.add(e.Pos.Diag(diag.DuplicateKind, diag.Error, item.ptr, fmt.Sprintf("%s is in the chain twice", shorten(e.Kind)), fmt.Sprintf("the first one is at %s; a kind has one block of settings and may come twice only under different conditions", before.Pos)))
-				break
+			if before.Kind != e.Kind {
+				continue
 			}
+			why := ""
+			switch {
+			case before.When.Always() || e.When.Always():
+				why = fmt.Sprintf("%s is in the chain twice", shorten(e.Kind))
+			case before.When.same(e.When) && (before.Stage == "" || e.Stage == "" || before.Stage == e.Stage):
+				why = fmt.Sprintf("%s is in the chain twice under the same conditions", shorten(e.Kind))
+			default:
+				continue
+			}
+			c.add(e.Pos.Diag(diag.DuplicateKind, diag.Error, item.ptr, why, fmt.Sprintf("the first one is at %s; a kind has one block of settings and may come twice only under different conditions", before.Pos)))
+			break
 		}
 		out = append(out, e)
 	}
@@ -135,8 +147,15 @@ func (c *checker) kindKnown(at Value, name string) {
 // fieldName is a header name by RFC 9110 section 5.6.2.
 var fieldName = regexp.MustCompile("^[!#$%&'*+.^_`|~A-Za-z0-9-]{1,128}$")
 
-func (c *checker) when(v Value) When {
+// same tells whether two entries hold for the same requests.
+func (w When) same(o When) bool {
+	models := func(w When) []string { return slices.Compact(slices.Sorted(slices.Values(w.Model))) }
+	return w.Path == o.Path && maps.Equal(w.Header, o.Header) && slices.Equal(models(w), models(o))
+}
+
+func (c *checker) when(kind string, v Value) When {
 	w := When{Path: c.text(v.Get("path")), Value: v}
+	c.pathServed(kind, v.Get("path"), w.Path)
 	h := v.Get("header")
 	if h.Len() > 0 {
 		w.Header = make(map[string]string, h.Len())
@@ -152,12 +171,103 @@ func (c *checker) when(v Value) When {
 			continue
 		}
 		w.Header[name] = c.text(h.Get(k))
+		if at, text := h.Get(k), w.Header[name]; strings.Contains(text, "*") && text != "*/*" && !at.n.secret {
+			c.add(at.Diag(diag.BadCondition, diag.Warning, fmt.Sprintf("the header %s must be %s as written: * stands for itself, not for any text", name, at.show()),
+				"a condition names one whole value; an entry for each value (with the same kind) says several"))
+		}
 	}
 	m := v.Get("model")
 	for i := range m.Len() {
 		w.Model = append(w.Model, c.text(m.Index(i)))
 	}
 	return w
+}
+
+// isGlob tells whether a text looks like a pattern for names or paths.
+func isGlob(s string) bool { return strings.ContainsAny(s, "*?") }
+
+// pathServed reports a path under which no request runs through the chain.
+func (c *checker) pathServed(kind string, at Value, prefix string) {
+	under := func(p string) bool { return strings.HasPrefix(p, prefix) }
+	if !strings.HasPrefix(prefix, "/") || slices.ContainsFunc(c.built.Paths, under) { // the schema says the first
+		return
+	}
+	served := "served: " + strings.Join(c.built.Paths, ", ")
+	switch {
+	case isGlob(prefix) && !at.n.secret:
+		i := strings.IndexAny(prefix, "*?")
+		c.err(at, diag.BadCondition, fmt.Sprintf("path is a prefix, compared as written: %s is no pattern, and no request has %q in its path", at.show(), prefix[i:i+1]),
+			fmt.Sprintf("write %s for all paths that begin so; %s", shorten(prefix[:i]), served))
+	case slices.ContainsFunc(OtherPaths(), func(p string) bool { return under(p) || strings.HasPrefix(prefix, strings.TrimSuffix(p, "/")) }):
+		c.add(at.Diag(diag.Unenforceable, diag.Warning, fmt.Sprintf("%s never runs: no API under %s is served by this version, requests there get 501", shorten(kind), at.show()), served))
+	default:
+		hint := served
+		if near := diag.Nearest(prefix, c.built.Paths); near != "" {
+			hint = fmt.Sprintf("did you mean %s?", near)
+		} else if slices.ContainsFunc(c.built.Paths, func(p string) bool { return strings.HasSuffix(p, strings.TrimSuffix(prefix, "/")) }) {
+			hint = "write the whole path from its beginning; " + served
+		}
+		c.err(at, diag.Unenforceable, fmt.Sprintf("%s would never run: no request has a path that begins with %s", shorten(kind), at.show()), hint)
+	}
+}
+
+// modelsServed reports conditions on models that no client can ask for.
+func (c *checker) modelsServed(cfg *Config) {
+	var served []string
+	for _, t := range cfg.Providers.Targets {
+		switch {
+		case !t.Enabled:
+		case t.Model == "": // whatever the client asks for
+			return
+		default:
+			served = append(served, t.Model)
+		}
+	}
+	for _, g := range cfg.Providers.ModelGroups {
+		served = append(append(served, g.Name), g.Aliases...)
+	}
+	slices.Sort(served)
+	served = slices.Compact(served)
+	if slices.ContainsFunc(c.diags, func(d diag.Diagnostic) bool {
+		return d.Severity == diag.Error && strings.HasPrefix(d.Pointer, "/providers")
+	}) {
+		served = nil // they are not known
+	}
+	for _, e := range cfg.Chain {
+		m := e.When.Value.Get("model")
+		for i := range m.Len() {
+			at := m.Index(i)
+			name, _ := at.Text()
+			if name == "" || at.n.secret || slices.Contains(served, name) {
+				continue
+			}
+			hint := ""
+			switch near := diag.Nearest(name, served); {
+			case isGlob(name):
+				hint = "name each model: model: [one, two]"
+				if len(served) > 0 {
+					hint += "; served: " + listed(served)
+				}
+				c.err(at, diag.BadCondition, fmt.Sprintf("a model is compared as written, whole: %s is no pattern, and no request has this model", at.show()), hint)
+				continue
+			case len(served) == 0: // there is no target, or a fault of one: both are said
+				continue
+			case near != "":
+				hint = fmt.Sprintf("did you mean %s? The model is the one that clients ask for", near)
+			default:
+				hint = "the model is the one that clients ask for; served: " + listed(served)
+			}
+			c.add(at.Diag(diag.Unenforceable, diag.Warning, fmt.Sprintf("%s never runs for %s: no target and no model group serves it", shorten(e.Kind), at.show()), hint))
+		}
+	}
+}
+
+// listed joins names, the first ten.
+func listed(names []string) string {
+	if len(names) > 10 {
+		return strings.Join(names[:10], ", ") + fmt.Sprintf(" and %d more", len(names)-10)
+	}
+	return strings.Join(names, ", ")
 }
 
 func (c *checker) policies(v Value, chain []ChainEntry) map[string]Value {

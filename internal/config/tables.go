@@ -14,6 +14,7 @@ type Built struct {
 	Kinds      []string // policy kinds
 	Strategies []string // canonical names of routing strategies
 	Features   []string // the Feature constants
+	Paths      []string // of requests that run through the chain
 }
 
 // Features of the providers section and of the chain that can be switched.
@@ -36,6 +37,7 @@ func DefaultBuilt() Built {
 		Strategies: Strategies(),
 		Features: []string{FeatureProbe, FeatureMinHold, FeatureContextWindow, FeatureCircuitBreaker, FeatureRetry, FeatureModelGroups,
 			FeatureHealthMonitor, FeatureTargetLimits},
+		Paths: []string{"/v1/chat/completions"},
 	}
 }
 
@@ -47,6 +49,7 @@ func AllBuilt() Built {
 		Strategies: Strategies(),
 		Features: []string{FeatureProbe, FeatureMinHold, FeatureContextWindow, FeatureCircuitBreaker, FeatureRetry,
 			FeatureModelGroups, FeatureHealthMonitor, FeatureTargetLimits},
+		Paths: DefaultBuilt().Paths,
 	}
 }
 
@@ -66,6 +69,16 @@ func DocumentedKinds() []string {
 		"gdpr-compliance", "healthcare-compliance", "hipaa-phi-detector", "human-oversight", "itar-ear-filter", "language-validator",
 		"legal-privilege", "mnpi-filter", "pii-detector", "prompt-injection", "quality-scorer", "rbac", "request-rewriter",
 		"response-rewriter", "safety-filter", "student-privacy", "tool-budget", "tool-security", "tool-validation", "upl-filter",
+	}
+}
+
+// OtherPaths are those of the APIs that a gateway knows and does not serve: it
+// answers them with 501 and passes nothing on.
+func OtherPaths() []string {
+	return []string{
+		"/v1/responses", "/v1/messages", "/v1/completions", "/v1/embeddings", "/v1/moderations", "/v1/audio/", "/v1/images/",
+		"/v1/files", "/v1/uploads", "/v1/batches", "/v1/fine_tuning", "/v1/vector_stores", "/v1/realtime", "/v1/assistants", "/v1/threads",
+		"/v1/conversations", "/v1/containers", "/v1/evals", "/v1/videos", "/v1/organization",
 	}
 }
 
