@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -39,12 +40,17 @@ func (a *app) load(names []string, o loadOptions) (*loaded, error) {
 	if o.targets {
 		opt.CheckTarget = func(t config.Target) diag.List { return targetFaults(t, false) }
 	}
-	l.config, l.list = config.Load(src, opt)
-	if l.config == nil {
+	cfg, whole, list := config.Examine(src, opt)
+	l.list = list
+	if cfg == nil {
 		return l, nil
 	}
-	var more diag.List
-	l.plan, more = plan.Build(l.config)
+	p, more := plan.Build(cfg)
+	if !whole {
+		l.list = append(l.list, others(more, list)...)
+		return l, nil
+	}
+	l.config, l.plan = cfg, p
 	l.list = append(l.list, more...)
 	if l.plan == nil || !o.engine {
 		return l, nil
@@ -52,6 +58,17 @@ func (a *app) load(names []string, o loadOptions) (*loaded, error) {
 	l.engine, more = l.plan.Engine()
 	l.list = append(l.list, more...)
 	return l, nil
+}
+
+// others are the errors of more, which is about what is left of a faulty
+// configuration, at places of which known says nothing. What else the rest
+// looks like is no sure sign for the whole.
+func others(more, known diag.List) diag.List {
+	return slices.DeleteFunc(more.Filter(diag.Error), func(d diag.Diagnostic) bool {
+		return slices.ContainsFunc(known, func(k diag.Diagnostic) bool {
+			return k.Severity == diag.Error && (k.File == d.File && k.Line == d.Line && k.Column == d.Column || k.Code == diag.ChainTooLong && d.Code == k.Code)
+		})
+	})
 }
 
 // finding is one diagnostic as kt policy lint --json prints it: the documented

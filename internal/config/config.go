@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/keeptrusts/kt/internal/diag"
@@ -88,7 +89,19 @@ func (c *Config) Entry(kind string) (ChainEntry, bool) {
 // Config is nil when the list holds an error. Warnings and notes can come with
 // a Config. No diagnostic ever holds a secret that stands in a file.
 func Load(files []Source, opt Options) (*Config, diag.List) {
-	var all diag.List
+	cfg, whole, list := Examine(files, opt)
+	if !whole {
+		return nil, list
+	}
+	return cfg, list
+}
+
+// Examine is Load for a caller that looks for further faults. When the list
+// holds an error, whole is false, and the Config is what could be made of the
+// rest: entries of the chain that name a kind, and their settings without the
+// faulty ones. It is nil when the files could not be read, and is good for
+// nothing but more diagnostics.
+func Examine(files []Source, opt Options) (cfg *Config, whole bool, all diag.List) {
 	var parsed []*file
 	var merged *node
 	usable := len(files) > 0
@@ -115,13 +128,13 @@ func Load(files []Source, opt Options) (*Config, diag.List) {
 	}
 	if !usable {
 		all.Sort()
-		return nil, all
+		return nil, false, all
 	}
 	root := Value{n: fillEmptyBlocks(merged)}
 	set, err := loadSchemas()
 	if err != nil { // the schemas are embedded and tested: a fault of the program
 		all = append(all, diag.Diagnostic{Code: diag.SchemaOther, File: names[0], Message: fmt.Sprintf("schemas of this kt are broken: %v", err)})
-		return nil, all
+		return nil, false, all
 	}
 	c := &checker{set: set, root: root, opt: opt, built: DefaultBuilt(), seen: map[string]bool{}}
 	if opt.Built != nil {
@@ -131,7 +144,7 @@ func Load(files []Source, opt Options) (*Config, diag.List) {
 	if err := c.schema(); err != nil {
 		all = append(all, diag.Diagnostic{Code: diag.SchemaOther, File: names[0], Message: "the configuration could not be checked", Hint: scrubText(err.Error())})
 	}
-	cfg := &Config{Files: names, root: root}
+	cfg = &Config{Files: names, root: root}
 	c.build(cfg)
 	all = append(all, c.diags...)
 	if len(c.badNames) > 0 && !all.HasErrors() {
@@ -139,11 +152,63 @@ func Load(files []Source, opt Options) (*Config, diag.List) {
 	}
 	all.Sort()
 	if all.HasErrors() {
-		return nil, all
+		cfg.drop(all, c.built)
+		return cfg, false, all
 	}
 	sum := sha256.Sum256(root.CanonicalJSON())
 	cfg.Digest = "sha256:" + hex.EncodeToString(sum[:])
-	return cfg, all
+	return cfg, true, all
+}
+
+// drop takes out of a configuration what its errors are about.
+func (c *Config) drop(faults diag.List, built Built) {
+	c.Chain = slices.DeleteFunc(c.Chain, func(e ChainEntry) bool { return !built.Kind(e.Kind) })
+	bad := map[string]bool{}
+	for _, d := range faults {
+		if d.Severity == diag.Error && d.Code != diag.MissingKey { // a missing key's pointer is that of its map
+			bad[d.Pointer] = true
+		}
+	}
+	for kind, block := range c.Policy {
+		if bad[block.ptr] {
+			delete(c.Policy, kind)
+			continue
+		}
+		block.n = block.n.without(bad, block.ptr)
+		c.Policy[kind] = block
+	}
+}
+
+// without is n, which stands at ptr, without the values at the pointers in bad:
+// keys are left out, entries of lists become null, so that the others keep their
+// pointers. n does not change.
+func (n *node) without(bad map[string]bool, ptr string) *node {
+	out := *n
+	switch n.kind {
+	case Map:
+		out.fields, out.index = nil, nil
+		for _, f := range n.fields {
+			at := ptr + "/" + escapePointer(f.key)
+			if bad[at] {
+				continue
+			}
+			f.value = f.value.without(bad, at)
+			out.fields = append(out.fields, f)
+		}
+		out.reindex()
+	case List:
+		out.items = nil
+		for i, item := range n.items {
+			at := ptr + "/" + strconv.Itoa(i)
+			if bad[at] {
+				item = &node{kind: Null, pos: item.pos}
+			} else {
+				item = item.without(bad, at)
+			}
+			out.items = append(out.items, item)
+		}
+	}
+	return &out
 }
 
 // fillEmptyBlocks makes policy.<kind> without a value an empty block.

@@ -593,3 +593,41 @@ func TestALayerChangesWhereAKeyComesFrom(t *testing.T) {
 		t.Errorf("references %+v and %+v", a, b)
 	}
 }
+
+// TestExamineLeavesWhatIsRight: what is left of a faulty configuration keeps its
+// places.
+func TestExamineLeavesWhatIsRight(t *testing.T) {
+	text := `pack: {name: x, version: 0.1.0}
+policies: {chain: [pii-detector, quality-scorer, nothing, audit-logger]}
+policy:
+  audit-logger: 7
+  pii-detector: {acton: block, action: hide, detect_patterns: [a, 7, b], redaction: {preserve_length: maybe, include_metadata: false}}
+`
+	cfg, whole, list := config.Examine([]config.Source{{Name: "policy-config.yaml", Data: []byte(text)}}, config.Options{})
+	if whole || cfg == nil || !list.HasErrors() {
+		t.Fatalf("whole %v, config %v", whole, cfg)
+	}
+	var kinds []string
+	for _, e := range cfg.Chain {
+		kinds = append(kinds, e.Kind)
+	}
+	if got := strings.Join(kinds, " "); got != "pii-detector audit-logger" {
+		t.Errorf("chain: %s", got)
+	}
+	if cfg.Policy["audit-logger"].Exists() {
+		t.Error("a block that is none is left")
+	}
+	b := cfg.Policy["pii-detector"]
+	if got := string(b.JSON()); got != `{"detect_patterns":["a",null,"b"],"redaction":{"include_metadata":false}}` {
+		t.Errorf("block: %s", got)
+	}
+	if p := b.Get("detect_patterns").Index(2); p.Pointer() != "/policy/pii-detector/detect_patterns/2" || p.Pos().Line != 5 {
+		t.Errorf("pattern at %s, %s", p.Pointer(), p.Pos())
+	}
+	if got, _ := cfg.Root().Path("policy", "audit-logger").Int(); got != 7 {
+		t.Error("the tree itself was changed")
+	}
+	if cfg, whole, _ := config.Examine([]config.Source{{Name: "x", Data: []byte("a: [")}}, config.Options{}); cfg != nil || whole {
+		t.Error("a file that is no YAML has a rest")
+	}
+}

@@ -148,7 +148,11 @@ func (b *builder) policy(i int, e *config.ChainEntry) {
 	s := sideOf(e.Stage)
 	info.Phases, info.Action = reach(d, s)
 	if len(d.Rules) > 0 && len(info.Phases) == 0 {
-		say(diag.Unenforceable, diag.Error, fmt.Sprintf("%s does not look there: stage %s leaves nothing of it", e.Kind, e.Stage), "leave stage out")
+		reads, stages := "requests", "pre-request or post-request"
+		if s == requestSide {
+			reads, stages = "answers", "pre-response or post-response"
+		}
+		say(diag.Unenforceable, diag.Error, fmt.Sprintf("%s reads %s only: stage %s leaves nothing of it", e.Kind, reads, e.Stage), "leave stage out, or write "+stages)
 	}
 	if e.Parallel {
 		say(diag.NoEffect, diag.Note, "parallel has no effect: all policies read the text in one pass", "")

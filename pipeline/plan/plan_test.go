@@ -3,12 +3,14 @@ package plan_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/tools/txtar"
 
 	"github.com/keeptrusts/kt/internal/config"
+	"github.com/keeptrusts/kt/internal/diag"
 	"github.com/keeptrusts/kt/internal/golden"
 	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/pipeline/kindtest"
@@ -161,5 +163,48 @@ func TestDumpNamesEveryRule(t *testing.T) {
 	}
 	if x := p.Explain(kindtest.Engine(t, p)); !strings.Contains(x, "held back") || !strings.Contains(x, "input_tool: the tables of input_text") {
 		t.Errorf("explain:\n%s", x)
+	}
+}
+
+// TestBuildTakesTheRestOfFaultyConfigurations: lint plans what config.Examine
+// leaves, whatever the faults were.
+func TestBuildTakesTheRestOfFaultyConfigurations(t *testing.T) {
+	paths, err := filepath.Glob("../../internal/config/testdata/bad/*.txtar")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("archives: %v, %v", paths, err)
+	}
+	for _, path := range paths {
+		ar, err := txtar.ParseFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var files []config.Source
+		for _, f := range ar.Files {
+			if f.Name != "want" {
+				files = append(files, config.Source{Name: f.Name, Data: f.Data})
+			}
+		}
+		if cfg, _, _ := config.Examine(files, config.Options{}); cfg != nil {
+			plan.Build(cfg)
+		}
+	}
+	// Values that the schema refuses never reach a kind.
+	text := `pack: {name: x, version: 0.1.0}
+policies: {chain: [entity-list-filter, prompt-injection, safety-filter, pii-detector]}
+policy:
+  entity-list-filter: {blocked_entities: [7, "", abc], max_distance: 1000000000, fuzzy_matching: true}
+  prompt-injection: {threshold: 1.8, detection: 7, response: {action: nothing}}
+  safety-filter: {mode: 3, block_if: {a: b}}
+  pii-detector: {redaction: {custom_markers: {EMAIL: 7}, marker_format: x}}
+`
+	cfg, whole, known := config.Examine([]config.Source{{Name: "policy-config.yaml", Data: []byte(text)}}, config.Options{})
+	if whole || cfg == nil {
+		t.Fatalf("whole %v, config %v", whole, cfg)
+	}
+	_, list := plan.Build(cfg)
+	for _, d := range list.Filter(diag.Error) {
+		if !slices.ContainsFunc(known, func(k diag.Diagnostic) bool { return k.Line == d.Line && k.Column == d.Column }) {
+			t.Errorf("what is left has a fault of its own: %v", d)
+		}
 	}
 }
