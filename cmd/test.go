@@ -115,6 +115,10 @@ func (a *app) cases(l *loaded, dir string) ([]policytest.Case, diag.List, error)
 		cases, list = append(cases, more...), append(list, diags...)
 	}
 	if len(cases) == 0 && !list.HasErrors() {
+		if len(files) > 0 {
+			a.print(list)
+			return nil, nil, fail(ExitUsage, fmt.Errorf("%s: there are no tests: no file in %s holds a case, nor does testing.suites in the configuration", diag.TestNoCases, filepath.Join(dir, "tests")))
+		}
 		return nil, nil, fail(ExitUsage, fmt.Errorf("%s: there are no tests: neither %s nor testing.suites in the configuration (kt init writes examples)", diag.TestNoCases, filepath.Join(dir, "tests", "*.json")))
 	}
 	return cases, list, nil

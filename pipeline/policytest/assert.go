@@ -6,7 +6,10 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/keeptrusts/kt/internal/diag"
 )
 
 // checks are the built types of assertion: each gives a score from 0 to 1.
@@ -138,6 +141,30 @@ func (a *Assertion) judge(output string) (float64, bool, error) {
 	}
 	return got, got >= need, nil
 }
+
+// maxShown is how many characters of an output or a value a failure shows.
+const maxShown = 120
+
+// failure says that an assertion does not hold: its score, what was asked for
+// and the output that was judged.
+func (a *Assertion) failure(points float64, output string) string {
+	need := 1.0
+	if a.Threshold != nil {
+		need = *a.Threshold
+	}
+	number := func(f float64) string { return strconv.FormatFloat(f, 'g', 3, 64) }
+	want := a.Type
+	if v := a.value(); v != nil {
+		text, _ := json.Marshal(v) // it came from JSON
+		want += " " + diag.Word(string(text), maxShown)
+	}
+	if a.Negate {
+		want = "not " + want
+	}
+	return fmt.Sprintf("assertion %s: score %s, needs %s: want %s; output is %s", a.label(), number(points), number(need), want, shown(output))
+}
+
+func shown(s string) string { return strconv.Quote(diag.Word(s, maxShown)) }
 
 // distance is the Levenshtein distance.
 func distance(a, b []rune) int {

@@ -12,7 +12,9 @@ import (
 	"path"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/keeptrusts/kt/internal/config"
 	"github.com/keeptrusts/kt/internal/diag"
@@ -23,6 +25,7 @@ type Case struct {
 	Name       string
 	Suite      string // of inline tests
 	File       string // where it stands
+	Line       int    // where it begins there
 	Input      Input
 	Expected   Expected
 	Assertions []Assertion
@@ -81,85 +84,121 @@ type caseFile struct {
 	Assertions  []Assertion `json:"assertions"`
 }
 
+// caseForm is the hint of most faults of a test file.
+const caseForm = `a case is {"name", "input": {"messages": [...]}, "expected": {"verdict": ...}}`
+
 // ParseFile reads the golden cases of one file: a case, a list of cases, or a
 // map with the list under "cases". Names that end in .yaml or .yml are read as
 // YAML, others as JSON.
 func ParseFile(name string, data []byte) ([]Case, diag.List) {
-	fail := func(line int, format string, args ...any) diag.List {
-		return diag.List{{Code: diag.TestFileForm, File: name, Line: line, Message: fmt.Sprintf(format, args...), Hint: `a case is {"name", "input": {"messages": [...]}, "expected": {"verdict": ...}}`}}
-	}
-	switch path.Ext(name) {
-	case ".yaml", ".yml":
-		v, list := config.Read(config.Source{Name: name, Data: wrapList(data)})
+	var where places
+	if ext := path.Ext(name); ext == ".yaml" || ext == ".yml" {
+		text, shift, indent := wrapList(data)
+		v, list := config.Read(config.Source{Name: name, Data: text})
+		for i := range list {
+			list[i].Line, list[i].Column = max(1, list[i].Line-shift), max(1, list[i].Column-indent)
+			list[i].EndColumn, list[i].Excerpt = max(0, list[i].EndColumn-indent), strings.TrimPrefix(list[i].Excerpt, strings.Repeat(" ", indent))
+		}
 		if !v.Exists() {
 			return nil, list
 		}
-		data = v.JSON()
-	}
-	written := path.Ext(name) == ".json" // else lines are not those of the file
-	items := []json.RawMessage{data}
-	switch trimmed := bytes.TrimSpace(data); {
-	case len(trimmed) == 0:
-		return nil, fail(1, "the file is empty")
-	case trimmed[0] == '[':
-		items = nil // else the first item is written over data
-		if err := json.Unmarshal(data, &items); err != nil {
-			return nil, fail(lineOf(data, err), "the file is no JSON: %v", err)
+		data, where = v.JSON(), places{file: name, yaml: v, shift: shift, indent: indent}
+	} else {
+		where = places{file: name, json: data}
+		if fault := notJSON(data); fault != nil {
+			return nil, diag.List{where.offset(*fault, fault.Column)}
 		}
-	default:
+	}
+	walk := walkKeys(data, where.json != nil)
+	where.values = walk.values
+	items, ptr := []json.RawMessage{data}, ""
+	switch trimmed := bytes.TrimSpace(data); trimmed[0] {
+	case '[':
+		ptr, items = "/", nil // else the first item is written over data
+		if err := json.Unmarshal(data, &items); err != nil {
+			return nil, diag.List{where.fault("", "the file is no list of cases: %v", err)}
+		}
+	case '{':
 		var m map[string]json.RawMessage
 		if err := json.Unmarshal(data, &m); err != nil {
-			return nil, fail(lineOf(data, err), "the file is no JSON object or list: %v", err)
+			return nil, diag.List{where.fault("", "the file is no case: %v", err)}
 		}
 		if list, ok := m["cases"]; ok {
 			if len(m) > 1 {
-				return nil, fail(1, `a file with "cases" has no other keys`)
+				return nil, diag.List{where.fault("", `a file with "cases" has no other keys`)}
 			}
-			items = nil
+			ptr, items = "/cases/", nil
 			if err := json.Unmarshal(list, &items); err != nil {
-				return nil, fail(1, `"cases" must be a list`)
+				return nil, diag.List{where.fault("/cases", `"cases" must be a list`)}
 			}
 		}
+	default:
+		return nil, diag.List{where.fault("", `the file must be a case, a list of cases, or {"cases": [...]}; got %.40s`, trimmed)}
+	}
+	if len(items) == 0 {
+		d := where.fault("", "the file holds no case")
+		d.Code, d.Severity = diag.TestNoCases, diag.Warning
+		return nil, diag.List{d}
 	}
 	var faults diag.List
-	for _, f := range strictKeys(data) {
-		line := 0
-		if written {
-			line = 1 + bytes.Count(data[:min(int(f.offset), len(data))], []byte("\n"))
+	for _, f := range walk.faults {
+		d := where.fault(f.ptr, "%s", f.text)
+		if where.json != nil {
+			d = where.offset(d, f.offset)
 		}
-		faults = append(faults, fail(line, "%s", f.text)...)
+		faults = append(faults, d)
 	}
-	if len(faults) > 0 {
-		return nil, faults
+	faulty := func(at string) bool { // its keys are: the rest would say so again
+		return slices.ContainsFunc(walk.faults, func(f keyFault) bool { return strings.HasPrefix(f.ptr, at+"/") })
 	}
 	var out []Case
-	seen := map[string]bool{}
+	seen := map[string]string{}
 	for i, item := range items {
+		at := ""
+		if ptr != "" {
+			at = ptr + strconv.Itoa(i)
+		}
+		if faulty(at) {
+			continue
+		}
+		say := func(below, format string, args ...any) {
+			faults = append(faults, where.fault(at+below, format, args...))
+		}
 		var f caseFile
 		dec := json.NewDecoder(bytes.NewReader(item))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&f); err != nil {
-			faults = append(faults, fail(0, "case %d: %s", i+1, strings.TrimPrefix(err.Error(), "json: "))...)
+			below, format, args := typeFault(i+1, f.Name, err)
+			say(below, format, args...)
 			continue
 		}
 		switch {
+		case bytes.Equal(bytes.TrimSpace(item), []byte("null")):
+			say("", "case %d is null", i+1)
 		case f.Name == "":
-			faults = append(faults, fail(0, "case %d has no name", i+1)...)
+			say("", "case %d has no name", i+1)
 		case f.Input == nil || f.Input.Messages == nil && f.Input.Request == nil:
-			faults = append(faults, fail(0, "case %q: input needs messages or request", f.Name)...)
+			say("/input", "case %q: input needs messages or request", f.Name)
 		case f.Expected == nil && len(f.Assertions) == 0:
-			faults = append(faults, fail(0, "case %q expects nothing", f.Name)...)
+			say("", "case %q expects nothing: it needs expected or assertions", f.Name)
 		case f.Expected != nil && reflect.DeepEqual(*f.Expected, Expected{}):
-			faults = append(faults, fail(0, "case %q: expected is empty; it needs verdict, reason_code, output or metadata", f.Name)...)
-		case seen[f.Name]:
-			faults = append(faults, diag.Diagnostic{Code: diag.TestNameTwice, File: name, Message: fmt.Sprintf("two cases have the name %q", f.Name)})
+			say("/expected", "case %q: expected is empty; it needs verdict, reason_code, output or metadata", f.Name)
+		case seen[f.Name] != "":
+			d := where.fault(at+"/name", "two cases have the name %q", f.Name)
+			first := where.fault(seen[f.Name], "")
+			d.Code, d.Hint = diag.TestNameTwice, fmt.Sprintf("the first one is at line %d; --run and reports tell cases by their names", first.Line)
+			faults = append(faults, d)
 		default:
-			seen[f.Name] = true
-			c := Case{Name: f.Name, File: name, Input: *f.Input, Assertions: f.Assertions}
+			seen[f.Name] = at + "/name"
+			c := Case{Name: f.Name, File: name, Line: where.fault(at, "").Line, Input: *f.Input, Assertions: f.Assertions}
 			if f.Expected != nil {
 				c.Expected = *f.Expected
 			}
-			faults = append(faults, c.check(name)...)
+			for _, d := range c.check(name) {
+				p := where.fault(at+d.Pointer, "")
+				d.Line, d.Column, d.Pointer = p.Line, p.Column, p.Pointer
+				faults = append(faults, d)
+			}
 			out = append(out, c)
 		}
 	}
@@ -167,6 +206,110 @@ func ParseFile(name string, data []byte) ([]Case, diag.List) {
 		return nil, faults
 	}
 	return out, faults
+}
+
+// notJSON says why data is no JSON text; Column is the offset of the fault.
+func notJSON(data []byte) *diag.Diagnostic {
+	d := &diag.Diagnostic{Code: diag.TestFileForm, Hint: caseForm}
+	if bytes.HasPrefix(data, []byte("\ufeff")) {
+		d.Code, d.Message, d.Hint = diag.ByteOrderMark, "the file starts with a byte order mark", "save it as UTF-8 without one"
+		return d
+	}
+	for i, rest := 0, data; len(rest) > 0; {
+		r, n := utf8.DecodeRune(rest)
+		if r == utf8.RuneError && n == 1 {
+			d.Code, d.Column, d.Message, d.Hint = diag.NotUTF8, i, "the file is not valid UTF-8", "save it as UTF-8"
+			return d
+		}
+		i, rest = i+n, rest[n:]
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		d.Message = "the file is empty"
+		return d
+	}
+	var v json.RawMessage
+	err := json.Unmarshal(data, &v)
+	if err == nil {
+		return nil
+	}
+	d.Message = fmt.Sprintf("the file is no JSON: %v", err)
+	var e *json.SyntaxError
+	if !errors.As(err, &e) {
+		return d
+	}
+	d.Column = max(0, min(int(e.Offset), len(data))-1)
+	switch c := data[d.Column]; {
+	case strings.Contains(err.Error(), "after top-level value"):
+		d.Hint = "several cases are a list: [{...}, {...}]"
+	case c == '/' || c == '#':
+		d.Hint = "JSON has no comments; YAML files (.yaml) have"
+	case (c == ']' || c == '}') && strings.Contains(err.Error(), "looking for beginning"):
+		d.Hint = "there is a comma too many in front of it"
+	case c == '\'':
+		d.Hint = `JSON has texts in double quotes only`
+	}
+	return d
+}
+
+// places finds the values of a test file.
+type places struct {
+	file          string
+	json          []byte           // the file, if it is JSON
+	values        map[string]int64 // of JSON: where the value at a pointer begins
+	yaml          config.Value     // else
+	shift, indent int              // of YAML: lines and columns that wrapList added
+}
+
+// fault is a fault of the value at a pointer; of what it is in where there is none.
+func (p *places) fault(ptr, format string, args ...any) diag.Diagnostic {
+	d := diag.Diagnostic{Code: diag.TestFileForm, File: p.file, Pointer: ptr, Message: fmt.Sprintf(format, args...), Hint: caseForm}
+	if p.json == nil {
+		pos := p.yaml.At(ptr).KeyPos()
+		d.Line, d.Column = max(1, pos.Line-p.shift), max(1, pos.Column-p.indent)
+		return d
+	}
+	for {
+		if at, ok := p.values[ptr]; ok {
+			return p.offset(d, int(at))
+		}
+		i := strings.LastIndexByte(ptr, '/')
+		if i < 0 {
+			return p.offset(d, 0)
+		}
+		ptr = ptr[:i]
+	}
+}
+
+// offset puts a diagnostic at an offset of a JSON file.
+func (p *places) offset(d diag.Diagnostic, offset int) diag.Diagnostic {
+	before := p.json[:min(offset, len(p.json))]
+	line := bytes.LastIndexByte(before, '\n') + 1
+	d.File, d.Line, d.Column = p.file, 1+bytes.Count(before, []byte("\n")), 1+utf8.RuneCount(before[line:])
+	return d
+}
+
+// typeFault says, as the arguments of a fault, that a value has the wrong type.
+func typeFault(number int, name string, err error) (below, format string, args []any) {
+	label := fmt.Sprintf("case %d", number)
+	if name != "" {
+		label = fmt.Sprintf("case %q", name)
+	}
+	var e *json.UnmarshalTypeError
+	if !errors.As(err, &e) {
+		return "", "%s: %s", []any{label, strings.TrimPrefix(err.Error(), "json: ")}
+	}
+	want := map[reflect.Kind]string{reflect.String: "a text", reflect.Bool: "true or false", reflect.Float64: "a number", reflect.Slice: "a list"}[e.Type.Kind()]
+	if want == "" {
+		want = "a map"
+	}
+	got := map[string]string{"string": "a text", "bool": "true or false", "object": "a map", "array": "a list", "number": "a number"}[e.Value]
+	if got == "" {
+		got = e.Value
+	}
+	if e.Field == "" {
+		return "", "%s must be %s; got %s", []any{label, want, got}
+	}
+	return "/" + strings.ReplaceAll(e.Field, ".", "/"), "%s: %s must be %s; got %s", []any{label, e.Field, want, got}
 }
 
 // keySet says which keys an object has, in their one spelling, and what stands
@@ -183,67 +326,90 @@ func keysOf(v any, below keySet) keySet {
 	return out
 }
 
-// keyFault is a key that is not accepted, and where it ends.
+// keyFault is a key that is not accepted, and where it begins.
 type keyFault struct {
 	text   string
-	offset int64
+	ptr    string
+	offset int
 }
 
-// strictKeys finds what encoding/json lets pass: a key twice in one object, and
-// one in another case than the documented. data is well-formed.
-func strictKeys(data []byte) []keyFault {
+// walkKeys finds what encoding/json lets pass: a key twice in one object, and
+// one in another case than the documented; and where the values of cases begin.
+// data is well-formed.
+func walkKeys(data []byte, places bool) *keyWalk {
 	aCase := keysOf(caseFile{}, keySet{"input": keysOf(Input{}, nil), "expected": keysOf(Expected{}, nil), "assertions": keysOf(Assertion{}, nil)})
 	top := keySet{"cases": aCase}
 	for k, v := range aCase {
 		top[k] = v
 	}
-	w := &keyWalk{dec: json.NewDecoder(bytes.NewReader(data))}
+	w := &keyWalk{dec: json.NewDecoder(bytes.NewReader(data)), data: data, values: map[string]int64{}}
+	w.depth = 6 // of what cases have themselves
+	if !places {
+		w.depth = 0
+	}
 	if trimmed := bytes.TrimSpace(data); len(trimmed) > 0 && trimmed[0] == '[' {
 		top = aCase
 	}
-	w.value(top)
-	return w.faults
+	w.value(top, "", 0)
+	return w
 }
 
 type keyWalk struct {
 	dec    *json.Decoder
+	data   []byte
+	depth  int              // down to which values has places
+	values map[string]int64 // pointer: offset
 	faults []keyFault
 }
 
+// next is where the next token begins.
+func (w *keyWalk) next() int64 {
+	i := w.dec.InputOffset()
+	for i < int64(len(w.data)) && strings.IndexByte(" \t\r\n:,", w.data[i]) >= 0 {
+		i++
+	}
+	return i
+}
+
 // value reads one value; false: the end, or not well-formed.
-func (w *keyWalk) value(set keySet) bool {
+func (w *keyWalk) value(set keySet, ptr string, depth int) bool {
+	if depth < w.depth {
+		w.values[ptr] = w.next()
+	}
 	t, err := w.dec.Token()
 	if err != nil {
 		return false
 	}
 	switch t {
 	case json.Delim('['):
-		for w.dec.More() {
-			if !w.value(set) {
+		for i := 0; w.dec.More(); i++ {
+			if !w.value(set, ptr+"/"+strconv.Itoa(i), depth+1) {
 				return false
 			}
 		}
 	case json.Delim('{'):
 		seen := map[string]bool{}
 		for w.dec.More() {
+			at := w.next()
 			k, err := w.dec.Token()
 			if err != nil {
 				return false
 			}
 			key, _ := k.(string)
 			below, known := set[key]
+			here := ptr + "/" + pointerKey.Replace(key)
 			switch {
 			case seen[key]:
-				w.fault("key %q appears twice in one object", key)
+				w.fault(here, at, "key %q appears twice in one object", key)
 			case set != nil && !known:
-				hint := ""
+				hint := "; known keys: " + strings.Join(slices.Sorted(maps.Keys(set)), ", ")
 				if near := diag.Nearest(key, slices.Sorted(maps.Keys(set))); near != "" {
 					hint = fmt.Sprintf("; did you mean %q?", near)
 				}
-				w.fault("unknown key %q%s", key, hint)
+				w.fault(here, at, "unknown key %q%s", key, hint)
 			}
 			seen[key] = true
-			if !w.value(below) {
+			if !w.value(below, here, depth+1) {
 				return false
 			}
 		}
@@ -254,26 +420,33 @@ func (w *keyWalk) value(set keySet) bool {
 	return err == nil
 }
 
-func (w *keyWalk) fault(format string, args ...any) {
+var pointerKey = strings.NewReplacer("~", "~0", "/", "~1")
+
+func (w *keyWalk) fault(ptr string, at int64, format string, args ...any) {
 	if len(w.faults) < 50 {
-		w.faults = append(w.faults, keyFault{fmt.Sprintf(format, args...), w.dec.InputOffset()})
+		w.faults = append(w.faults, keyFault{fmt.Sprintf(format, args...), ptr, int(at)})
 	}
 }
 
-// check finds faults of a case that the file's form does not show.
+// check finds faults of a case that the file's form does not show; their
+// pointers begin at the case.
 func (c *Case) check(file string) (out diag.List) {
 	switch c.Expected.Verdict {
 	case "", "allow", "redact", "escalate", "block":
 	default:
+		hint := "want allow, redact, escalate or block"
+		if near := diag.Nearest(c.Expected.Verdict, []string{"allow", "redact", "escalate", "block"}); near != "" {
+			hint = fmt.Sprintf("did you mean %s? %s", near, hint)
+		}
 		out = append(out, diag.Diagnostic{
-			Code: diag.TestVerdict, File: file, Hint: "want allow, redact, escalate or block",
+			Code: diag.TestVerdict, File: file, Pointer: "/expected/verdict", Hint: hint,
 			Message: fmt.Sprintf("case %q expects the verdict %q, which does not exist", c.Name, c.Expected.Verdict),
 		})
 	}
 	for i := range c.Assertions {
 		if a := &c.Assertions[i]; a.on() && checks[a.Type] == nil {
 			out = append(out, diag.Diagnostic{
-				Code: diag.TestAssertion, File: file, Hint: "want one of " + strings.Join(AssertionTypes(), ", "),
+				Code: diag.TestAssertion, File: file, Pointer: fmt.Sprintf("/assertions/%d/type", i), Hint: "want one of " + strings.Join(AssertionTypes(), ", "),
 				Message: fmt.Sprintf("case %q: assertion type %q does not exist or is not built yet", c.Name, a.Type),
 			})
 		}
@@ -281,33 +454,40 @@ func (c *Case) check(file string) (out diag.List) {
 	return out
 }
 
-// wrapList puts a YAML file that is a list under the key "cases".
-func wrapList(data []byte) []byte {
-	for line := range bytes.Lines(data) {
+// wrapList puts a YAML file that is a list under the key "cases", and says by
+// how many lines and columns its content moved.
+func wrapList(data []byte) (text []byte, shift, indent int) {
+	shift = 1
+	list, mark := false, -1
+	for n, line := range slices.Collect(bytes.Lines(data)) {
 		t := bytes.TrimSpace(line)
-		if len(t) == 0 || t[0] == '#' || bytes.Equal(t, []byte("---")) {
+		switch {
+		case len(t) == 0 || t[0] == '#':
+			continue
+		case bytes.Equal(t, []byte("---")) && mark < 0:
+			mark, shift = n, 0 // the key takes its place
 			continue
 		}
-		if t[0] != '-' {
-			return data
-		}
+		list = t[0] == '-'
 		break
 	}
-	out := []byte("cases:\n")
+	if !list {
+		return data, 0, 0
+	}
+	var out []byte
+	if shift == 1 {
+		out = append(out, "cases:\n"...)
+	}
+	n := 0
 	for line := range bytes.Lines(data) {
-		if !bytes.Equal(bytes.TrimSpace(line), []byte("---")) {
+		if n == mark {
+			out = append(out, "cases:\n"...)
+		} else {
 			out = append(append(out, "  "...), line...)
 		}
+		n++
 	}
-	return out
-}
-
-func lineOf(data []byte, err error) int {
-	var e *json.SyntaxError
-	if !errors.As(err, &e) {
-		return 0
-	}
-	return 1 + bytes.Count(data[:min(int(e.Offset), len(data))], []byte("\n"))
+	return out, shift, 2
 }
 
 // Inline gives the cases of the configuration's own suites; a suite's
@@ -324,7 +504,7 @@ func Inline(t *config.Testing) ([]Case, diag.List) {
 		for k := range s.Cases {
 			in := &s.Cases[k]
 			c := Case{
-				Name: in.Name, Suite: s.Name, File: in.Value.Pos().File,
+				Name: in.Name, Suite: s.Name, File: in.Value.Pos().File, Line: in.Value.Pos().Line,
 				Input: Input{
 					Messages: in.Input.Messages, Headers: in.Input.Headers, Request: in.Input.Request,
 					UpstreamResponse: in.Input.UpstreamResponse, ProxyName: in.Input.ProxyName, TeamSlugs: in.Input.TeamSlugs,
@@ -336,7 +516,7 @@ func Inline(t *config.Testing) ([]Case, diag.List) {
 			c.Assertions = append(append(c.Assertions, shared...), assertions(in.Assertions, t.DefaultThreshold)...)
 			for _, d := range c.check(c.File) {
 				pos := in.Value.Pos()
-				d.Line, d.Column = pos.Line, pos.Column
+				d.Line, d.Column, d.Pointer = pos.Line, pos.Column, in.Value.Pointer()
 				faults = append(faults, d)
 			}
 			out = append(out, c)

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/keeptrusts/kt/internal/diag"
@@ -49,6 +49,7 @@ type Result struct {
 	Details    Details `json:"details"`
 	Suite      string  `json:"suite,omitempty"`
 	File       string  `json:"file,omitempty"`
+	Line       int     `json:"line,omitempty"` // where the case begins
 }
 
 // Details say how a result came about.
@@ -154,7 +155,7 @@ type exchange struct {
 }
 
 func runCase(c pipeline.Chain, tc *Case, o Options) (Result, []pipeline.Count) {
-	r := Result{Name: tc.Name, Suite: tc.Suite, File: tc.File, Details: Details{PolicyResults: []PolicyResult{}}}
+	r := Result{Name: tc.Name, Suite: tc.Suite, File: tc.File, Line: tc.Line, Details: Details{PolicyResults: []PolicyResult{}}}
 	x, err := prepare(c, tc, o)
 	if err != nil {
 		r.Details.Failures = append(r.Details.Failures, err.Error())
@@ -215,7 +216,7 @@ func (r *Result) compare(tc *Case, got *outcome) {
 			r.Details.QualityScores = map[string]float64{}
 		}
 		r.Details.QualityScores[a.label()] = points
-		say := fmt.Sprintf("assertion %s: score %s", a.label(), strconv.FormatFloat(points, 'g', 3, 64))
+		say := a.failure(points, got.output)
 		if err != nil {
 			say = fmt.Sprintf("assertion %s: %v", a.label(), err)
 		}
@@ -831,6 +832,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 		for _, f := range res.Details.Failures {
 			fmt.Fprintf(&b, "      %s\n", diag.Word(f, maxLine))
 		}
+		if !res.Passed {
+			res.writeWhy(&b)
+		}
 		for _, f := range res.Details.Notes {
 			fmt.Fprintf(&b, "      note: %s\n", diag.Word(f, maxLine))
 		}
@@ -843,6 +847,30 @@ func (r *Report) WriteTable(w io.Writer) error {
 	}
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// writeWhy says what a failed case met: where it stands, and what each policy did.
+func (r *Result) writeWhy(b *bytes.Buffer) {
+	var did []string
+	for _, p := range r.Details.PolicyResults {
+		s := p.Name + " " + p.Result
+		if p.Result == "inactive" {
+			s += " (its conditions do not hold)"
+		}
+		if len(p.Entities) > 0 {
+			s += " " + strings.Join(slices.Sorted(maps.Keys(p.Entities)), ", ")
+		}
+		if p.Phase != "" {
+			s += " in the " + p.Phase
+		}
+		did = append(did, s)
+	}
+	if len(did) > 0 {
+		fmt.Fprintf(b, "      policies: %s\n", diag.Word(strings.Join(did, "; "), maxLine))
+	}
+	if r.File != "" {
+		fmt.Fprintf(b, "      at %s:%d\n", diag.Word(r.File, maxLine), r.Line)
+	}
 }
 
 type junitSuites struct {
