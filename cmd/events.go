@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keeptrusts/kt/internal/audit"
+	"github.com/keeptrusts/kt/internal/config"
 	"github.com/keeptrusts/kt/internal/diag"
 )
 
@@ -40,7 +41,10 @@ func (a *app) eventsTailCmd() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			f := audit.Filter{Verdict: verdict, Policy: policy, Limit: limit}
 			if !slices.Contains([]string{"", "allow", "block", "redact", "escalate"}, verdict) {
-				return fail(ExitUsage, fmt.Errorf("--verdict must be allow, block, redact or escalate; got %q", verdict))
+				return fail(ExitUsage, fmt.Errorf("--verdict must be allow, block, redact or escalate; got %q%s", verdict, didYouMean(diag.Nearest(verdict, []string{"allow", "block", "redact", "escalate"}))))
+			}
+			if kinds := config.DocumentedKinds(); policy != "" && !slices.Contains(kinds, policy) {
+				return fail(ExitUsage, fmt.Errorf("--policy: there is no policy kind %q; want one of %s%s", policy, strings.Join(kinds, ", "), didYouMean(diag.Nearest(policy, kinds))))
 			}
 			if limit < 0 {
 				return fail(ExitUsage, fmt.Errorf("--limit must be at least 0 (0: all); got %d", limit))
@@ -96,7 +100,7 @@ func (a *app) eventsTailCmd() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&since, "since", "", "only newer ones: 5m, 1h, 24h, 7d, or an RFC 3339 time")
 	f.StringVar(&verdict, "verdict", "", "allow, block, redact or escalate")
-	f.StringVar(&policy, "policy", "", "decided by this kind of policy")
+	f.StringVar(&policy, "policy", "", "decided by this kind of policy, such as pii-detector")
 	f.IntVarP(&limit, "limit", "n", 50, "the newest so many; 0: all")
 	f.BoolVar(&asJSON, "json", false, "print the records as JSON")
 	f.BoolVarP(&follow, "follow", "f", false, "go on printing new ones until Ctrl-C")

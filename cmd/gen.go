@@ -60,9 +60,15 @@ func (a *app) buildCmd() *cobra.Command {
 	var files []string
 	var out, replace string
 	c := &cobra.Command{
-		Use:     "build",
-		Short:   "compile a kt with a configuration's policies in it (needs the go command)",
-		Example: "  kt build --policy-config policy-config.yaml -o kt\n  ./kt gateway run --policy-config policy-config.yaml --require-compiled",
+		Use:   "build",
+		Short: "compile a kt with a configuration's policies in it (needs the go command)",
+		Long: "build generates a Go package of the configuration's policies, as kt gen does, and compiles a kt that has it\n" +
+			"linked. It is this kt with every command and the configuration's tables beside it: it starts without building\n" +
+			"them. The configuration itself is not in it: name it to gateway run as before. When its policies change, the\n" +
+			"binary runs them interpreted, as this kt does; with --require-compiled it refuses to start instead.\n" +
+			"It needs the go command, and the source of kt: its release from the module proxy, or a checkout (--replace).\n" +
+			"Exit status: 0 done, 2 the configuration is not valid or nothing could be built.",
+		Example: "  kt build --policy-config policy-config.yaml -o kt-mine\n  ./kt-mine gateway run --policy-config policy-config.yaml --require-compiled",
 		Args:    usageArgs(0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
 			if out == "" {

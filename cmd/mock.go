@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,12 +42,15 @@ func (a *app) mockCmd() *cobra.Command {
 					return fail(ExitUsage, fmt.Errorf("read script %s: %w", scriptFile, err))
 				}
 			} else {
+				if fault == "list" {
+					return a.listFaults()
+				}
 				if fault != "" && !slices.Contains(mock.Faults(), mock.Fault(fault)) {
 					var names []string
 					for _, f := range mock.Faults() {
 						names = append(names, string(f))
 					}
-					return fail(ExitUsage, fmt.Errorf("there is no fault %q; want one of %s%s", fault, strings.Join(names, ", "), didYouMean(diag.Nearest(fault, names))))
+					return fail(ExitUsage, fmt.Errorf("there is no fault %q; want one of %s%s (--fault list says what each is)", fault, strings.Join(names, ", "), didYouMean(diag.Nearest(fault, names))))
 				}
 				for _, n := range []struct {
 					flag string
@@ -77,7 +81,7 @@ func (a *app) mockCmd() *cobra.Command {
 	f.IntVar(&o.Piece, "piece", 4, "characters per event")
 	f.DurationVar(&first, "first", 0, "wait before the first event")
 	f.DurationVar(&delay, "delay", 0, "wait between events")
-	f.StringVar(&fault, "fault", "", "what goes wrong (kt mock --fault list names all)")
+	f.StringVar(&fault, "fault", "", "what goes wrong; list prints all and what they are")
 	f.IntVar(&o.After, "after", 0, "events with text before a fault in mid-stream")
 	f.Float64Var(&o.Rate, "rate", 0, "share of requests with the fault (0: all)")
 	f.IntVar(&o.Status, "status", 0, "HTTP status of the fault status")
@@ -87,6 +91,15 @@ func (a *app) mockCmd() *cobra.Command {
 	return c
 }
 
+// listFaults prints the faults, one a line.
+func (a *app) listFaults() error {
+	w := tabwriter.NewWriter(a.env.Stdout, 0, 4, 2, ' ', 0)
+	for _, f := range mock.Faults() {
+		fmt.Fprintf(w, "%s\t%s\n", f, f.About())
+	}
+	return w.Flush()
+}
+
 // runMock serves until ctx ends.
 func (a *app) runMock(ctx context.Context, listen string, s *mock.Script) error {
 	srv, err := mock.Listen(listen, s)
@@ -94,6 +107,9 @@ func (a *app) runMock(ctx context.Context, listen string, s *mock.Script) error 
 		return fail(ExitStart, fmt.Errorf("listen on %s: %w", listen, err))
 	}
 	defer srv.Close()
+	if f := s.Default.Fault; f == mock.RSTAccept || f == mock.StallAccept {
+		srv.SetAccept(f) // no request comes that could play it
+	}
 	fmt.Fprintf(a.env.Stdout, "mock provider on %s (stop with Ctrl-C)\n", srv.URL)
 	<-ctx.Done()
 	return nil

@@ -431,3 +431,25 @@ func TestAnAddressInUseSaysWhatToDo(t *testing.T) {
 		t.Error("no code or no hint")
 	}
 }
+
+// TestMockPlaysFaultsOfTheConnection: those that no request can bring about, too.
+func TestMockPlaysFaultsOfTheConnection(t *testing.T) {
+	addr := freeAddr(t)
+	c, log := kt(t, t.TempDir(), "mock", "--listen", addr, "--fault", "rst_accept")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		resp, err := http.Get("http://" + addr + "/v1/models")
+		if err == nil {
+			resp.Body.Close()
+			t.Fatal("the connection was served")
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%v: %s", err, log)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,5 +186,19 @@ func TestCloseEndsStalls(t *testing.T) {
 		s.Close()
 		<-done
 		tr.CloseIdleConnections()
+	}
+}
+
+func TestFaultsAreSortedAndSaidInWords(t *testing.T) {
+	if !slices.IsSorted(mock.Faults()) {
+		t.Errorf("not sorted: %v", mock.Faults())
+	}
+	for _, f := range mock.Faults() {
+		if f.About() == "" {
+			t.Errorf("%s says nothing", f)
+		}
+	}
+	if mock.None.About() != "" {
+		t.Error("no fault is one")
 	}
 }

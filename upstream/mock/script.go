@@ -67,15 +67,75 @@ const (
 	OneByte      Fault = "one_byte"       // one byte per write, no delay
 )
 
-// Faults lists all of them, sorted.
+// Faults lists all of them, sorted by name.
 func Faults() []Fault { return slices.Clone(allFaults) }
 
-var allFaults = []Fault{
-	AfterDone, BadJSON, BadUTF8, CloseEarly, Cut, CutEvent, Drip, DripStatus, DupKey, EvilHeader, ExtraBytes, FirstBadJSON, FirstError,
-	Flood1xx, GarbageStatus, Gzip, HTML, HTTP09, HugeEvent, HugeHeader, JSONError, LengthAndTE, ManyHeaders, MidError, NamedError, NoDone,
-	NoType, OneByte, OtherForm, RSTAccept, Redirect, RoleThenCut, RST, ShortLength, StallAccept, StallDone, StallFirst, StallHeaders,
-	StallMid, StallStatus, Status, StatusHTML, TwoLengths,
+// About says in a few words what a fault is, "" for an unknown one. Options are
+// called as the flags of kt mock.
+func (f Fault) About() string {
+	for _, m := range about {
+		if m.fault == f {
+			return m.text
+		}
+	}
+	return ""
 }
+
+var about = []struct {
+	fault Fault
+	text  string
+}{
+	{AfterDone, "events after the end marker"},
+	{BadJSON, "an event that is not JSON"},
+	{BadUTF8, "an event with invalid UTF-8"},
+	{CloseEarly, "connection closed before the status line"},
+	{Cut, "connection closed in mid-stream, after --after pieces"},
+	{CutEvent, "connection closed in the middle of an event"},
+	{Drip, "one byte per --delay"},
+	{DripStatus, "one byte of the head per --delay"},
+	{DupKey, "an event with a key twice"},
+	{EvilHeader, "cookies, server names and the like beside the answer"},
+	{ExtraBytes, "a second answer behind the first one, unasked"},
+	{FirstBadJSON, "the first event is not JSON"},
+	{FirstError, "the first event is an error"},
+	{Flood1xx, "informational answers without end"},
+	{GarbageStatus, "a status line that is none"},
+	{Gzip, "a compressed answer"},
+	{HTML, "200 with a page"},
+	{HTTP09, "a body without a head"},
+	{HugeEvent, "one line without an end"},
+	{HugeHeader, "one header of 10 MiB"},
+	{JSONError, "200 with an error object"},
+	{LengthAndTE, "Content-Length and Transfer-Encoding"},
+	{ManyHeaders, "100,000 headers"},
+	{MidError, "an error event after --after pieces"},
+	{NamedError, `an error event after --after pieces, named "event: error"`},
+	{NoDone, "a proper end of the body, no end marker"},
+	{NoType, "no content type"},
+	{OneByte, "one byte per write, no delay"},
+	{OtherForm, "JSON when a stream was asked for, a stream when JSON was"},
+	{Redirect, "a redirect (307)"},
+	{RoleThenCut, "a role chunk, then closed"},
+	{RST, "connection reset before the status line"},
+	{RSTAccept, "connection reset when it is accepted"},
+	{ShortLength, "closed before Content-Length bytes"},
+	{StallAccept, "connection accepted, never read"},
+	{StallDone, "silence after the end marker, connection open"},
+	{StallFirst, "header, then silence"},
+	{StallHeaders, "silence inside the header"},
+	{StallMid, "silence in the middle of an event"},
+	{StallStatus, "silence before the status line"},
+	{Status, "--status (500) with a JSON error"},
+	{StatusHTML, "--status (500) with an HTML page"},
+	{TwoLengths, "two different Content-Length"},
+}
+
+var allFaults = func() (out []Fault) {
+	for _, m := range about {
+		out = append(out, m.fault)
+	}
+	return out
+}()
 
 // Options say how one answer looks. The zero value echoes the last user message.
 type Options struct {
