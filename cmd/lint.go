@@ -192,10 +192,18 @@ func (a *app) lintJSON(files []string, l *loaded, bad bool, more map[string]any)
 	return a.printJSON(out)
 }
 
+// counted is a number with its noun.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 func (a *app) lintText(files []string, l *loaded, bad bool) {
 	a.print(l.list)
 	if bad {
-		fmt.Fprintf(a.env.Stdout, "%s is not valid: %d errors, %d warnings\n", fileName(files), l.list.Count(diag.Error), l.list.Count(diag.Warning))
+		fmt.Fprintf(a.env.Stdout, "%s is not valid: %s, %s\n", fileName(files), counted(l.list.Count(diag.Error), "error"), counted(l.list.Count(diag.Warning), "warning"))
 		return
 	}
 	var chain []string

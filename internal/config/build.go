@@ -96,8 +96,8 @@ func (c *checker) chain(v Value) []ChainEntry {
 			e.Kind = item.n.text
 			c.kindKnown(item, e.Kind)
 		case Map:
-			if item.Len() != 1 {
-				continue // the schema says it
+			if item.Len() != 1 || c.seen[item.ptr] {
+				continue // it is said
 			}
 			e.Kind = item.Keys()[0]
 			body := item.Get(e.Kind)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
@@ -215,6 +216,9 @@ func (c *checker) leaf(e *jsonschema.ValidationError) {
 			if hint != "" {
 				hint = m + ": " + hint
 			}
+			if form := requiredForms[dotted(append(slices.Clone(path), m))]; form != "" {
+				hint = "write " + form
+			}
 			c.add(v.KeyDiag(diag.MissingKey, diag.Error, msg, hint))
 		}
 	case *kind.Enum:
@@ -229,7 +233,7 @@ func (c *checker) leaf(e *jsonschema.ValidationError) {
 	case *kind.Minimum, *kind.Maximum, *kind.ExclusiveMinimum, *kind.ExclusiveMaximum:
 		c.err(v, rangeCode, fmt.Sprintf("%s must be %s; got %s", name, rangeText(sch), v.show()), c.describe(path))
 	case *kind.MinLength:
-		c.err(v, diag.WrongLength, tooFew(name, "characters", k.Want, k.Got), "")
+		c.err(v, diag.WrongLength, tooFew(name, "characters", k.Want, k.Got), c.describe(path))
 	case *kind.MaxLength:
 		c.err(v, diag.WrongLength, fmt.Sprintf("%s must have at most %d characters; it has %d", name, k.Want, k.Got), "")
 	case *kind.MinItems:
@@ -237,7 +241,11 @@ func (c *checker) leaf(e *jsonschema.ValidationError) {
 			c.err(v, diag.EmptyChain, "the chain has no policy", "name at least one kind, such as audit-logger")
 			return
 		}
-		c.err(v, diag.WrongLength, tooFew(name, "entries", k.Want, k.Got), "")
+		hint := c.describe(path)
+		if !strings.Contains(hint, " ") { // a word says no more than the name
+			hint = ""
+		}
+		c.err(v, diag.WrongLength, tooFew(name, "entries", k.Want, k.Got), hint)
 	case *kind.MaxItems:
 		code := diag.WrongLength
 		if len(path) == 2 && path[1] == "chain" {
@@ -255,11 +263,42 @@ func (c *checker) leaf(e *jsonschema.ValidationError) {
 	}
 }
 
+// requiredForms show what is asked for where a description would not.
+var requiredForms = map[string]string{
+	"pack":           "pack: {name: my-pack, version: 0.1.0}",
+	"policies":       "policies: {chain: [prompt-injection, audit-logger]}, or other kinds",
+	"policies.chain": "chain: [prompt-injection, audit-logger], or other kinds",
+	"pack.version":   "version: 0.1.0, a semantic version",
+}
+
 func tooFew(name, what string, want, got int) string {
 	if want == 1 {
 		return name + " must not be empty"
 	}
 	return fmt.Sprintf("%s must have at least %d %s; it has %d", name, want, what, got)
+}
+
+// notAnEntry reports, once, a chain entry that names its kind as a value, as
+// other products have it. path is that of the entry.
+func (c *checker) notAnEntry(path []string) bool {
+	v, _ := c.find(path)
+	for _, key := range []string{"kind", "type", "name", "policy"} {
+		at := v.Get(key)
+		kind, ok := at.Text()
+		if !ok || at.n.secret {
+			continue
+		}
+		if !c.seen[v.ptr] {
+			c.seen[v.ptr] = true
+			hint := "write - KIND, its conditions below the kind, and its settings under policy.KIND"
+			if slices.Contains(DocumentedKinds(), kind) {
+				hint = strings.ReplaceAll(hint, "KIND", kind)
+			}
+			c.add(at.KeyDiag(diag.WrongForm, diag.Error, fmt.Sprintf("a chain entry is the kind itself; %q is no part of it", key), hint))
+		}
+		return true
+	}
+	return false
 }
 
 // properties reports a map with too few or too many keys.
@@ -269,6 +308,7 @@ func (c *checker) properties(path []string, v Value, name string) {
 		c.err(v, diag.SecretRefForm, "secret_key_ref needs exactly one of env and store", "write secret_key_ref: {env: NAME}")
 	case name == "when":
 		c.err(v, diag.BadCondition, "when has no condition", "give path, header or model, or leave when out")
+	case len(path) == 3 && path[1] == "chain" && c.notAnEntry(path):
 	case len(path) == 3 && path[1] == "chain":
 		c.err(v, diag.WrongForm, "a chain entry is one kind, or one kind with its conditions", "give every kind its own entry")
 	default:
@@ -277,6 +317,9 @@ func (c *checker) properties(path []string, v Value, name string) {
 }
 
 func (c *checker) pattern(path []string, v Value, name string) {
+	if _, short := c.set.at(path)["minLength"]; short && v.Kind() == String && v.n.text == "" {
+		return // said as a length
+	}
 	switch {
 	case len(path) >= 2 && path[len(path)-2] == "secret_key_ref":
 		what := "the name of an environment variable"
@@ -302,8 +345,13 @@ func (c *checker) wrongType(path []string, v Value, name string, sch map[string]
 		c.err(v, diag.SecretRefForm, "secret_key_ref must be a map with env or store", "write secret_key_ref: {env: NAME}")
 		return
 	}
+	if len(path) == 4 && path[1] == "chain" && !slices.Contains(DocumentedKinds(), name) && c.notAnEntry(path[:3]) {
+		return
+	}
 	hint := ""
 	switch {
+	case len(path) == 2 && path[0] == "pack" && name == "version":
+		hint = "write a semantic version, such as 0.1.0"
 	case v.Kind() == Number && slices.Equal(want, []string{"a string"}):
 		hint = "put it in quotes"
 	case v.Kind() == String && slices.Contains(want, "true or false") && slices.Contains([]string{"yes", "no", "on", "off", "y", "n"}, strings.ToLower(v.n.text)):
@@ -311,9 +359,15 @@ func (c *checker) wrongType(path []string, v Value, name string, sch map[string]
 	case v.Kind() == String && (slices.Contains(want, "a number") || slices.Contains(want, "a whole number")):
 		if decimal.MatchString(v.n.text) {
 			hint = "remove the quotes"
+		} else if d, err := time.ParseDuration(v.n.text); err == nil && strings.Contains(dotted(path), "_ms") {
+			hint = fmt.Sprintf("it is in milliseconds: %d", d.Milliseconds())
+		} else if !v.n.secret {
+			hint = c.describe(path)
 		}
-	case v.Kind() == String && slices.Contains(want, "a list"):
+	case (v.Kind() == String || v.Kind() == Map) && slices.Contains(want, "a list"):
 		hint = "write it as a list: one entry a line, with a dash before it"
+	case v.Kind() == Null && len(path) == 2 && path[1] == "chain":
+		hint = requiredForms["policies.chain"]
 	}
 	got := v.Kind().String()
 	if v.Kind() == String || v.Kind() == Number {
@@ -363,6 +417,12 @@ func (c *checker) unknownKey(path []string, v Value, key string) {
 	} else if len(known) > 0 {
 		hint = "known keys: " + strings.Join(known, ", ")
 	}
+	switch {
+	case len(path) == 4 && path[1] == "chain" && slices.Contains(c.set.keys([]string{"policy", path[3]}), key):
+		hint = fmt.Sprintf("settings stand under policy.%s, beside policies: policy: {%s: {%s: ...}}", path[3], path[3], key)
+	case strings.HasPrefix(key, "//"):
+		hint = "comments begin with #"
+	}
 	where := "at the top level"
 	if len(path) > 0 {
 		where = "in " + dotted(path)
@@ -374,6 +434,8 @@ func (c *checker) unknownKey(path []string, v Value, key string) {
 	quoted := ""
 	if plainName.MatchString(key) { // other keys may be text that lost its place
 		quoted = fmt.Sprintf(" %q", key)
+	} else {
+		at.ptr = v.ptr
 	}
 	add(diag.UnknownKey, fmt.Sprintf("unknown key%s %s", quoted, where), hint, aliases...)
 }

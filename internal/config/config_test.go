@@ -631,3 +631,15 @@ policy:
 		t.Error("a file that is no YAML has a rest")
 	}
 }
+
+// TestAKeyThatIsNoNameIsNowhere: a text that lost its place may be a secret.
+func TestAKeyThatIsNoNameIsNowhere(t *testing.T) {
+	_, list := config.Load([]config.Source{{Name: "policy-config.yaml", Data: []byte(head + "\"correct horse: battery\": x\npolicy: {pii-detector: {\"staple horse\": 1}}\n")}}, config.Options{})
+	out, err := list.JSON()
+	if err != nil || !list.HasErrors() {
+		t.Fatal(err, list)
+	}
+	if strings.Contains(string(out), "horse") {
+		t.Errorf("%s", out)
+	}
+}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -725,6 +726,7 @@ func (c *checker) groups(v Value, ids map[string]Value) []ModelGroup {
 	}
 	var out []ModelGroup
 	names := map[string]int{} // name or alias -> group
+	places := map[string]Pos{}
 	for i := range v.Len() {
 		gv := v.Index(i)
 		g := ModelGroup{Name: c.text(gv.Get("name")), Strategy: c.strategy(gv.Get("strategy")), FallbackGroup: c.text(gv.Get("fallback_group")), Value: gv}
@@ -734,10 +736,10 @@ func (c *checker) groups(v Value, ids map[string]Value) []ModelGroup {
 				return
 			}
 			if _, dup := names[name]; dup {
-				c.err(nv, diag.DuplicateGroup, fmt.Sprintf("two model groups have the name or alias %s", shorten(name)), "")
+				c.err(nv, diag.DuplicateGroup, fmt.Sprintf("two model groups have the name or alias %s", shorten(name)), fmt.Sprintf("the first one is at %s", places[name]))
 				return
 			}
-			names[name] = i
+			names[name], places[name] = i, nv.Pos()
 		}
 		claim(gv.Get("name"))
 		for j := range gv.Get("aliases").Len() {
@@ -770,7 +772,12 @@ func (c *checker) groups(v Value, ids map[string]Value) []ModelGroup {
 		at := g.Value.Get("fallback_group")
 		next, ok := names[g.FallbackGroup]
 		if !ok {
-			c.err(at, diag.UnknownTarget, fmt.Sprintf("no model group has the name %q", shorten(g.FallbackGroup)), "")
+			known := slices.Sorted(maps.Keys(names))
+			hint := "model groups are " + listed(known)
+			if near := diag.Nearest(g.FallbackGroup, known); near != "" {
+				hint = fmt.Sprintf("did you mean %s?", near)
+			}
+			c.err(at, diag.UnknownTarget, fmt.Sprintf("no model group has the name %q", shorten(g.FallbackGroup)), hint)
 			continue
 		}
 		for steps := 0; ok && steps <= len(out); steps++ {

@@ -118,7 +118,7 @@ func (f *file) cleanBytes(data []byte) []byte {
 		r, n := utf8.DecodeRune(data[i:])
 		switch {
 		case r == utf8.RuneError && n <= 1:
-			f.add(line, col, 0, diag.NotUTF8, "", fmt.Sprintf("byte 0x%02X is not valid UTF-8", data[i]), "")
+			f.add(line, col, 0, diag.NotUTF8, "", fmt.Sprintf("byte 0x%02X is not valid UTF-8", data[i]), "save the file as UTF-8")
 			out = utf8.AppendRune(out, utf8.RuneError)
 			f.altered = true
 		case r == '\n':
@@ -174,6 +174,8 @@ func (f *file) parseYAML(data []byte) (doc *yaml.Node) {
 	}
 	var first yaml.Node
 	switch err := loader.Load(&first); {
+	case errors.Is(err, io.EOF) && f.broken: // said: nothing of it was read
+		return nil
 	case errors.Is(err, io.EOF):
 		f.add(1, 1, 0, diag.EmptyFile, "", "the file is empty or holds comments only", "kt init writes a first configuration")
 		return nil
@@ -237,7 +239,7 @@ func (f *file) syntax(err error) {
 	switch {
 	case strings.HasPrefix(strings.TrimLeft(text, " "), "\t"):
 		hint = "indent with spaces; YAML does not accept tabs there"
-	case strings.Contains(msg, "mapping values are not allowed"):
+	case strings.Contains(msg, "mapping values are not allowed"), strings.Contains(msg, "did not find expected ',' or '}'"), strings.Contains(msg, "did not find expected ',' or ']'"):
 		hint = "quote a value that holds a colon and a space, and check the indentation"
 	case strings.Contains(msg, "could not find expected ':'"):
 		hint = "a key needs a colon and a space behind it"

@@ -21,7 +21,7 @@ func Nearest(word string, known []string) string {
 		if len(f) > maxWord {
 			continue
 		}
-		if d := distance(w, f, bestDist); d < bestDist {
+		if d := distance(w, f, bestDist); d < bestDist && d < max(len(w), len(f)) { // something is the same
 			best, bestDist = k, d
 		}
 	}
