@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -111,6 +112,10 @@ func Run(ctx context.Context, env *Env, packs ...Pack) int {
 	}
 	var e *exit
 	if !errors.As(err, &e) { // cobra's own: unknown command, flag or argument
+		if rest, ok := strings.CutPrefix(err.Error(), "unknown command \""); ok {
+			name, _, _ := strings.Cut(rest, "\"")
+			err = unknownCommand(root, name)
+		}
 		fmt.Fprintf(env.Stderr, "kt: %v\n", err)
 		return ExitUsage
 	}
@@ -152,11 +157,41 @@ func unknownCommand(c *cobra.Command, name string) error {
 			known = append(known, sub.Name())
 		}
 	}
+	want := "want one of " + strings.Join(known, ", ")
+	if slices.Contains(unbuiltCommands[c.CommandPath()], name) {
+		return fail(ExitUsage, fmt.Errorf("%s %s is documented but not built yet in this version; %s", c.CommandPath(), name, want))
+	}
 	hint := ""
 	if near := diag.Nearest(name, known); near != "" {
 		hint = fmt.Sprintf("; did you mean %s?", near)
 	}
-	return fail(ExitUsage, fmt.Errorf("%s has no command %q; want one of %s%s", c.CommandPath(), name, strings.Join(known, ", "), hint))
+	if at := elsewhere(c.Root(), name); at != "" {
+		hint = fmt.Sprintf("; did you mean %s?", at)
+	}
+	return fail(ExitUsage, fmt.Errorf("%s has no command %q; %s%s", c.CommandPath(), name, want, hint))
+}
+
+// unbuiltCommands are documented ones, by the command that they belong to.
+var unbuiltCommands = map[string][]string{
+	"kt": {"auth", "chat", "config", "config-var", "control", "escalation", "escalations", "export-jobs", "kb", "knowledge-base",
+		"loads", "secret", "spend", "team", "user", "webhook"},
+	"kt gateway": {"config", "create", "diff", "inspect", "install", "list", "reconcile", "reload", "revert", "start", "stop", "uninstall"},
+	"kt events":  {"export"},
+}
+
+// elsewhere is the path of the one command that has the name, below another one.
+func elsewhere(root *cobra.Command, name string) (path string) {
+	for _, c := range root.Commands() {
+		for _, sub := range c.Commands() {
+			if sub.Name() == name && sub.IsAvailableCommand() && c.Name() != "completion" {
+				if path != "" {
+					return ""
+				}
+				path = sub.CommandPath()
+			}
+		}
+	}
+	return path
 }
 
 // output is the standard output. It keeps the first fault, so that commands need

@@ -111,7 +111,11 @@ func (a *app) checkConfig(ctx context.Context, files []string, s *settings, onli
 		first := l.list.Filter(diag.Error)[0]
 		return []check{{"configuration", "fail", fmt.Sprintf("%d errors, the first: %s (kt policy lint shows all)", n, first.Error())}}
 	}
-	out := []check{{"configuration", "ok", fmt.Sprintf("%s: pack %s %s, %d policies, %d warnings", fileName(files), l.config.Pack.Name, l.config.Pack.Version, len(l.plan.Policies), l.list.Count(diag.Warning))}}
+	var out []check
+	for _, text := range a.strayVariables(l.config) {
+		out = append(out, check{"settings", "warn", string(diag.EnvUnknown) + ": " + text})
+	}
+	out = append(out, check{"configuration", "ok", fmt.Sprintf("%s: pack %s %s, %d policies, %d warnings", fileName(files), l.config.Pack.Name, l.config.Pack.Version, len(l.plan.Policies), l.list.Count(diag.Warning))})
 	if !l.config.Pack.Enabled {
 		out = append(out, check{"pack", "fail", fmt.Sprintf("%s is switched off (pack.enabled: false): the gateway would not start", l.config.Pack.Name)})
 	}

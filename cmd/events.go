@@ -38,7 +38,12 @@ func (a *app) eventsTailCmd() *cobra.Command {
 		Short:   "print the newest decisions",
 		Example: "  kt events tail --since 1h --verdict block\n  kt events tail -n 10 -f\n  kt events tail --json --limit 10",
 		Args:    usageArgs(0, "no arguments"),
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			defer func() {
+				if e := (*exit)(nil); asJSON && !follow && errors.As(err, &e) && e.err != nil { // nothing was printed yet
+					err = errors.Join(err, a.printJSON(map[string]any{"error": e.Error()}))
+				}
+			}()
 			f := audit.Filter{Verdict: verdict, Policy: policy, Limit: limit}
 			if !slices.Contains([]string{"", "allow", "block", "redact", "escalate"}, verdict) {
 				return fail(ExitUsage, fmt.Errorf("--verdict must be allow, block, redact or escalate; got %q%s", verdict, didYouMean(diag.Nearest(verdict, []string{"allow", "block", "redact", "escalate"}))))
@@ -49,7 +54,6 @@ func (a *app) eventsTailCmd() *cobra.Command {
 			if limit < 0 {
 				return fail(ExitUsage, fmt.Errorf("--limit must be at least 0 (0: all); got %d", limit))
 			}
-			var err error
 			if f.Since, err = parseSince(since, a.env.Now()); err != nil {
 				return fail(ExitUsage, err)
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -212,6 +213,12 @@ func (a *app) runGateway(ctx context.Context, s *settings) error {
 	if err := checkListen(s.Listen); err != nil {
 		return fail(ExitUsage, err)
 	}
+	if s.UpstreamURL != "" {
+		u, err := url.Parse(s.UpstreamURL)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" { // not shown: it may hold a key
+			return fail(ExitUsage, fmt.Errorf("%s: --upstream (KEEPTRUSTS_UPSTREAM_URL) must be an address with http:// or https:// and a host, such as http://127.0.0.1:41003", diag.BadBaseURL))
+		}
+	}
 	defer tuneMemory(a.env.Getenv)()
 	log := slog.New(gateway.NewLogHandler(a.env.Stderr, s.LogLevel))
 	gateway.QuietHertz(log)
@@ -304,6 +311,9 @@ func (a *app) gatewayOptions(s *settings, l *loaded, chain pipeline.Chain, targe
 		if t.UnsafeAllowHTTP {
 			o.Overrides = append(o.Overrides, "unsafe_allow_http:"+t.ID)
 		}
+	}
+	for _, text := range a.strayVariables(l.config) {
+		warn(diag.EnvUnknown, "%s", text)
 	}
 	if s.APIURL != "" || s.APIToken != "" {
 		warn(diag.RunNoReporting, "KEEPTRUSTS_API_URL or KEEPTRUSTS_API_TOKEN is set, but reporting to a control plane is not built yet: no event leaves this gateway")

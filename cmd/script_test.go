@@ -78,7 +78,9 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"kt": func(ts *testscript.TestScript, neg bool, args []string) {
 				var environ []string
-				for _, k := range []string{"OPENAI_API_KEY", "KEEPTRUSTS_DATA_DIR", "NO_COLOR", "KEEPTRUSTS_GATEWAY_MAX_CONCURRENCY", "KEEPTRUSTS_API_URL", "KEEPTRUSTS_UPSTREAM_URL", "AZURE_OPENAI_API_KEY", "KEEPTRUSTS_DRAIN_TIMEOUT", "KEEPTRUSTS_LOG_LEVEL"} {
+				for _, k := range []string{"OPENAI_API_KEY", "KEEPTRUSTS_DATA_DIR", "NO_COLOR", "KEEPTRUSTS_GATEWAY_MAX_CONCURRENCY", "KEEPTRUSTS_API_URL", "KEEPTRUSTS_UPSTREAM_URL", "AZURE_OPENAI_API_KEY", "KEEPTRUSTS_DRAIN_TIMEOUT", "KEEPTRUSTS_LOG_LEVEL",
+					"KEEPTRUSTS_GATEWAY_TOKN", "KEEPTRUSTS_FAIL_MODE", "KEEPTRUSTS_COLOUR", "KEEPTRUSTS_GATEWAY_PORT_41002_TCP_ADDR",
+					"KEEPTRUSTS_GATEWAY_SERVICE_HOST", "KEEPTRUSTS_GATEWAY_PORT", "KEEPTRUSTS_GATEWAY_URL", "KEEPTRUSTS_OWN_KEY"} {
 					if v := ts.Getenv(k); v != "" {
 						environ = append(environ, k+"="+v)
 					}

@@ -85,6 +85,7 @@ const (
 	SecretFileMode  Code = "KT4005"
 	SecretUnclean   Code = "KT4006"
 	EnvInvalid      Code = "KT4007"
+	EnvUnknown      Code = "KT4008"
 	GenFailed       Code = "KT5001"
 	GenStale        Code = "KT5002"
 	GenUnclassified Code = "KT5003"
@@ -187,6 +188,7 @@ var meanings = []struct {
 	{SecretFileMode, "a secret file can be read by others"},
 	{SecretUnclean, "a secret holds characters that cannot be sent in a header"},
 	{EnvInvalid, "an environment variable has a value that cannot be used"},
+	{EnvUnknown, "an environment variable KEEPTRUSTS_... that nothing reads"},
 	{GenFailed, "the generator could not write the pack"},
 	{GenStale, "generated files are not up to date"},
 	{GenUnclassified, "a wire schema has a string without x-kt-text"},
