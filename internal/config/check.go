@@ -301,6 +301,30 @@ func (c *checker) notAnEntry(path []string) bool {
 	return false
 }
 
+// besideKind reports, once, conditions that stand beside their kind instead of
+// below it. path is that of the entry.
+func (c *checker) besideKind(path []string) bool {
+	v, _ := c.find(path)
+	keys := v.Keys()
+	if len(keys) < 2 || !slices.Contains(DocumentedKinds(), keys[0]) {
+		return false
+	}
+	for _, k := range keys[1:] {
+		if !slices.Contains(entryKeys, k) {
+			return false
+		}
+	}
+	if !c.seen[v.ptr] {
+		c.seen[v.ptr] = true
+		c.add(v.Get(keys[1]).KeyDiag(diag.WrongForm, diag.Error, fmt.Sprintf("%s stands beside %s; it is written below the kind", strings.Join(keys[1:], ", "), keys[0]),
+			fmt.Sprintf("indent it further than %s:, or write {%s: {%s: ...}}", keys[0], keys[0], keys[1])))
+	}
+	return true
+}
+
+// entryKeys are what stands below a kind of the chain.
+var entryKeys = []string{"parallel", "stage", "targeting", "when"}
+
 // properties reports a map with too few or too many keys.
 func (c *checker) properties(path []string, v Value, name string) {
 	switch {
@@ -308,7 +332,7 @@ func (c *checker) properties(path []string, v Value, name string) {
 		c.err(v, diag.SecretRefForm, "secret_key_ref needs exactly one of env and store", "write secret_key_ref: {env: NAME}")
 	case name == "when":
 		c.err(v, diag.BadCondition, "when has no condition", "give path, header or model, or leave when out")
-	case len(path) == 3 && path[1] == "chain" && c.notAnEntry(path):
+	case len(path) == 3 && path[1] == "chain" && (c.notAnEntry(path) || c.besideKind(path)):
 	case len(path) == 3 && path[1] == "chain":
 		c.err(v, diag.WrongForm, "a chain entry is one kind, or one kind with its conditions", "give every kind its own entry")
 	default:
@@ -345,7 +369,7 @@ func (c *checker) wrongType(path []string, v Value, name string, sch map[string]
 		c.err(v, diag.SecretRefForm, "secret_key_ref must be a map with env or store", "write secret_key_ref: {env: NAME}")
 		return
 	}
-	if len(path) == 4 && path[1] == "chain" && !slices.Contains(DocumentedKinds(), name) && c.notAnEntry(path[:3]) {
+	if len(path) == 4 && path[1] == "chain" && !slices.Contains(DocumentedKinds(), name) && (c.notAnEntry(path[:3]) || slices.Contains(entryKeys, name) && c.besideKind(path[:3])) {
 		return
 	}
 	hint := ""
@@ -364,6 +388,10 @@ func (c *checker) wrongType(path []string, v Value, name string, sch map[string]
 		} else if !v.n.secret {
 			hint = c.describe(path)
 		}
+	case v.Kind() == String && len(want) == 1 && want[0] == "true or false" && (v.n.text == "true" || v.n.text == "false"):
+		hint = "remove the quotes"
+	case v.Kind() == String && slices.Contains(want, "a list") && slices.Contains(typesOf(c.set.at(append(slices.Clone(path), "0"))), "a string") && !v.n.secret && len(v.n.text) <= 40 && !strings.ContainsAny(v.n.text, "'\n"):
+		hint = fmt.Sprintf("write it as a list: ['%s']", v.n.text)
 	case (v.Kind() == String || v.Kind() == Map) && slices.Contains(want, "a list"):
 		hint = "write it as a list: one entry a line, with a dash before it"
 	case v.Kind() == Null && len(path) == 2 && path[1] == "chain":
@@ -383,6 +411,9 @@ func (c *checker) unknownKey(path []string, v Value, key string) {
 		return
 	}
 	c.seen[at.ptr] = true
+	if len(path) == 4 && path[1] == "chain" && slices.Contains(entryKeys, path[3]) && c.besideKind(path[:3]) {
+		return
+	}
 	if at.n.secret && at.n.kind == String && (at.n.byName || !c.lenient(path)) {
 		return // the secrets pass names it
 	}

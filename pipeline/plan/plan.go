@@ -135,7 +135,7 @@ func (b *builder) policy(i int, e *config.ChainEntry) {
 		said[r.Path] = true
 		re, err := syntax.Parse(r.Rule.Pattern, syntax.Perl)
 		if err != nil {
-			b.diags = append(b.diags, b.at(e, block, r.Path).diag(diag.BadPattern, diag.Error, patternFault(err), "patterns are Go regular expressions (RE2)"))
+			b.diags = append(b.diags, b.at(e, block, r.Path).diag(diag.BadPattern, diag.Error, patternFault(err), patternHint(err)))
 			continue
 		}
 		if lazy(re) {
@@ -216,6 +216,30 @@ func patternFault(err error) string {
 		return fmt.Sprintf("the pattern does not compile: %s: %q", e.Code, e.Expr)
 	}
 	return "the pattern does not compile: " + err.Error()
+}
+
+// patternHint says what to write instead of what other regular expressions have.
+func patternHint(err error) string {
+	const form = "patterns are Go regular expressions (RE2)"
+	e, ok := err.(*syntax.Error)
+	if !ok {
+		return form
+	}
+	switch {
+	case strings.HasPrefix(e.Expr, "(?=") || strings.HasPrefix(e.Expr, "(?!") || strings.HasPrefix(e.Expr, "(?<"):
+		return form + ", which have no look-ahead and no look-behind: match what stands around it, too, or name the words apart"
+	case len(e.Expr) == 2 && e.Expr[0] == '\\' && e.Expr[1] >= '1' && e.Expr[1] <= '9':
+		return form + ", which have no back-references: write the group out"
+	case e.Code == syntax.ErrInvalidRepeatSize:
+		return form + fmt.Sprintf(": a repeat counts to at most %d; nest two for more, as in (x{1,1000}){1,2}", 1000)
+	case e.Code == syntax.ErrMissingParen || e.Code == syntax.ErrUnexpectedParen || e.Code == syntax.ErrMissingBracket:
+		return form + `: a bracket that stands for itself is written \( or \[`
+	case e.Code == syntax.ErrMissingRepeatArgument:
+		return form + `: a sign that stands for itself is written \* \+ or \?`
+	case strings.HasPrefix(e.Expr, "[:"):
+		return form + ": classes are [:alpha:], [:digit:], [:alnum:], [:space:], [:punct:] and the like"
+	}
+	return form
 }
 
 // lazy tells whether a pattern has a lazy repeat whose longest match may be another one.

@@ -208,3 +208,21 @@ policy:
 		}
 	}
 }
+
+// TestPatternsOfOtherLanguagesGetAHint: what RE2 lacks is named.
+func TestPatternsOfOtherLanguagesGetAHint(t *testing.T) {
+	for pattern, want := range map[string]string{
+		`secret(?=x)`: "no look-ahead", `(?<!a)b`: "no look-ahead", `(a)\1`: "no back-references", `x{1,2000}`: "at most 1000", `(abc`: `written \( or`,
+		`*abc`: `written \*`, `[[:foo:]]`: "classes are",
+	} {
+		text := "pack: {name: x, version: 0.1.0}\npolicies: {chain: [dlp-filter]}\npolicy: {dlp-filter: {detect_patterns: ['" + pattern + "']}}\n"
+		cfg, list := config.Load([]config.Source{{Name: "policy-config.yaml", Data: []byte(text)}}, config.Options{})
+		if cfg == nil {
+			t.Fatalf("%s: %s", pattern, list.Text())
+		}
+		_, list = plan.Build(cfg)
+		if errs := list.Filter(diag.Error); len(errs) != 1 || errs[0].Code != diag.BadPattern || !strings.Contains(errs[0].Hint, want) {
+			t.Errorf("%s: %s", pattern, list.Text())
+		}
+	}
+}
