@@ -12,6 +12,7 @@ import (
 	"github.com/keeptrusts/kt/internal/config"
 	"github.com/keeptrusts/kt/internal/diag"
 	"github.com/keeptrusts/kt/pipeline/plan"
+	"github.com/keeptrusts/kt/pipeline/policytest"
 )
 
 // loaded is a configuration with everything that was said about it. config,
@@ -121,6 +122,8 @@ func (a *app) lintCmd() *cobra.Command {
 					_, more := config.Resolve(t, usualKey(t.Provider), a.env.Getenv, a.secrets())
 					l.list = append(l.list, more...)
 				}
+				_, more := policytest.Inline(l.config.Testing)
+				l.list = append(l.list, more...)
 			}
 			l.list.Sort()
 			bad := l.list.HasErrors() || strict && l.list.Count(diag.Warning) > 0

@@ -133,7 +133,7 @@ func ParseFile(name string, data []byte) ([]Case, diag.List) {
 			}
 		}
 	default:
-		return nil, diag.List{where.fault("", `the file must be a case, a list of cases, or {"cases": [...]}; got %.40s`, trimmed)}
+		return nil, diag.List{where.fault("", `the file must be a case, a list of cases, or {"cases": [...]}; got %s`, scalarName(trimmed[0]))}
 	}
 	if len(items) == 0 {
 		d := where.fault("", "the file holds no case")
@@ -206,6 +206,19 @@ func ParseFile(name string, data []byte) ([]Case, diag.List) {
 		return nil, faults
 	}
 	return out, faults
+}
+
+// scalarName names a JSON value by its first byte.
+func scalarName(c byte) string {
+	switch c {
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "true or false"
+	case '"':
+		return "a text"
+	}
+	return "a number"
 }
 
 // notJSON says why data is no JSON text; Column is the offset of the fault.

@@ -169,7 +169,7 @@ func runCase(c pipeline.Chain, tc *Case, o Options) (Result, []pipeline.Count) {
 	r.Verdict, r.ReasonCode = string(got.decision.Verdict), got.decision.Reason
 	r.Details.Output = &got.output
 	r.Details.PolicyResults = policyResults(c.Info(), x0.Mask, got.counts)
-	r.compare(tc, &got)
+	r.compare(tc, &got, c.Info())
 	if o.AllSplits {
 		n, differs := x.splits(&got)
 		r.Details.Splits = n
@@ -183,13 +183,13 @@ func (r *Result) failf(format string, args ...any) {
 	r.Details.Failures = append(r.Details.Failures, fmt.Sprintf(format, args...))
 }
 
-func (r *Result) compare(tc *Case, got *outcome) {
+func (r *Result) compare(tc *Case, got *outcome, info *pipeline.Info) {
 	e := &tc.Expected
 	if e.Verdict != "" && e.Verdict != r.Verdict {
 		r.failf("verdict is %s, expected %s", r.Verdict, e.Verdict)
 	}
 	if e.ReasonCode != "" && e.ReasonCode != r.ReasonCode {
-		r.failf("reason_code is %s, expected %s", r.ReasonCode, e.ReasonCode)
+		r.failf("reason_code is %s, expected %s%s", r.ReasonCode, e.ReasonCode, unknownReason(info, e.ReasonCode))
 	}
 	if e.Output != nil && *e.Output != got.output {
 		r.failf("output is %q, expected %q", got.output, *e.Output)
@@ -229,6 +229,26 @@ func (r *Result) compare(tc *Case, got *outcome) {
 		}
 	}
 }
+
+// unknownReason says so of a reason code that no outcome of the chain can have.
+func unknownReason(info *pipeline.Info, code string) string {
+	known := []string{passedReason}
+	for _, e := range info.Entities {
+		known = append(known, e.Reason)
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	if slices.Contains(known, code) {
+		return ""
+	}
+	if near := diag.Nearest(code, known); near != "" {
+		return "; no policy of the chain gives this reason: did you mean " + near + "?"
+	}
+	return "; no policy of the chain gives this reason: there are " + strings.Join(known, ", ")
+}
+
+// passedReason is that of an exchange in which nothing was found.
+const passedReason = "all_policies_passed"
 
 func policyResults(info *pipeline.Info, mask pipeline.Mask, counts []pipeline.Count) []PolicyResult {
 	out := []PolicyResult{}
@@ -890,6 +910,8 @@ type junitSuite struct {
 type junitCase struct {
 	Name    string        `xml:"name,attr"`
 	Class   string        `xml:"classname,attr"`
+	File    string        `xml:"file,attr,omitempty"`
+	Line    int           `xml:"line,attr,omitempty"`
 	Failure *junitFailure `xml:"failure,omitempty"`
 }
 
@@ -913,7 +935,7 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 			k = len(out.Suites) - 1
 		}
 		s := &out.Suites[k]
-		c := junitCase{Name: res.Name, Class: name}
+		c := junitCase{Name: res.Name, Class: name, File: res.File, Line: res.Line}
 		s.Tests++
 		if !res.Passed {
 			s.Failures++
