@@ -32,6 +32,9 @@ func (a *app) testCmd() *cobra.Command {
 					err = errors.Join(err, a.printJSON(map[string]any{"ok": false, "error": e.Error(), "errors": findings(faults.Filter(diag.Error)), "results": []any{}}))
 				}
 			}()
+			if at, err := os.Stat(a.path(dir)); err == nil && !at.IsDir() {
+				return fail(ExitUsage, fmt.Errorf("--pack-dir must be a folder with %s and tests/; %s is a file (its folder is %s)", defaultConfig, dir, filepath.Dir(dir)))
+			}
 			o := policytest.Options{AllSplits: allSplits}
 			if run != "" {
 				re, err := regexp.Compile(run)

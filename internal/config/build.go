@@ -175,7 +175,7 @@ func (c *checker) when(kind string, v Value) When {
 		}
 		w.Header[name] = c.text(h.Get(k))
 		if at, text := h.Get(k), w.Header[name]; strings.Contains(text, "*") && text != "*/*" && !at.n.secret {
-			c.add(at.Diag(diag.BadCondition, diag.Warning, fmt.Sprintf("the header %s must be %s as written: * stands for itself, not for any text", name, at.show()),
+			c.add(at.Diag(diag.BadCondition, diag.Warning, fmt.Sprintf("the value of the header %s is compared as written: * stands for itself, not for any text", name), // not shown: it may be a credential
 				"a condition names one whole value; an entry for each value (with the same kind) says several"))
 		}
 	}
