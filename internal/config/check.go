@@ -397,11 +397,42 @@ func (c *checker) wrongType(path []string, v Value, name string, sch map[string]
 	case v.Kind() == Null && len(path) == 2 && path[1] == "chain":
 		hint = requiredForms["policies.chain"]
 	}
+	if hint == "" {
+		hint = c.formOf(path, v, want)
+	}
 	got := v.Kind().String()
 	if v.Kind() == String || v.Kind() == Number {
 		got += ", " + v.show()
 	}
 	c.err(v, diag.WrongType, fmt.Sprintf("%s must be %s; got %s", name, strings.Join(want, " or "), got), hint)
+}
+
+// formOf is the hint for a value of the wrong type about which nothing better is
+// known: what has no value, the accepted values, the keys of a map, else what it is for.
+func (c *checker) formOf(path []string, v Value, want []string) string {
+	sch := c.set.at(path)
+	if v.Kind() == Null {
+		if _, err := strconv.Atoi(path[len(path)-1]); err == nil {
+			return "give the entry a value, or remove its dash"
+		}
+		return "give it a value, or remove the key"
+	}
+	if set, ok := sch["enum"].([]any); ok {
+		return "want " + oneOf(stringsOf(set))
+	}
+	if keys := c.set.keys(path); len(keys) > 0 && slices.Contains(want, "a map") {
+		return "its keys are " + listed(keys)
+	}
+	if slices.Equal(want, []string{"true or false"}) && v.Kind() != List && v.Kind() != Map {
+		return "write true or false, without quotes"
+	}
+	if slices.Equal(want, []string{"a string"}) && (v.Kind() == Map || v.Kind() == List) {
+		return "a text that holds a colon and a space, or begins with [ or {, needs quotes"
+	}
+	if hint := c.describe(path); strings.Contains(hint, " ") {
+		return hint
+	}
+	return ""
 }
 
 // unknownKey says what is known about a key that the schema does not have.

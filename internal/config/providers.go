@@ -272,7 +272,7 @@ func (c *checker) providers(root Value) Providers {
 				ids[t.ID] = t.Value
 			}
 		}
-		if c.opt.CheckTarget != nil && t.Enabled {
+		if c.opt.CheckTarget != nil && t.Enabled && t.ID != "" { // else it is said
 			for _, d := range c.opt.CheckTarget(t) {
 				if !slices.ContainsFunc(c.diags[before:], func(said diag.Diagnostic) bool { return said.Pointer == d.Pointer && said.Severity == diag.Error }) {
 					c.add(d)
@@ -761,7 +761,7 @@ func (c *checker) groups(v Value, ids map[string]Value) []ModelGroup {
 			g.Members = append(g.Members, member)
 		}
 		if targets.Len() > 0 && sum <= 0 {
-			c.err(targets, diag.WeightZero, fmt.Sprintf("the weights of group %s add up to 0", shorten(g.Name)), "")
+			c.err(targets, diag.WeightZero, fmt.Sprintf("the weights of group %s add up to 0", shorten(g.Name)), "give at least one of its targets a weight above 0, or leave the weights out")
 		}
 		out = append(out, g)
 	}
