@@ -79,6 +79,9 @@ func (a *app) eventsTailCmd() *cobra.Command {
 				return a.printJSON(raw)
 			}
 			a.printEvents(events, asJSON, true)
+			if len(events) == 0 { // an empty table is easily taken for a quiet day
+				fmt.Fprintf(a.env.Stderr, "no record in %s matches\n", dir)
+			}
 			if !follow {
 				return nil
 			}
