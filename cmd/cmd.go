@@ -135,6 +135,7 @@ func (a *app) root() *cobra.Command {
 		Version: version(), SilenceErrors: true, SilenceUsage: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
+	c.SetFlagErrorFunc(flagFault)
 	c.SetVersionTemplate("kt {{.Version}}\n")
 	c.AddCommand(a.initCmd(), a.versionCmd(), a.policyCmd(), a.gatewayCmd(), a.providersCmd(), a.eventsCmd(), a.doctorCmd(), a.genCmd(), a.buildCmd(), a.mockCmd(), a.demoCmd())
 	return c

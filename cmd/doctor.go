@@ -43,7 +43,7 @@ func (a *app) doctorCmd() *cobra.Command {
 		Long: "doctor changes nothing. With --online it also connects to every provider's address; no key and no request\n" +
 			"is sent. Exit status: 0 nothing is wrong, 1 something is.",
 		Example: "  kt doctor\n  kt doctor --policy-config policy-config.yaml --online\n  kt doctor --json",
-		Args:    usageArgs(0, "no arguments"),
+		Args:    usageArgs(0, "no arguments (name files with --policy-config)"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			list := a.doctor(c.Context(), files, gw, online)
 			bad := false

@@ -130,7 +130,7 @@ func (a *app) gatewayRunCmd() *cobra.Command {
 		Example: "  kt gateway run --policy-config policy-config.yaml\n" +
 			"  kt gateway run --listen 0.0.0.0:41002 --policy-config base.yaml --policy-config prod.yaml\n" +
 			"  kt gateway run --upstream http://127.0.0.1:41003     (debug: all targets are sent there)",
-		Args: usageArgs(0, "no arguments"),
+		Args: usageArgs(0, "no arguments (name files with --policy-config)"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			for _, b := range bad {
 				if b.flag == "" || !c.Flags().Changed(b.flag) {

@@ -26,7 +26,7 @@ func (a *app) genCmd() *cobra.Command {
 		Long: "gen writes what go generate in a module of kt init --module writes: a Go package and its table file.\n" +
 			"With --check nothing is written. Exit status: 0 done or up to date, 1 stale (--check), 2 could not generate.",
 		Example: "  kt gen --policy-config policy-config.yaml --out pack\n  kt gen --check",
-		Args:    usageArgs(0, "no arguments"),
+		Args:    usageArgs(0, "no arguments (name files with --policy-config)"),
 		RunE: func(*cobra.Command, []string) error {
 			if out == "" {
 				return fail(ExitUsage, errors.New("--out must name a folder, such as pack (. is this one); it is empty"))
@@ -69,7 +69,7 @@ func (a *app) buildCmd() *cobra.Command {
 			"It needs the go command, and the source of kt: its release from the module proxy, or a checkout (--replace).\n" +
 			"Exit status: 0 done, 2 the configuration is not valid or nothing could be built.",
 		Example: "  kt build --policy-config policy-config.yaml -o kt-mine\n  ./kt-mine gateway run --policy-config policy-config.yaml --require-compiled",
-		Args:    usageArgs(0, "no arguments"),
+		Args:    usageArgs(0, "no arguments (name files with --policy-config)"),
 		RunE: func(*cobra.Command, []string) error {
 			if out == "" {
 				return fail(ExitUsage, errors.New("--output must name a file, such as kt; it is empty"))

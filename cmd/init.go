@@ -77,7 +77,7 @@ func (a *app) initCmd() *cobra.Command {
 		Example: "  kt init\n" +
 			"  kt init --template pii-redaction my-gateway\n" +
 			"  kt init --module my-gateway        (a Go module whose kt has these policies compiled in)",
-		Args: cobra.MaximumNArgs(1),
+		Args: atMostOne("a folder"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir := "."
 			if len(args) == 1 {

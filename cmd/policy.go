@@ -47,6 +47,9 @@ func (a *app) sources(names []string) ([]config.Source, error) {
 			if n == defaultConfig {
 				hint = " (kt init writes one, --policy-config and --file name another)"
 			}
+			if strings.Contains(n, ",") {
+				hint = " (one file a flag: repeat it for several)"
+			}
 			return nil, fail(ExitUsage, fmt.Errorf("read configuration: there is no file %s%s", n, hint))
 		}
 		if err != nil {
@@ -72,7 +75,7 @@ func (a *app) schemaCmd() *cobra.Command {
 		Short: "print the JSON Schema of the configuration, or of one policy kind, for editors",
 		Example: "  kt policy schema > policy-config.schema.json\n" +
 			"  kt policy schema pii-detector",
-		Args: cobra.MaximumNArgs(1),
+		Args: atMostOne("a policy kind"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			text := schemas.PolicyConfig()
 			if len(args) == 1 {

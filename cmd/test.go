@@ -24,7 +24,7 @@ func (a *app) testCmd() *cobra.Command {
 			"outcome. With --all-splits each case is also replayed cut at every position: the outcome must stay the same.\n" +
 			"Exit status: 0 all passed, 1 a case failed or the configuration is invalid, 2 could not run.",
 		Example: "  kt policy test\n  kt policy test --json --pack-dir examples/quickstart\n  kt policy test --all-splits --run 'override'",
-		Args:    usageArgs(0, "no arguments"),
+		Args:    usageArgs(0, "no arguments (name the folder with --pack-dir)"),
 		RunE: func(*cobra.Command, []string) (err error) {
 			var faults diag.List
 			defer func() {

@@ -59,7 +59,7 @@ var rules = []rule{
 	{"internal/audit", "pipeline " + leaves, "github.com/bytedance/sonic github.com/nats-io/nats.go"},
 	{"internal/edge", leaves, ""},
 	{"internal/gateway", "pipeline stream/... upstream/... internal/audit internal/edge " + leaves, "github.com/cloudwego/hertz github.com/prometheus github.com/bytedance/sonic"},
-	{"cmd/...", "*", "github.com/spf13/cobra github.com/caarlos0/env/v11 golang.org/x/term go.opentelemetry.io/otel github.com/prometheus/client_golang"},
+	{"cmd/...", "*", "github.com/spf13/cobra github.com/spf13/pflag github.com/caarlos0/env/v11 golang.org/x/term go.opentelemetry.io/otel github.com/prometheus/client_golang"},
 	{"bench/...", "*", "github.com/cloudwego/hertz github.com/prometheus"},
 	{"examples/...", "*", ""},
 	{"loadtest/...", "*", ""},
