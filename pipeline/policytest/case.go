@@ -420,6 +420,8 @@ func (w *keyWalk) value(set keySet, ptr string, depth int) bool {
 					hint = fmt.Sprintf("; did you mean %q?", near)
 				}
 				w.fault(here, at, "unknown key %q%s", key, hint)
+			case set != nil && !nullable[key] && bytes.HasPrefix(w.data[w.next():], []byte("null")):
+				w.fault(here, at, "%s has no value: give it one, or remove the key", key)
 			}
 			seen[key] = true
 			if !w.value(below, here, depth+1) {
@@ -432,6 +434,10 @@ func (w *keyWalk) value(set keySet, ptr string, depth int) bool {
 	_, err = w.dec.Token() // the closing one
 	return err == nil
 }
+
+// nullable are the keys of a case whose value may be null, which is none: what
+// is expected must not be void without a word.
+var nullable = map[string]bool{"description": true, "upstream_response": true, "value": true}
 
 var pointerKey = strings.NewReplacer("~", "~0", "/", "~1")
 
@@ -457,7 +463,31 @@ func (c *Case) check(file string) (out diag.List) {
 		})
 	}
 	for i := range c.Assertions {
-		if a := &c.Assertions[i]; a.on() && checks[a.Type] == nil {
+		a := &c.Assertions[i]
+		at := fmt.Sprintf("/assertions/%d", i)
+		for _, w := range []struct {
+			key, got string
+			accepted []string
+		}{{"mode", a.Mode, []string{"enforce", "audit", "shadow"}}, {"severity", a.Severity, []string{"critical", "warning", "info"}}} {
+			if w.got == "" || slices.Contains(w.accepted, w.got) {
+				continue
+			}
+			hint := ""
+			if near := diag.Nearest(w.got, w.accepted); near != "" {
+				hint = "did you mean " + near + "?"
+			}
+			out = append(out, diag.Diagnostic{
+				Code: diag.NotInSet, File: file, Pointer: at + "/" + w.key, Hint: hint,
+				Message: fmt.Sprintf("case %q: %s must be one of %s; got %q", c.Name, w.key, strings.Join(w.accepted, ", "), w.got),
+			})
+		}
+		if a.Threshold != nil && checks[a.Type] != nil && (*a.Threshold < 0 || *a.Threshold > 1) {
+			out = append(out, diag.Diagnostic{
+				Code: diag.NotInRange, File: file, Pointer: at + "/threshold", Hint: "a score is 1 where the assertion holds and 0 where not; levenshtein has all between them",
+				Message: fmt.Sprintf("case %q: threshold must be between 0 and 1; got %v", c.Name, *a.Threshold),
+			})
+		}
+		if a.on() && checks[a.Type] == nil {
 			out = append(out, diag.Diagnostic{
 				Code: diag.TestAssertion, File: file, Pointer: fmt.Sprintf("/assertions/%d/type", i), Hint: "want one of " + strings.Join(AssertionTypes(), ", "),
 				Message: fmt.Sprintf("case %q: assertion type %q does not exist or is not built yet", c.Name, a.Type),

@@ -315,9 +315,24 @@ func TestFaultsOfCasesHaveTheirPlace(t *testing.T) {
 		"cases.json":  {`{"cases": {}}`, []string{`1:11: error KT7001: "cases" must be a list`}},
 		"null.json":   {`null`, []string{`1:1: error KT7001: the file must be a case, a list of cases, or {"cases": [...]}; got null`}},
 		"word.json":   {` "sk-live-0123456789"`, []string{`1:2: error KT7001: the file must be a case, a list of cases, or {"cases": [...]}; got a text`}},
-		"bom.json":    {"\ufeff[]", []string{`1:1: error KT1004: the file starts with a byte order mark`}},
-		"utf8.json":   {"[\n\"\xff\"]", []string{`2:2: error KT1002: the file is not valid UTF-8`}},
-		"text.json":   {"[\n  // no\n]", []string{`2:3: error KT7001: the file is no JSON: invalid character '/' looking for beginning of value`}},
+		"null2.json": {`{"name": "a", "input": {"messages": [{"role": "user", "content": null}], "request": null, "upstream_response": null}, "expected": {"verdict": null, "metadata": {"x": null}}}`, []string{
+			`1:74: error KT7001: request has no value: give it one, or remove the key`,
+			`1:132: error KT7001: verdict has no value: give it one, or remove the key`,
+		}},
+		"null.yaml": {"name: a\ninput: {messages: []}\nexpected:\n  verdict:\n", []string{`4:3: error KT7001: verdict has no value: give it one, or remove the key`}},
+		"assertions.json": {`{"name": "a", ` + in + `, "assertions": [
+  {"type": "contains", "value": "x", "mode": "enforced"},
+  {"type": "contains", "value": "x", "severity": "high"},
+  {"type": "contains", "value": "x", "threshold": -7},
+  {"type": "levenshtein", "value": "x", "threshold": 0.5}
+]}`, []string{
+			`2:46: error KT1104: case "a": mode must be one of enforce, audit, shadow; got "enforced"`,
+			`3:50: error KT1104: case "a": severity must be one of critical, warning, info; got "high"`,
+			`4:51: error KT1103: case "a": threshold must be between 0 and 1; got -7`,
+		}},
+		"bom.json":  {"\ufeff[]", []string{`1:1: error KT1004: the file starts with a byte order mark`}},
+		"utf8.json": {"[\n\"\xff\"]", []string{`2:2: error KT1002: the file is not valid UTF-8`}},
+		"text.json": {"[\n  // no\n]", []string{`2:3: error KT7001: the file is no JSON: invalid character '/' looking for beginning of value`}},
 	} {
 		_, faults := policytest.ParseFile(name, []byte(c.text))
 		var got []string
@@ -356,5 +371,13 @@ func TestAFailedCaseSaysWhatItMet(t *testing.T) {
 	}
 	if r.Results[0].Line != 3 {
 		t.Errorf("line %d", r.Results[0].Line)
+	}
+}
+
+// TestARequestThatIsNullIsNoPanic: what a file reader refuses may come another way.
+func TestARequestThatIsNullIsNoPanic(t *testing.T) {
+	r := policytest.Run(kindtest.Chain(t, pack), []policytest.Case{{Name: "a", Input: policytest.Input{Request: json.RawMessage("null")}}}, policytest.Options{})
+	if r.OK || !strings.Contains(strings.Join(r.Results[0].Details.Failures, ""), "input.request must be an object") {
+		t.Errorf("%+v", r)
 	}
 }

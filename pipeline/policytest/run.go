@@ -284,6 +284,9 @@ func prepare(c pipeline.Chain, tc *Case, o Options) (*exchange, error) {
 		if err := json.Unmarshal(tc.Input.Request, &body); err != nil {
 			return nil, fmt.Errorf("input.request must be an object: %w", err)
 		}
+		if body == nil {
+			return nil, errors.New("input.request must be an object; it is null")
+		}
 	}
 	if tc.Input.Messages != nil {
 		body["messages"] = tc.Input.Messages
