@@ -62,7 +62,7 @@ func (w *Window) pack(f *frame, name, data []byte) bool {
 	if w.n > 0 {
 		g := w.at(w.n - 1)
 		b := w.bytesOf(w.n - 1)
-		ok = g.plain() && g.pieces[0].ch == p.ch && w.upto == p.start && g.number+int64(g.like)+1 == f.number &&
+		ok = g.plain() && g.pieces[0].ch == p.ch && g.roles == f.roles && w.upto == p.start && g.number+int64(g.like)+1 == f.number &&
 			bytes.Equal(g.name.Of(b), name) && bytes.Equal(g.data.Of(b)[:g.pieces[0].raw.Start], data[:p.raw.Start])
 		if ok {
 			g.like++

@@ -138,6 +138,7 @@ type frame struct {
 	came     time.Duration // when the read that brought it returned, since the relay began
 	text     bool          // has text of a choice
 	keep     bool          // carries something that an ended choice still needs (usage)
+	roles    dialect.ChoiceSet
 	pieces   []piece
 	fins     []dialect.Finish
 	logprobs []logprob
@@ -364,7 +365,7 @@ func (w *Window) event(ev sse.Event) {
 	}
 	f := &w.cur
 	f.reset()
-	f.number, f.came, f.text, f.keep = w.frame, w.now, c.HasText, c.HasUsage
+	f.number, f.came, f.text, f.keep, f.roles = w.frame, w.now, c.HasText, c.HasUsage, c.Roles
 	w.switches(len(ev.Data))
 	for i := range c.Pieces {
 		if !w.piece(f, &c.Pieces[i], ev.Data) {
@@ -818,6 +819,7 @@ func (w *Window) render(f *frame, name, data []byte) {
 		}
 		return
 	}
+	w.sent.Roles.AddAll(&f.roles)
 	w.report.Delay += w.frame - f.number
 	if held := w.now - f.came; held > 0 {
 		w.report.Holds.Add(held, 1)
@@ -1023,7 +1025,7 @@ func (w *Window) block() {
 	before := w.room(512)
 	if w.sent.Choices() == 0 && w.st.Choices() > 0 {
 		// Every choice had ended before the finding, in texts outside of them.
-		w.out.B = w.o.Dialect.AppendFilterEnd(w.out.B, &dialect.Stream{ID: w.sent.ID, Model: w.sent.Model, Created: w.sent.Created}, &e)
+		w.out.B = w.o.Dialect.AppendFilterEnd(w.out.B, &dialect.Stream{ID: w.sent.ID, Model: w.sent.Model, Created: w.sent.Created, Roles: w.sent.Roles}, &e)
 	} else {
 		w.out.B = w.o.Dialect.AppendFilterEnd(w.out.B, &w.sent, &e)
 	}

@@ -416,6 +416,59 @@ func TestBlockEndsEveryOpenChoice(t *testing.T) {
 	}
 }
 
+// A client that joins the pieces of a message wants its role once: clients refuse a message without one, and some append a second one.
+func TestABlockedChoiceHasItsRoleOnce(t *testing.T) {
+	c := newChain(word{text: "secret", action: pipeline.Block})
+	both := func(choice int, text string) string {
+		return event(fmt.Sprintf(`{"index":%d,"delta":{"role":"assistant","content":%s},"finish_reason":null}`, choice, quote(text)))
+	}
+	for name, in := range map[string]string{
+		"alone":                    role(0) + content(0, "a secret"),
+		"with the finding":         both(0, "secret"),
+		"with its first half":      both(0, "sec") + both(0, "ret"),
+		"with text before it":      both(0, "a sec") + both(0, "ret"),
+		"in every event":           both(0, "one ") + both(0, "two ") + both(0, "secr") + both(0, "et"),
+		"of the other choice":      both(0, "secret") + both(1, "late"),
+		"of both":                  role(0) + role(1) + content(0, "secret"),
+		"of both in one event":     event(`{"index":1,"delta":{"role":"assistant","content":"ok"}},{"index":0,"delta":{"role":"assistant","content":"secret"}}`),
+		"never":                    content(0, "secret"),
+		"behind the text it names": event(`{"index":0,"delta":{"content":"sec","role":"assistant"}}`) + content(0, "ret"),
+	} {
+		in += finish(0, "stop") + done
+		for _, size := range []int{1, 50, len(in)} {
+			var cut [][]byte
+			for rest := in; rest != ""; rest = rest[min(size, len(rest)):] {
+				cut = append(cut, []byte(rest[:min(size, len(rest))]))
+			}
+			out := relay(c, stream.Options{}, cut...).out
+			seen, roles := map[int]bool{}, map[int]int{}
+			for data := range events(t, out) {
+				var e struct {
+					Choices []struct {
+						Index int
+						Delta struct{ Role string }
+					}
+				}
+				_ = json.Unmarshal([]byte(data), &e) // the end mark is no JSON
+				for _, x := range e.Choices {
+					seen[x.Index] = true
+					if x.Delta.Role != "" {
+						roles[x.Index]++
+					}
+				}
+			}
+			if !seen[0] {
+				t.Errorf("%s, reads of %d: no choice", name, size)
+			}
+			for choice := range seen {
+				if n := roles[choice]; n == 0 || n > 1 && name != "in every event" {
+					t.Errorf("%s, reads of %d: choice %d has %d roles:\n%s", name, size, choice, n, out)
+				}
+			}
+		}
+	}
+}
+
 func TestABlockFoundAtTheEndTakesTheFinishBack(t *testing.T) {
 	c := newChain(word{text: "secret", action: pipeline.Block, border: true})
 	for _, in := range []string{

@@ -206,14 +206,37 @@ type Failure struct {
 	Type, Code, Message Span // contents; Code may be a number
 }
 
+// ChoiceSet is a set of indexes of choices, each under MaxChoices.
+type ChoiceSet [MaxChoices / 64]uint64
+
+// Add puts the choice into the set; what is no index of a choice is left out.
+func (s *ChoiceSet) Add(choice int32) {
+	if choice >= 0 && choice < MaxChoices {
+		s[choice/64] |= 1 << (choice % 64)
+	}
+}
+
+// AddAll puts the choices of other into the set.
+func (s *ChoiceSet) AddAll(other *ChoiceSet) {
+	for i, bits := range other {
+		s[i] |= bits
+	}
+}
+
+// Has tells whether the choice is in the set.
+func (s *ChoiceSet) Has(choice int32) bool {
+	return choice >= 0 && choice < MaxChoices && s[choice/64]&(1<<(choice%64)) != 0
+}
+
 // Chunk is one event of a stream or one whole answer. All spans point into the
 // payload that was parsed.
 type Chunk struct {
 	Pieces   []Piece
 	Finishes []Finish
 	Logprobs []Logprobs
-	Choices  int   // elements of choices; 0 on a usage chunk
-	Usage    Usage // valid when HasUsage
+	Choices  int       // elements of choices; 0 on a usage chunk
+	Roles    ChoiceSet // choices whose delta names its role
+	Usage    Usage     // valid when HasUsage
 	HasUsage bool
 	HasError bool    // an error object or an error event: nothing after it counts
 	Failure  Failure // valid when HasError

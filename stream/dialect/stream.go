@@ -6,8 +6,9 @@ import "bytes"
 // end needs, which choices are open, and what every chunk repeats. It belongs
 // to one goroutine at a time. The zero value is ready; Reset makes it so again.
 type Stream struct {
-	ID, Model, Created []byte // raw JSON: ID and Model without quotes, Created a number
-	Done               bool   // the terminal event or an error was seen: nothing may follow
+	ID, Model, Created []byte    // raw JSON: ID and Model without quotes, Created a number
+	Done               bool      // the terminal event or an error was seen: nothing may follow
+	Roles              ChoiceSet // of a stream that is written: choices whose role went out
 
 	choices []choiceState
 	calls   []callState

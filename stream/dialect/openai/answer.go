@@ -138,6 +138,10 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 			case tagToken:
 				tokens = true
 				continue
+			case tagRole:
+				if len(raw) > 0 {
+					out.Roles.Add(choice)
+				}
 			case tagFinishReason:
 				if len(raw) == 0 {
 					continue // some servers' way to say null

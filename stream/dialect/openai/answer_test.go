@@ -390,20 +390,22 @@ func TestErrorEnvelopeIsTheDocumentedOne(t *testing.T) {
 }
 
 func TestFilterEndClosesEveryOpenChoice(t *testing.T) {
-	end := func(head string, index int) string {
-		return fmt.Sprintf(`data: {%s,"choices":[{"index":%d,"delta":{},"logprobs":null,"finish_reason":"content_filter"}],"keeptrusts":{"code":"output_blocked","reason_code":"pii.email","policy":"pii-detector","request_id":"req_1"}}`+"\n\n", head, index)
+	end := func(head string, index int, delta string) string {
+		return fmt.Sprintf(`data: {%s,"choices":[{"index":%d,"delta":{%s},"logprobs":null,"finish_reason":"content_filter"}],"keeptrusts":{"code":"output_blocked","reason_code":"pii.email","policy":"pii-detector","request_id":"req_1"}}`+"\n\n", head, index, delta)
 	}
 	const done = "data: [DONE]\n\n"
 	const head = `"id":"chatcmpl-1","object":"chat.completion.chunk","created":1752345678,"model":"gpt-5.4-mini"`
+	const assistant = `"role":"assistant"` // of a choice whose role did not go out: clients refuse a message without one
 	st, _, err := stream(chunkText, `{"choices":[{"index":2,"delta":{}},{"index":1,"delta":{},"finish_reason":"stop"}]}`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := string(chat.AppendFilterEnd(nil, &st, blocked)); got != end(head, 0)+end(head, 2)+done {
+	st.Roles.Add(2)
+	if got := string(chat.AppendFilterEnd(nil, &st, blocked)); got != end(head, 0, assistant)+end(head, 2, "")+done {
 		t.Errorf("got %s", got)
 	}
 	st, _, _ = stream()
-	if got := string(chat.AppendFilterEnd(nil, &st, blocked)); got != end(`"id":"chatcmpl-req_1","object":"chat.completion.chunk","created":0,"model":""`, 0)+done {
+	if got := string(chat.AppendFilterEnd(nil, &st, blocked)); got != end(`"id":"chatcmpl-req_1","object":"chat.completion.chunk","created":0,"model":""`, 0, assistant)+done {
 		t.Errorf("before any chunk: %s", got)
 	}
 	st, _, _ = stream(choice(`"delta":{},"finish_reason":"stop"`))
@@ -414,7 +416,7 @@ func TestFilterEndClosesEveryOpenChoice(t *testing.T) {
 		t.Errorf("end marker %q", got)
 	}
 	// Our own end is a chunk of the dialect.
-	st, c, err := stream(chunkText, strings.TrimSpace(strings.TrimPrefix(end(head, 0), "data: ")))
+	st, c, err := stream(chunkText, strings.TrimSpace(strings.TrimPrefix(end(head, 0, assistant), "data: ")))
 	if err != nil || len(c.Finishes) != 1 || !st.AllFinished() {
 		t.Errorf("our end reads %+v, %v", c, err)
 	}

@@ -81,7 +81,11 @@ func appendFilterChunk(dst []byte, st *dialect.Stream, choice int32, e *dialect.
 	dst = append(dst, st.Model...)
 	dst = append(dst, `","choices":[{"index":`...)
 	dst = strconv.AppendInt(dst, int64(choice), 10)
-	dst = append(dst, `,"delta":{},"logprobs":null,"finish_reason":"content_filter"}],"keeptrusts":{"code":`...)
+	dst = append(dst, `,"delta":{`...)
+	if !st.Roles.Has(choice) { // clients refuse a message without a role
+		dst = append(dst, `"role":"assistant"`...)
+	}
+	dst = append(dst, `},"logprobs":null,"finish_reason":"content_filter"}],"keeptrusts":{"code":`...)
 	dst = appendOrNull(dst, e.Code)
 	dst = append(dst, `,"reason_code":`...)
 	dst = appendOrNull(dst, e.ReasonCode)
