@@ -542,7 +542,7 @@ func chunkNodes() []jsonwalk.Node {
 		31:  {Name: "choice.delta.reasoning", Kinds: jsonwalk.Null | jsonwalk.String, Text: jsonwalk.Scan, Tag: tagReasoning},
 		32:  {Name: "choice.delta.reasoning_content", Kinds: jsonwalk.Null | jsonwalk.String, Text: jsonwalk.Scan, Tag: tagReasoning},
 		33:  {Name: "choice.delta.refusal", Kinds: jsonwalk.Null | jsonwalk.String, Text: jsonwalk.Scan, Tag: tagRefusal},
-		34:  {Name: "choice.delta.role", Kinds: jsonwalk.Null | jsonwalk.String, Text: jsonwalk.Enum, Enum: []string{"assistant", "system", "developer", "user", "tool", "function", ""}},
+		34:  {Name: "choice.delta.role", Kinds: jsonwalk.Null | jsonwalk.String, Text: jsonwalk.Enum, Enum: []string{"assistant", "system", "developer", "user", "tool", "function", ""}, Tag: tagRole},
 		35:  {Name: "choice.delta.tool_calls", Kinds: jsonwalk.Null | jsonwalk.Array, Text: jsonwalk.Scan, Elem: 36, Slot: 2},
 		36:  {Name: "tool_call", Kinds: jsonwalk.Object, Text: jsonwalk.Scan, First: 48, Num: 5},
 		37:  {Name: "tool_call.custom", Kinds: jsonwalk.Null | jsonwalk.Object, Text: jsonwalk.Scan, First: 53, Num: 2},
