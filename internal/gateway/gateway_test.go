@@ -586,6 +586,31 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A client that sends all of its request before it reads gets the refusal, not a reset.
+func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
+	r := start(t, quickstart, nil, func(o *gateway.Options) { o.MaxBody = 4096 })
+	const size = 24 << 20 // more than the sockets hold
+	for _, c := range []struct{ name, head, body, status string }{
+		{"large body", fmt.Sprintf("Content-Length: %d\r\n\r\n", size), strings.Repeat("x", size), "413"},
+		{"large chunk", fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n", size), strings.Repeat("x", size), "413"},
+		{"large head", "X-Large: ", strings.Repeat("x", size), "431"},
+	} {
+		c1, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c1.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := io.WriteString(c1, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+c.head+c.body); err != nil {
+			t.Errorf("%s: send: %v", c.name, err)
+		}
+		got, err := io.ReadAll(c1)
+		if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 "+c.status+" ") {
+			t.Errorf("%s: %v %.200q", c.name, err, got)
+		}
+		_ = c1.Close()
+	}
+}
+
 // A refusal says what would have been accepted.
 func TestRefusalsNameWhatIsAccepted(t *testing.T) {
 	r := start(t, quickstart, nil)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/keeptrusts/kt/internal/buf"
 )
 
 // Limits of a connection. The values are those of the design's defaults.
@@ -17,6 +19,11 @@ const (
 	writeTime = 30 * time.Second // one write to a client that does not read; up to writeSlack more
 	// writeSlack is how long a write's deadline serves the writes that follow it.
 	writeSlack = time.Second
+
+	// restPause is how long the rest of a refused request may pause while it is read
+	// and dropped, restSize how many bytes of it are.
+	restPause = 2 * time.Second
+	restSize  = 256 << 20
 
 	defaultMaxConns = 10_000
 	acceptPauseMin  = 5 * time.Millisecond
@@ -127,7 +134,7 @@ func (l *listener) closeIdle(all bool) {
 	}
 	l.mu.Unlock()
 	for _, c := range list {
-		_ = c.Close()
+		_ = c.shut()
 	}
 }
 
@@ -142,6 +149,7 @@ type conn struct {
 	handled  atomic.Bool // a handler has the request: what is written is its answer
 	tail     [3]byte     // last bytes read, for a head's end that was cut in two
 	once     sync.Once
+	rest     time.Duration // how long the rest of a refused request is read before the connection is closed; 0: it is not
 
 	opened time.Time
 	until  time.Duration // since opened: until then the deadline for writes need not be set
@@ -214,8 +222,16 @@ func (c *conn) Write(p []byte) (int, error) {
 		}
 	}
 	if !c.handled.Load() && c.l.refused != nil && len(p) > 12 && bytes.HasPrefix(p, errorLine) {
-		if _, err := c.Conn.Write(c.l.refused(int(p[9]-'0')*100 + int(p[10]-'0')*10 + int(p[11]-'0'))); err != nil {
+		status := int(p[9]-'0')*100 + int(p[10]-'0')*10 + int(p[11]-'0')
+		if _, err := c.Conn.Write(c.l.refused(status)); err != nil {
 			return 0, err
+		}
+		switch status {
+		case 408: // it had its time
+		case 413:
+			c.rest = c.l.body
+		default:
+			c.rest = c.l.head
 		}
 		return len(p), nil
 	}
@@ -224,7 +240,46 @@ func (c *conn) Write(p []byte) (int, error) {
 
 var errorLine = []byte("HTTP/1.1 4")
 
+// Close is Hertz's. Behind a refusal the rest of the request is read first: a connection that is closed with bytes
+// unread is reset, and the reset takes the answer from a client that is still sending (RFC 9112, section 9.6).
 func (c *conn) Close() error {
+	if rest := c.rest; rest > 0 {
+		c.rest = 0
+		c.drop(rest)
+	}
+	return c.shut()
+}
+
+// drop ends what goes out and reads what still comes, until the client closes, pauses, or has had its time.
+func (c *conn) drop(rest time.Duration) {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	b := buf.Get(dropSize)
+	defer buf.Put(b)
+	end := time.Now().Add(rest)
+	for left := restSize; left > 0; {
+		now := time.Now()
+		until := now.Add(restPause)
+		if until.After(end) {
+			until = end
+		}
+		if !until.After(now) || c.Conn.SetReadDeadline(until) != nil {
+			return
+		}
+		n, err := c.Conn.Read(b.B[:cap(b.B)])
+		if left -= n; err != nil {
+			return
+		}
+	}
+}
+
+// dropSize is how much of what is dropped is read at once.
+const dropSize = 64 << 10
+
+// shut closes the connection at once.
+func (c *conn) shut() error {
 	err := c.Conn.Close()
 	c.once.Do(func() {
 		l := c.l
