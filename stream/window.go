@@ -482,6 +482,9 @@ func (w *Window) piece(f *frame, p *dialect.Piece, data []byte) bool {
 		w.report.Opaque++
 		return true
 	}
+	if p.Has(dialect.Anew) {
+		w.anew(&p.Key)
+	}
 	if p.Has(dialect.Loose) {
 		w.value(f, p, raw)
 		return true
@@ -525,6 +528,17 @@ func (w *Window) piece(f *frame, p *dialect.Piece, data []byte) bool {
 	q.end = ch.fed()
 	f.pieces = append(f.pieces, q)
 	return true
+}
+
+// anew ends the arguments of the call that another one at its index follows: they are scanned each alone, and what
+// reaches over the place, where clients that go by the index join them, is found too.
+func (w *Window) anew(name *dialect.ChannelKey) {
+	for i := range w.channels {
+		ch := &w.channels[i]
+		if ch.key.Choice == name.Choice && ch.key.Index == name.Index && (ch.key.Field == dialect.ToolArgs || ch.key.Field == dialect.ToolInput) {
+			w.endChannel(ch, false)
+		}
+	}
 }
 
 // fed is the offset up to which the channel's text came.

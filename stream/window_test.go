@@ -592,6 +592,28 @@ func TestAMatchOverAGapIsTerminal(t *testing.T) {
 	}
 }
 
+// Some servers give every call of an answer index 0. Clients put such calls together by index or by id: what reaches over
+// the place is found, and so is what stands alone behind it.
+func TestCallsAtOneIndexAreScannedJoinedAndAlone(t *testing.T) {
+	c := newChain(word{text: "secret", action: pipeline.Redact, repl: "[X]"}, word{text: "alone", action: pipeline.Redact, border: true, repl: "[A]"})
+	begin := func(id, name, args string) string {
+		return event(fmt.Sprintf(`{"index":0,"delta":{"tool_calls":[{"index":0,"id":%q,"type":"function","function":{"name":%q,"arguments":%s}}]},"finish_reason":null}`, id, name, quote(args)))
+	}
+	for _, k := range []struct{ in, want, reason string }{
+		{begin("a", "f", `{"q":"secret"}`) + begin("b", "g", `{"q":"a s\u0065cret"}`) + begin("c", "f", `{"n":1}`), `{"q":"[X]"}{"q":"a [X]"}{"n":1}`, ""},
+		{begin("a", "f", "") + toolArgs(0, 0, `{"q":"sec`) + toolArgs(0, 0, `ret"}`) + begin("b", "g", "") + toolArgs(0, 0, `{"q":"secr`) + toolArgs(0, 0, `et"}`), `{"q":"[X]"}{"q":"[X]"}`, ""},
+		{begin("a", "f", `{"q":"alone`) + begin("b", "g", `x"}`), `{"q":"[A]x"}`, ""},
+		{begin("a", "f", `{"q":"sec`) + begin("b", "g", `ret"}`), `{"q":"sec`, "split_match"},
+		{event(`{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}},{"index":0,"id":"b","function":{"name":"g","arguments":"[\"secret\"]"}}]}}`), `{}["[X]"]`, ""},
+	} {
+		in := role(0) + k.in + finish(0, "tool_calls") + done
+		got := relay(c, stream.Options{}, []byte(in))
+		if a := read(t, got.out); a.args[[2]int{0, 0}] != k.want || !strings.Contains(a.reason, k.reason) || a.failed != "" || !a.done {
+			t.Errorf("%s\n%+v", k.in, a)
+		}
+	}
+}
+
 // Two calls whose arguments come in turns are scanned as if each came alone, wherever they are cut.
 func TestCallsInTurnsAreScannedEachAsOneText(t *testing.T) {
 	c := newChain(word{text: "secret", action: pipeline.Redact, repl: "[X]"}, word{text: "never", action: pipeline.Block})

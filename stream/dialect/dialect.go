@@ -120,6 +120,9 @@ const (
 	// Loose (with Whole, streams only): the API does not say whether the values at
 	// this place are whole, pieces of one text, or each the text so far.
 	Loose
+	// Anew (streams only): the name of another call at the index of an earlier one.
+	// Who puts calls together by index joins their arguments, others do not.
+	Anew
 )
 
 // Piece is one piece of a channel's text: raw[Start:End] of the payload, between
@@ -261,7 +264,7 @@ var (
 	ErrTooMany = errors.New("choice or tool index outside of the allowed range")
 	// ErrAfterEnd: an event after the stream's terminal event.
 	ErrAfterEnd = errors.New("event after the end of the stream")
-	// ErrCallRenamed: a tool call changed its name in mid-stream.
+	// ErrCallRenamed: a tool call changed its name in mid-stream, without another id.
 	ErrCallRenamed = errors.New("tool call changes its name")
 )
 

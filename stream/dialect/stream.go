@@ -23,7 +23,7 @@ type choiceState struct {
 
 type callState struct {
 	choice, index int32
-	name          []byte
+	name, id      []byte
 }
 
 type repeat struct {
@@ -88,12 +88,20 @@ func (st *Stream) AllFinished() bool {
 	return len(st.choices) > 0
 }
 
-// Call notes the name (raw, empty when the delta has none) of a tool call and
-// fails when it differs from the name the call had before or when the index is
-// outside of 0 and MaxTools-1 or the stream has MaxCalls calls already.
-func (st *Stream) Call(choice, index int32, name []byte) error {
+// maxCallID is the longest id of a call that is remembered, in raw bytes.
+const maxCallID = 256
+
+// Call notes the name and the id (raw, empty when the delta has none) of a tool
+// call. A name with another id than the call had begins another call at the same
+// index (anew): some servers give every call of an answer index 0. It fails when
+// the name alone differs, when the index is outside of 0 and MaxTools-1, or when
+// the stream has MaxCalls calls already.
+func (st *Stream) Call(choice, index int32, name, id []byte) (anew bool, err error) {
 	if index < 0 || index >= MaxTools {
-		return ErrTooMany
+		return false, ErrTooMany
+	}
+	if len(id) > maxCallID {
+		id = nil
 	}
 	for i := range st.calls {
 		c := &st.calls[i]
@@ -104,14 +112,19 @@ func (st *Stream) Call(choice, index int32, name []byte) error {
 		case len(name) == 0:
 		case len(c.name) == 0:
 			c.name = append(c.name, name...)
+		case len(id) > 0 && len(c.id) > 0 && !bytes.Equal(c.id, id):
+			c.name, anew = append(c.name[:0], name...), true
 		case !bytes.Equal(c.name, name):
-			return ErrCallRenamed
+			return false, ErrCallRenamed
 		}
-		return nil
+		if len(id) > 0 {
+			c.id = append(c.id[:0], id...)
+		}
+		return anew, nil
 	}
 	n := len(st.calls)
 	if n >= MaxCalls {
-		return ErrTooMany
+		return false, ErrTooMany
 	}
 	if n < cap(st.calls) {
 		st.calls = st.calls[:n+1] // keeps the element's memory
@@ -120,8 +133,8 @@ func (st *Stream) Call(choice, index int32, name []byte) error {
 	}
 	c := &st.calls[n]
 	c.choice, c.index = choice, index
-	c.name = append(c.name[:0], name...)
-	return nil
+	c.name, c.id = append(c.name[:0], name...), append(c.id[:0], id...)
+	return false, nil
 }
 
 // maxRepeats and maxRepeatText bound what Repeated remembers; past them texts count as new.

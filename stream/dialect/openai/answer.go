@@ -129,8 +129,12 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 			case tagToolName, tagToolArgs, tagToolInput:
 				p.Key.Field = callField(n.Tag)
 				if n.Tag == tagToolName && numbered && st != nil {
-					if err := st.Call(choice, p.Key.Index, raw); err != nil {
+					anew, err := st.Call(choice, p.Key.Index, raw, callID(t, src, leaves, l))
+					if err != nil {
 						return err
+					}
+					if anew {
+						p.Flags |= dialect.Anew
 					}
 				}
 			case tagOldToolName, tagOldToolArgs:
@@ -287,6 +291,17 @@ func callIndex(calls *[]int32, l *jsonwalk.Leaf) (index int32, given bool) {
 		*calls = c[3:]
 	}
 	return call, false
+}
+
+// callID gives the id of the call that holds l, empty without one.
+func callID(t *jsonwalk.Table, src []byte, leaves []jsonwalk.Leaf, l *jsonwalk.Leaf) []byte {
+	for i := range leaves {
+		m := &leaves[i]
+		if t.Nodes[m.Node].Tag == tagToolId && m.Kind == jsonwalk.String && m.Index[slotChoice] == l.Index[slotChoice] && m.Index[slotAnswerCall] == l.Index[slotAnswerCall] {
+			return m.Of(src)
+		}
+	}
+	return nil
 }
 
 // compareTokens sets Same where the tokens of a choice's logprobs, joined, are

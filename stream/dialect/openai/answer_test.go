@@ -208,6 +208,9 @@ func TestStreamsThatMustEnd(t *testing.T) {
 	call := func(index, name string) string {
 		return delta(`"tool_calls":[{"index":` + index + `,"function":{"name":` + name + `}}]`)
 	}
+	named := func(id, name string) string {
+		return delta(fmt.Sprintf(`"tool_calls":[{"index":0,"function":{"name":%q},"id":%q}]`, name, id))
+	}
 	for _, c := range []struct {
 		want   string
 		events []string
@@ -253,6 +256,11 @@ func TestStreamsThatMustEnd(t *testing.T) {
 		{"many", []string{delta(`"tool_calls":[` + strings.Repeat(`{},`, 128) + `{"id":"x"}]`)}},
 		{"many", []string{`{"choices":[` + strings.TrimSuffix(strings.Repeat(`{"delta":{"tool_calls":[`+strings.TrimSuffix(strings.Repeat(`{"index":0},`, 100), ",")+`]}},`, 11), ",") + `]}`}},
 		{"renamed", []string{call("0", `"f"`), call("0", `"g"`)}},
+		{"renamed", []string{named("a", "f"), named("a", "g")}},
+		{"renamed", []string{named("a", "f"), named("", "g")}},
+		{"renamed", []string{named("", "f"), named("b", "g")}},
+		{"renamed", []string{named("a", "f"), named("b", "g"), named("b", "f")}},
+		{"", []string{named("a", "f"), named("b", "g"), named("c", "f"), named("c", ""), named("c", "f")}},
 		{"", []string{call("0", `"f"`), call("0", `"f"`), call("0", `""`), call("0", `null`), call("1", `"g"`)}},
 		{"", []string{call("127", `"f"`)}},
 		{"", []string{delta(`"tool_calls":[{"function":{"name":"f"}}]`), delta(`"tool_calls":[{"function":{"name":"g"}}]`)}},
