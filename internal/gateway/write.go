@@ -123,12 +123,22 @@ func (w *writer) Write(p []byte) (int, error) { return 0, errCut }
 func (w *writer) Flush() error { return w.err }
 
 // Finalize is Hertz's end of the response: an answer that is not whole must not look so.
+//
+// Behind an error Hertz gives the connection's read buffer back at once, while the goroutine that
+// watches for a hang-up may still read into it. Only without one does it end that watch first, so here it is ended.
 func (w *writer) Finalize() error {
-	switch {
-	case w.err != nil:
-		return w.err
-	case !w.whole:
-		return errCut
+	err := w.err
+	if err == nil && !w.whole {
+		err = errCut
 	}
-	return nil
+	if err != nil {
+		if c, ok := w.c.GetConn().(watched); ok {
+			c.AbortBlockingRead()
+		}
+	}
+	return err
 }
+
+// watched is Hertz's connection while a handler runs (server.WithSenseClientDisconnection, no streamed bodies).
+// AbortBlockingRead may be called once for each request; Hertz does where Finalize gives no error.
+type watched interface{ AbortBlockingRead() }
