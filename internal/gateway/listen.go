@@ -14,7 +14,8 @@ import (
 // Limits of a connection. The values are those of the design's defaults.
 const (
 	headTime  = 5 * time.Second  // from a request's first byte awaited to its whole head
-	bodyTime  = 30 * time.Second // from there to its whole body, for bodies of up to maxBodyBytes
+	bodyTime  = 30 * time.Second // from there to its whole body, and a second more for each bodyGrant bytes of it
+	bodyGrant = 128 << 10        // about what a line of 1 Mbit/s brings in a second
 	idleTime  = 60 * time.Second // between two requests of a connection
 	writeTime = 30 * time.Second // one write to a client that does not read; up to writeSlack more
 	// writeSlack is how long a write's deadline serves the writes that follow it.
@@ -144,10 +145,12 @@ func (l *listener) closeIdle(all bool) {
 type conn struct {
 	net.Conn
 	l        *listener
-	idle     atomic.Bool // between two requests
-	headDone atomic.Bool // the end of a head passed by
-	handled  atomic.Bool // a handler has the request: what is written is its answer
-	tail     [3]byte     // last bytes read, for a head's end that was cut in two
+	idle     atomic.Bool   // between two requests
+	headDone atomic.Bool   // the end of a head passed by
+	handled  atomic.Bool   // a handler has the request: what is written is its answer
+	tail     [3]byte       // last bytes read, for a head's end that was cut in two
+	bodyEnd  time.Duration // since opened: when a body must be whole
+	granted  int           // bytes of it for which no second was added yet
 	once     sync.Once
 	rest     time.Duration // how long the rest of a refused request is read before the connection is closed; 0: it is not
 
@@ -162,12 +165,30 @@ func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
 		c.idle.Store(false)
-		if !c.headDone.Load() && c.ends(p[:n]) {
+		switch {
+		case c.headDone.Load():
+			c.grant(n)
+		case c.ends(p[:n]):
 			c.headDone.Store(true)
-			_ = c.Conn.SetReadDeadline(time.Now().Add(c.l.body)) // an error shows at the next read
+			_ = c.beginBody() // an error shows at the next read
 		}
 	}
 	return n, err
+}
+
+// beginBody sets the deadline of a body.
+func (c *conn) beginBody() error {
+	c.bodyEnd, c.granted = time.Since(c.opened)+c.l.body, 0
+	return c.Conn.SetReadDeadline(c.opened.Add(c.bodyEnd))
+}
+
+// grant moves the deadline for n bytes of a body that came: a large one over a slow line is no attack.
+func (c *conn) grant(n int) {
+	if c.granted += n; c.granted >= bodyGrant {
+		c.bodyEnd += time.Duration(c.granted/bodyGrant) * time.Second
+		c.granted %= bodyGrant
+		_ = c.Conn.SetReadDeadline(c.opened.Add(c.bodyEnd)) // an error shows at the next read
+	}
 }
 
 // ends tells whether the end of a head lies in p or over its beginning.
@@ -201,7 +222,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 		c.handled.Store(false)
 		return c.Conn.SetReadDeadline(now.Add(idleTime))
 	case c.headDone.Load():
-		return c.Conn.SetReadDeadline(now.Add(c.l.body))
+		return c.beginBody()
 	}
 	return c.Conn.SetReadDeadline(now.Add(c.l.head))
 }

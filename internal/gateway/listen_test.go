@@ -153,6 +153,32 @@ func TestASlowHeadAndASlowBodyAreCutOff(t *testing.T) {
 	}
 }
 
+// A large body over a slow line has its time, as long as it comes.
+func TestABodyThatComesHasMoreTime(t *testing.T) {
+	l := newListener(listen(t), 1, func(error) {})
+	defer l.Close()
+	l.body = 50 * time.Millisecond
+	dialled, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dialled.Close()
+	k, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	const head, size = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 524288\r\n\r\n", 512 << 10
+	go func() {
+		_, _ = io.WriteString(dialled, head+strings.Repeat("x", size/2))
+		time.Sleep(4 * l.body)
+		_, _ = io.WriteString(dialled, strings.Repeat("x", size/2))
+	}()
+	if n, err := io.ReadFull(k, make([]byte, len(head)+size)); err != nil {
+		t.Errorf("cut off after %d bytes: %v", n, err)
+	}
+}
+
 func TestTheEndOfAHeadIsSeenWhereverItIsCut(t *testing.T) {
 	const head = "POST /v1/x HTTP/1.1\r\nHost: x\r\n\r\n"
 	for step := 1; step <= len(head); step++ {
