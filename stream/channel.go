@@ -289,9 +289,21 @@ func (c *core) end(ch *channel, final bool) {
 	ch.clear = ch.text.end()
 }
 
-// whole scans a text that is complete: one Feed, no copy of the text.
+// wholePiece is how many bytes of a complete text that has a second view are fed at once: what its views and literals
+// take is then that of a piece, not nine times the text.
+const wholePiece = 64 << 10
+
+// whole scans a text that is complete: one Feed, no copy of the text. With a second view it is fed in pieces.
 func (c *core) whole(ch *channel, text []byte) {
 	if ch.args != nil {
+		for len(text) > wholePiece {
+			n := wholePiece
+			for n > wholePiece-utf8.UTFMax && !utf8.RuneStart(text[n]) {
+				n--
+			}
+			c.feed(ch, text[:n])
+			text = text[n:]
+		}
 		c.feed(ch, text)
 		c.end(ch, true)
 		return

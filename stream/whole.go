@@ -323,6 +323,6 @@ func (s *Scanner) text(raw []byte, escaped bool) []byte {
 	if !escaped {
 		return raw
 	}
-	s.joined = jsonwalk.AppendUnescaped(s.joined[:0], raw)
+	s.joined = jsonwalk.AppendUnescaped(slices.Grow(s.joined[:0], len(raw)), raw)
 	return s.joined
 }

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/keeptrusts/kt/internal/invariant"
 	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/pipeline/kindtest"
 	"github.com/keeptrusts/kt/stream"
@@ -472,4 +474,51 @@ func FuzzKeysStayApart(f *testing.F) {
 			t.Fatalf("%s\nwhole %s\ncut   %s", v, whole, cut)
 		}
 	})
+}
+
+// A large text that is JSON is fed in pieces: no border of them shows, whatever stands there.
+func TestBordersOfPiecesDoNotShow(t *testing.T) {
+	c := newChain(word{text: "secret", action: pipeline.Redact, repl: "[X]"})
+	const border = 64 << 10
+	for _, found := range []struct{ in, want string }{
+		{`secret`, `[X]`}, {`\n\u0073ecr\u0065t\n`, `\n[X]\n`}, {`é😀secret é`, `é😀[X] é`}, {`\ud83d\ude00secret`, `\ud83d\ude00[X]`},
+		{`x","secret":1234567,"y":"`, `x","[X]":1234567,"y":"`},
+	} {
+		for shift := -1; shift <= len(found.in)+1; shift++ {
+			head := `{"text":"`
+			head += strings.Repeat("a ", (border-shift-len(head))/2)
+			head += strings.Repeat("b", border-shift-len(head))
+			tail := ` and secret","z":"` + strings.Repeat("é ", border/2) + `secret"}`
+			body := `{"model":"m","messages":[{"role":"tool","tool_call_id":"c","content":` + quote(head+found.in+tail) + `}]}`
+			got, blocked, _, _ := scanRequest(t, c, body, "")
+			var r struct{ Messages []struct{ Content string } }
+			if err := json.Unmarshal([]byte(got), &r); err != nil || blocked {
+				t.Fatal(err, blocked)
+			}
+			if want := head + found.want + strings.ReplaceAll(tail, "secret", "[X]"); r.Messages[0].Content != want {
+				t.Fatalf("%s at %d: %q", found.in, border-shift, r.Messages[0].Content[border-100:border+100])
+			}
+		}
+	}
+}
+
+// Scanning a large JSON text takes a copy of it, without its escapes, and little more.
+func TestALargeJSONTextTakesLittleMemory(t *testing.T) {
+	if invariant.Enabled || invariant.Race {
+		t.Skip("poisoning and race builds allocate")
+	}
+	item := `{"key":"some value","e":"x","n":[1,2]},`
+	text := "[" + strings.Repeat(item, (8<<20)/len(item)) + "{}]"
+	body := `{"model":"m","messages":[{"role":"tool","tool_call_id":"c","content":` + quote(text) + `}]}`
+	c := &quietChain{fakeChain: *newChain(word{text: "never"})}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, blocked, _, rep := scanRequest(t, c, body, ""); blocked || rep.Scanned[pipeline.InputTool] < int64(len(text)) {
+		t.Fatalf("blocked %v, %d bytes", blocked, rep.Scanned[pipeline.InputTool])
+	}
+	runtime.ReadMemStats(&after)
+	const own = 3 // copies of the body that scanRequest makes
+	if took := after.TotalAlloc - before.TotalAlloc; took > (own+2)*uint64(len(body)) {
+		t.Errorf("%d MiB for a body of %d MiB", took>>20, len(body)>>20)
+	}
 }
