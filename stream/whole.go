@@ -152,18 +152,27 @@ func part(p, q *dialect.Piece) bool {
 }
 
 // grouped tells that an earlier piece is a part of the same text. Parts of one text
-// lie near each other: the search goes backwards and stops at another message.
+// lie near each other: the search goes backwards and stops where apart says so.
 func grouped(before []dialect.Piece, q *dialect.Piece) bool {
 	for i := len(before) - 1; i >= 0; i-- {
 		p := &before[i]
 		if part(p, q) {
 			return true
 		}
-		if p.Key.Choice != q.Key.Choice && p.Key.Choice >= 0 {
+		if apart(p, q) {
 			return false
 		}
 	}
 	return false
+}
+
+// apart tells that no part of the text that q is a part of lies on the other side of p, which is none: p belongs to
+// another message, or, where q is of a call of a request, not to that call. A message may have a hundred thousand calls.
+func apart(p, q *dialect.Piece) bool {
+	if p.Key.Choice != q.Key.Choice {
+		return p.Key.Choice >= 0
+	}
+	return inRequest(q) && (q.Key.Field == dialect.ToolArgs || q.Key.Field == dialect.ToolInput) && p.Key.Index != q.Key.Index
 }
 
 // open begins the channel of a text; p is a part of it.
@@ -201,7 +210,7 @@ func (s *Scanner) group(body []byte, pieces []dialect.Piece) {
 	first := len(s.parts)
 	for i := range pieces {
 		p := &pieces[i]
-		if p.Key.Choice != pieces[0].Key.Choice && p.Key.Choice >= 0 {
+		if apart(p, &pieces[0]) {
 			break
 		}
 		if part(p, &pieces[0]) && p.Start < p.End {
@@ -251,10 +260,15 @@ func (s *Scanner) group(body []byte, pieces []dialect.Piece) {
 	for _, e := range all.edits {
 		edits = unite(edits, e)
 	}
-	all.edits = append(all.edits[:0], edits...)
+	room := all.edits[:0]
 	for i := range parts {
+		for len(edits) > 0 && edits[0].end <= begins[i] {
+			edits = edits[1:]
+		}
+		all.edits = edits // those that may lie in this part come first
 		s.splice(body, all, &parts[i], begins[i])
 	}
+	all.edits = room
 	all.close()
 	s.arena = s.arena[:0]
 }

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keeptrusts/kt/internal/invariant"
 	"github.com/keeptrusts/kt/pipeline"
@@ -102,6 +103,47 @@ func TestAValueSplitOverPartsIsFound(t *testing.T) {
 	b := newChain(word{text: "secret", action: pipeline.Block})
 	if _, blocked, d, _ := scanRequest(t, b, body("a sec", "ret"), ""); !blocked || d.Verdict != pipeline.VerdictBlock || d.Phase != pipeline.Input {
 		t.Errorf("a blocked value over two parts passes: %+v", d)
+	}
+}
+
+// TestManyCallsAndPartsCostLinearTime is of T24: eight times as much of what clients may send without end takes about
+// eight times as long, not 64 times.
+func TestManyCallsAndPartsCostLinearTime(t *testing.T) {
+	c := newChain(word{text: "secret", action: pipeline.Redact, repl: "[X]"})
+	many := func(n int, one string) string { return strings.TrimSuffix(strings.Repeat(one+",", n), ",") }
+	for name, body := range map[string]func(n int) string{
+		"calls": func(n int) string {
+			return `{"model":"m","messages":[{"role":"assistant","tool_calls":[` + many(16*n, `{"function":{"arguments":"a"}}`) + `]}]}`
+		},
+		"parts with edits": func(n int) string {
+			part := `{"type":"text","text":"` + strings.Repeat("secret ", 200) + `"}`
+			return `{"model":"m","messages":[{"role":"user","content":[` + many(n, part) + `]}]}`
+		},
+	} {
+		took := func(n int) time.Duration {
+			in, best := body(n), time.Hour
+			for range 3 {
+				began := time.Now()
+				scanRequest(t, c, in, "")
+				best = min(best, time.Since(began))
+			}
+			return best
+		}
+		if a, b := took(300), took(2400); b > 24*a {
+			t.Errorf("%s: %v, eight times as many %v", name, a, b)
+		}
+	}
+}
+
+// Calls of one message are texts of their own, and so is what stands between their parts and those of the message.
+func TestPartsAroundCallsAreOneText(t *testing.T) {
+	c := newChain(word{text: "secret", action: pipeline.Redact, repl: "[X]"})
+	body := func(a, b, x, y string) string {
+		return `{"model":"m","messages":[{"role":"assistant","content":[{"type":"text","text":"` + a + `","x":[{"y":"z"}]},{"type":"text","text":"` + b + `"}],` +
+			`"tool_calls":[{"function":{"arguments":"` + x + `"}},{"function":{"name":"f","arguments":"` + y + `"}}]}]}`
+	}
+	if got, _, _, _ := scanRequest(t, c, body("sec", "ret", "sec", `{\"a\":\"ret secret\"}`), ""); got != body("[X]", "", "sec", `{\"a\":\"ret [X]\"}`) {
+		t.Errorf("got %s", got)
 	}
 }
 
