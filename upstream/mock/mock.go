@@ -122,19 +122,20 @@ func (r *request) lastUser() string {
 		if r.Messages[i].Role != "user" {
 			continue
 		}
-		var s string
-		if json.Unmarshal(r.Messages[i].Content, &s) == nil {
-			return s
+		var text string
+		if json.Unmarshal(r.Messages[i].Content, &text) == nil {
+			return text
 		}
 		var parts []struct {
 			Text string `json:"text"`
 		}
 		if json.Unmarshal(r.Messages[i].Content, &parts) == nil {
+			var joined strings.Builder
 			for _, p := range parts {
-				s += p.Text
+				joined.WriteString(p.Text)
 			}
+			return joined.String()
 		}
-		return s
 	}
 	return ""
 }
