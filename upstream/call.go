@@ -747,6 +747,9 @@ var ErrCommitted = errors.New("replace answer: part of it was released")
 func (a *Answer) take(y *try) {
 	cs := a.cs
 	a.Status, a.Target, a.Index, a.Model = y.status, y.s.Target, y.s.index, y.model
+	if y.fail == nil {
+		a.Status = http.StatusOK // of another 2xx clients would make something else: 204 and 205 have no body
+	}
 	a.Attempts, a.Rejected, a.Routed = cs.attempts, cs.rejected, cs.how
 	a.Header = allowed(y.header)
 	a.Stream = y.fail == nil && cs.c.Stream

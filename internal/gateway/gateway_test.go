@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
@@ -884,6 +885,31 @@ func TestUpstreamFailuresHaveTheirStatusAndRecord(t *testing.T) {
 	}
 }
 
+// An answer whose status is another 2xx is an answer: its tokens count, and the client gets 200.
+func TestAnAnswerOfAnother2xxIsAnAnswer(t *testing.T) {
+	up := &scripted{}
+	r := startTargets(t, withPII, nil, up.listen(t))
+	for _, status := range []int{201, 202, 203, 205, 206, 226, 299} {
+		for _, stream := range []bool{false, true} {
+			body, kind := `{"id":"x","object":"chat.completion","created":1,"model":"gpt-5.4-mini","choices":[{"index":0,"message":{"role":"assistant","content":"ada@example.org"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}`, "application/json"
+			if stream {
+				body, kind = "data: "+chunk(0, `"content":"ada@example.org"`, "")+"\n\ndata: "+finishChunk(0, "stop")+"\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":7}}\n\ndata: [DONE]\n\n", "text/event-stream"
+			}
+			up.set(func(w http.ResponseWriter, _ *http.Request, _ string) {
+				w.Header().Set("Content-Type", kind)
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, body)
+			})
+			id := fmt.Sprintf("s%d-%v", status, stream)
+			got := r.post(t, ask("x", fmt.Sprintf(`"stream":%v`, stream)), "X-Request-Id", id)
+			e := r.terminal(t, id)
+			if got.status != 200 || !strings.Contains(got.body, "[REDACTED:EMAIL]") || len(e) != 1 || e[0].Outcome != "completed" || e[0].Status != 200 || !strings.Contains(string(e[0].Raw), `"output_tokens":7`) {
+				t.Errorf("%s: %d %s\n%s", id, got.status, got.body, e[0].Raw)
+			}
+		}
+	}
+}
+
 func TestALimitOfTheGatewayIsNotTheProviders(t *testing.T) {
 	m, err := mock.Listen("", nil)
 	if err != nil {
@@ -1620,6 +1646,20 @@ func TestNothingAClientSaysBreaksALogLineOrARecord(t *testing.T) {
 		r.post(t, `{"model":`+quote(word)+`,"messages":[{"role":"user","content":"x"}],"user":`+quote(word)+`}`)
 		n++
 	}
+	for _, word := range []string{"a\xffb", "a\x9bb", "\u2028", "\u009b2J", "a\tb", `a"b\`, "\xed\xa0\x80"} { // bytes that net/http's client would not send
+		for _, name := range []string{"X-User-Id", "X-Team-Id", "X-Keeptrusts-Agent-Id", "X-Conversation-Id", "X-Request-Id"} {
+			got := r.raw(t, fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n%s: %s\r\nContent-Length: %d\r\n\r\n%s", name, word, len(ask("x")), ask("x")))
+			if !strings.HasPrefix(got, "HTTP/1.1 200 ") || name == "X-Request-Id" && strings.Contains(got, word) {
+				t.Errorf("%s: %q: %q", name, word, got)
+			}
+			n++
+		}
+	}
+	for _, e := range terminals(t, r) {
+		if !utf8.Valid(e.Raw) || bytes.ContainsAny(e.Raw, "\r\n\x1b\u2028\u2029\u009b\x00") {
+			t.Errorf("record %q", e.Raw)
+		}
+	}
 	if got := len(terminals(t, r)); got != n {
 		t.Errorf("%d records of %d requests", got, n)
 	}
@@ -1628,7 +1668,7 @@ func TestNothingAClientSaysBreaksALogLineOrARecord(t *testing.T) {
 	lines := 0
 	for line := range strings.Lines(log.String()) {
 		lines++
-		if !json.Valid([]byte(line)) || strings.ContainsAny(strings.TrimSuffix(line, "\n"), "\r\n\x1b\u2028\u2029\u009b\x00") || len(line) > 2000 {
+		if !json.Valid([]byte(line)) || !utf8.ValidString(line) || strings.ContainsAny(strings.TrimSuffix(line, "\n"), "\r\n\x1b\u2028\u2029\u009b\x00") || len(line) > 2000 {
 			t.Errorf("line %q", line)
 		}
 	}
