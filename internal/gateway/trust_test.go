@@ -67,3 +67,41 @@ func TestAddressesInARequestAreNeverFetched(t *testing.T) {
 		t.Errorf("%d requests to an address that a client named", n)
 	}
 }
+
+// T70: nothing that a client says beside the body's model chooses where a request goes, or comes along.
+func TestNothingBesideTheModelChoosesTheTarget(t *testing.T) {
+	var hits atomic.Int64
+	canary := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
+	defer canary.Close()
+	r := start(t, quickstart, nil)
+	host := strings.TrimPrefix(canary.URL, "http://")
+	req, err := http.NewRequest("POST", r.url+"/v1/chat/completions?api_base="+canary.URL+"&base_url="+canary.URL+"&model=other&api-version=1&key=k", strings.NewReader(ask("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, v := range map[string]string{
+		"Content-Type": "application/json", "X-Portkey-Custom-Host": canary.URL, "X-Forwarded-Host": host, "X-Original-Url": canary.URL, "X-Rewrite-Url": "/v1/files", "X-Http-Method-Override": "GET",
+		"Api-Key": "of-the-client", "X-Api-Key": "of-the-client", "X-Goog-Api-Key": "of-the-client", "Openai-Organization": "org-x", "Openai-Project": "p", "Forwarded": "host=" + host, "Helicone-Target-Url": canary.URL,
+	} {
+		req.Header.Set(name, v)
+	}
+	resp, err := r.hc.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	seen := r.mock.Records()
+	if resp.StatusCode != 200 || len(seen) != 1 || hits.Load() != 0 {
+		t.Fatalf("%d, %d calls to the target, %d elsewhere", resp.StatusCode, len(seen), hits.Load())
+	}
+	if seen[0].Path != "/v1/chat/completions" || seen[0].Query != "" || seen[0].KeyHash != mock.KeyHash("sk-upstream") {
+		t.Errorf("%+v", seen[0])
+	}
+	for name := range seen[0].Header {
+		switch name {
+		case "Accept", "Accept-Encoding", "Authorization", "Content-Length", "Content-Type", "User-Agent", "X-Request-Id":
+		default:
+			t.Errorf("%s went on", name)
+		}
+	}
+}
