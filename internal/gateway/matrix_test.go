@@ -319,6 +319,17 @@ func token(c string) string {
 
 var answerCells = []answerCell{
 	field("content"), field("refusal"), field("reasoning_content"), field("x_new_text"),
+	{"reasoning under both names", "output_text", // as some servers send it
+		func(v string) string {
+			return message(`"content":null,"reasoning":` + quote("before "+v+" after") + `,"reasoning_content":` + quote("before "+v+" after"))
+		},
+		func(v string) []string {
+			var list []string
+			for _, c := range "before " + v + " after" {
+				list = append(list, chunk(0, `"reasoning":`+quote(string(c))+`,"reasoning_content":`+quote(string(c)), ""))
+			}
+			return append(list, finishChunk(0, "stop"), "[DONE]")
+		}},
 	arguments("arguments", func(v string) string { return `{"to":` + quote("before "+v+" after") + `}` }),
 	arguments("arguments, escapes cut", func(v string) string {
 		var b strings.Builder

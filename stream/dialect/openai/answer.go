@@ -183,7 +183,9 @@ func (c *Chat) answer(s *dialect.Scratch, st *dialect.Stream, t *jsonwalk.Table,
 			}
 		}
 		if l.End > wholeEnd && l.End <= deltaEnd && (joins(p.Key.Field) || l.Node == jsonwalk.Unknown && l.Kind != jsonwalk.Key) {
-			p.Key.Path = l.Path
+			if p.Key.Path = l.Path; n.Tag == tagReasoning {
+				p.Key.Path = place(l) // reasoning and reasoning_content: some servers send both, and clients read them apart
+			}
 		} else if piecemeal {
 			p.Key.Path = place(l)
 		} else {
