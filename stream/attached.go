@@ -70,12 +70,24 @@ func inRequest(p *dialect.Piece) bool { return pipeline.Class(p.Class) <= pipeli
 
 // declaredText tells whether head ends with the beginning of a data URI whose media type is one of text.
 func declaredText(head []byte) bool {
-	at := bytes.LastIndexByte(head, '"') + 1
-	if len(head)-at > 256 || !bytes.HasSuffix(head, []byte(",")) {
+	const longest = 1024 // of such a beginning, in bytes of the body
+	head = head[max(0, len(head)-longest):]
+	at := len(head)
+	for quoted := true; quoted; { // the string's own quote is not escaped
+		if at = bytes.LastIndexByte(head[:at], '"'); at < 0 {
+			return false
+		}
+		slashes := at
+		for slashes > 0 && head[slashes-1] == '\\' {
+			slashes--
+		}
+		quoted = (at-slashes)%2 == 1
+	}
+	media := bytes.ToLower(jsonwalk.AppendUnescaped(nil, head[at+1:]))
+	if !bytes.HasSuffix(media, []byte(",")) {
 		return false
 	}
-	media := bytes.ToLower(head[at:])
-	for _, name := range [...]string{"text/", `text\/`, "json", "xml", "csv", "yaml", "javascript", "markdown"} {
+	for _, name := range [...]string{"text/", "json", "xml", "csv", "yaml", "javascript", "markdown"} {
 		if bytes.Contains(media, []byte(name)) {
 			return true
 		}

@@ -235,23 +235,29 @@ func TestAttachmentsThatAreTextAreRead(t *testing.T) {
 	late := encode(append([]byte(strings.Repeat("%PDF", 400)+strings.Repeat("\xff\x00\x01\xd8", 60)), attack...))
 	latin := encode([]byte("F\xfcr die Gr\xf6\xdfe: " + attack + ", " + attack))
 	for part, want := range map[string]bool{
-		`{"type":"file","file":{"filename":"a.txt","file_data":"data:text/plain;base64,` + data + `"}}`:            true,
-		`{"type":"file","file":{"filename":"a.txt","file_data":"` + data + `"}}`:                                   true,
-		`{"type":"file","file":{"filename":"a.txt","file_data":"` + strings.TrimRight(data, "=") + `"}}`:           true,
-		`{"type":"file","file":{"filename":"a.txt","file_data":"data:application/json;base64,` + binary + `"}}`:    true, // it says so
-		`{"type":"file","file":{"filename":"a.txt","file_data":"data:text\/csv;charset=x;base64,` + binary + `"}}`: true,
-		`{"type":"file","file":{"filename":"a.txt","file_data":"` + latin + `"}}`:                                  true,
-		`{"type":"image_url","image_url":{"url":"data:image/svg+xml;base64,` + data + `"}}`:                        true,
-		`{"type":"input_audio","input_audio":{"data":"` + data + `","format":"wav"}}`:                              true,
-		`{"type":"image_url","image_url":{"url":"data:image/png;base64,` + binary + `"}}`:                          false,
-		`{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,` + late + `"}}`:       false,
-		`{"type":"file","file":{"filename":"` + attack + `","file_data":"QUJD"}}`:                                  true,
-		`{"type":"image_url","image_url":{"url":"https://a.example/?q=` + attack + `"}}`:                           true,
-		`{"type":"file","file":{"filename":"a.txt","file_data":"` + attack + `!"}}`:                                true, // no base64
-		`{"type":"file","file":{"filename":"a.txt","file_data":"data:text/plain;base64,` + data + `\n"}}`:          true, // as base64(1) prints it
-		`{"type":"file","file":{"filename":"a.txt","file_data":"data:text/plain;base64, ` + data + `"}}`:           true,
-		`{"type":"file","file":{"filename":"a.txt","file_data":"` + wrapped(data, 24) + `"}}`:                      true,
-		`{"type":"image_url","image_url":{"url":"data:image/png;base64,` + wrapped(binary, 20) + `\r\n"}}`:         false,
+		`{"type":"file","file":{"filename":"a.txt","file_data":"data:text/plain;base64,` + data + `"}}`:              true,
+		`{"type":"file","file":{"filename":"a.txt","file_data":"` + data + `"}}`:                                     true,
+		`{"type":"file","file":{"filename":"a.txt","file_data":"` + strings.TrimRight(data, "=") + `"}}`:             true,
+		`{"type":"file","file":{"filename":"a.txt","file_data":"data:application/json;base64,` + binary + `"}}`:      true, // it says so
+		`{"type":"file","file":{"filename":"a.txt","file_data":"data:text\/csv;charset=x;base64,` + binary + `"}}`:   true,
+		`{"type":"file","file":{"filename":"a.txt","file_data":"` + latin + `"}}`:                                    true,
+		`{"type":"image_url","image_url":{"url":"data:image/svg+xml;base64,` + data + `"}}`:                          true,
+		`{"type":"input_audio","input_audio":{"data":"` + data + `","format":"wav"}}`:                                true,
+		`{"type":"image_url","image_url":{"url":"data:image/png;base64,` + binary + `"}}`:                            false,
+		`{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,` + late + `"}}`:         false,
+		`{"type":"file","file":{"filename":"` + attack + `","file_data":"QUJD"}}`:                                    true,
+		`{"type":"image_url","image_url":{"url":"https://a.example/?q=` + attack + `"}}`:                             true,
+		`{"type":"file","file":{"filename":"a.txt","file_data":"` + attack + `!"}}`:                                  true, // no base64
+		`{"type":"file","file":{"filename":"a.txt","file_data":"data:text/plain;base64,` + data + `\n"}}`:            true, // as base64(1) prints it
+		`{"type":"file","file":{"filename":"a.txt","file_data":"data:text/plain;base64, ` + data + `"}}`:             true,
+		`{"type":"file","file":{"filename":"a.txt","file_data":"` + wrapped(data, 24) + `"}}`:                        true,
+		`{"type":"file","file":{"filename":"a.txt","file_data":"` + escaped(data) + `"}}`:                            true,
+		`{"type":"file","file":{"filename":"a.txt","file_data":"` + data[:5] + escaped(data[5:6]) + data[6:] + `"}}`: true,
+		`{"type":"file","file":{"file_data":"` + escaped("data:text/plain;base64,"+binary) + `"}}`:                   true, // it says so
+		`{"type":"file","file":{"file_data":"data:text\/x;a=\"b\";base64\u002C` + binary + `"}}`:                     true,
+		`{"type":"image_url","image_url":{"url":"data:image/svg\u002Bxml;base64,` + data + `"}}`:                     true, // as .NET writes it
+		`{"type":"image_url","image_url":{"url":"` + escaped("data:image/png;base64,"+binary) + `","detail":"png"}}`: false,
+		`{"type":"image_url","image_url":{"url":"data:image/png;base64,` + wrapped(binary, 20) + `\r\n"}}`:           false,
 	} {
 		body := `{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"hi"},` + part + `]}]}`
 		_, blocked, _, rep := scanRequest(t, c, body, "")
@@ -262,6 +268,15 @@ func TestAttachmentsThatAreTextAreRead(t *testing.T) {
 			t.Errorf("%s: %d payloads were not scanned", part, rep.Opaque)
 		}
 	}
+}
+
+// escaped writes every character of s as a JSON escape.
+func escaped(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		fmt.Fprintf(&b, `\u%04X`, c)
+	}
+	return b.String()
 }
 
 // wrapped breaks s into lines, as an encoder for mail does, inside of a JSON string.
@@ -279,7 +294,7 @@ func TestAnEditedTextFileStaysOne(t *testing.T) {
 	for name, e := range map[string]*base64.Encoding{"standard": base64.StdEncoding, "bare": base64.RawStdEncoding, "url": base64.URLEncoding, "bare url": base64.RawURLEncoding} {
 		for _, text := range []string{text, text + "!", text + "!!"} {
 			data := e.EncodeToString([]byte(text))
-			for _, data := range []string{data, strings.ReplaceAll(data, "/", `\/`), data + `\n`, wrapped(data, 20)} {
+			for _, data := range []string{data, strings.ReplaceAll(data, "/", `\/`), strings.ReplaceAll(data, "+", `\u002B`), escaped(data), data + `\n`, wrapped(data, 20)} {
 				in := `{"model":"m","messages":[{"role":"user","content":[{"type":"file","file":{"file_data":"data:text/plain;base64,` + data + `"}}]}]}`
 				got, blocked, _, rep := scanRequest(t, c, in, "")
 				_, after, _ := strings.Cut(got, ";base64,")

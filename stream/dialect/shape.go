@@ -184,33 +184,34 @@ func (st *Stream) Follows(w *jsonwalk.Walker, data []byte) (text Span, escaped, 
 	return text, escaped, true
 }
 
-// Base64Only tells whether raw, the text of a JSON string as it stands, holds nothing but base64, plain or URL-safe;
-// slashes may be escaped. White space may stand around it, and line breaks between lines that are all as long, as
-// encoders for mail make them (RFC 2045, section 6.8).
+// Base64Only tells whether raw, the text of a JSON string as it stands, holds nothing but base64, plain or URL-safe; any
+// of it may be escaped, as some encoders do with slashes and plus signs. White space may stand around it, and line breaks
+// between lines that are all as long, as encoders for mail make them (RFC 2045, section 6.8).
 func Base64Only(raw []byte) bool {
 	for len(raw) > 0 && blankAt(raw) > 0 {
 		raw = raw[blankAt(raw):]
 	}
 	line, all := 0, -1 // characters of the line, and of each one in front of it
 	for i := 0; i < len(raw); {
-		switch c := raw[i]; {
-		case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9', c == '+', c == '/', c == '-', c == '_', c == '=':
+		if base64Char(raw[i]) {
 			line, i = line+1, i+1
-		case c == '\\' && i+1 < len(raw) && raw[i+1] == '/':
-			line, i = line+1, i+2
-		default:
-			k := i
-			for k < len(raw) && blankAt(raw[k:]) > 0 {
-				k += blankAt(raw[k:])
-			}
-			if k == len(raw) && k > i {
-				return true
-			}
-			if c != '\\' || k == i || line < shortestLine || line%4 != 0 || all >= 0 && line != all {
-				return false
-			}
-			all, line, i = line, 0, k
+			continue
 		}
+		if c, n := ASCIIAt(raw[i:]); base64Char(c) {
+			line, i = line+1, i+n
+			continue
+		}
+		k := i
+		for k < len(raw) && blankAt(raw[k:]) > 0 {
+			k += blankAt(raw[k:])
+		}
+		if k == len(raw) && k > i {
+			return true
+		}
+		if raw[i] != '\\' || k == i || line < shortestLine || line%4 != 0 || all >= 0 && line != all {
+			return false
+		}
+		all, line, i = line, 0, k
 	}
 	return all < 0 || line <= all
 }
@@ -219,11 +220,54 @@ const shortestLine = 20 // of several lines: words side by side are no base64
 
 // blankAt is the length of the white space that raw begins with, escaped in JSON or not; 0 without any.
 func blankAt(raw []byte) int {
-	switch {
-	case len(raw) > 0 && raw[0] == ' ':
-		return 1
-	case len(raw) > 1 && raw[0] == '\\' && (raw[1] == 'n' || raw[1] == 'r' || raw[1] == 't'):
-		return 2
+	if len(raw) == 0 || raw[0] != ' ' && raw[0] != '\\' {
+		return 0
+	}
+	switch c, n := ASCIIAt(raw); c {
+	case ' ', '\n', '\r', '\t':
+		return n
 	}
 	return 0
+}
+
+func base64Char(c byte) bool {
+	return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '-' || c == '_' || c == '='
+}
+
+// ASCIIAt gives the ASCII character that the text of a JSON string begins with as it stands, escaped or not, and how
+// many bytes it takes there; of any other character the first byte, which is none of ASCII. raw is valid and not empty.
+func ASCIIAt(raw []byte) (c byte, n int) {
+	const other = 0xFF
+	if raw[0] != '\\' || len(raw) < 2 {
+		return raw[0], 1
+	}
+	switch c := raw[1]; c {
+	case 'b':
+		return '\b', 2
+	case 'f':
+		return '\f', 2
+	case 'n':
+		return '\n', 2
+	case 'r':
+		return '\r', 2
+	case 't':
+		return '\t', 2
+	case 'u':
+		if len(raw) < 6 {
+			return other, len(raw)
+		}
+		if raw[2] != '0' || raw[3] != '0' || raw[4] > '7' {
+			return other, 6
+		}
+		return (raw[4]-'0')<<4 | hexDigit(raw[5]), 6
+	default:
+		return c, 2
+	}
+}
+
+func hexDigit(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c | 0x20 - 'a' + 10
 }

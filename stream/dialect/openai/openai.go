@@ -344,17 +344,32 @@ func appendPiece(to []dialect.Piece, p dialect.Piece, n *jsonwalk.Node, raw []by
 }
 
 // dataPayload gives where the payload of a base64 data URI begins (RFC 2397), -1
-// when raw is none. A URI that hides behind escapes is none: it is scanned whole.
+// when raw is none. Any character of it may be escaped: the provider does not see that.
 func dataPayload(raw []byte) int {
 	const scheme, mark = "data:", ";base64"
-	if len(raw) < len(scheme) || !bytes.EqualFold(raw[:len(scheme)], []byte(scheme)) {
-		return -1
+	var tail [len(mark)]byte
+	for at, n := 0, 0; at < len(raw); n++ {
+		c, k := dialect.ASCIIAt(raw[at:])
+		at += k
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		switch {
+		case n < len(scheme):
+			if c != scheme[n] {
+				return -1
+			}
+			continue
+		case c == ',':
+			if string(tail[:]) != mark {
+				return -1
+			}
+			return at
+		}
+		copy(tail[:], tail[1:])
+		tail[len(tail)-1] = c
 	}
-	comma := bytes.IndexByte(raw, ',')
-	if comma < len(scheme)+len(mark) || !bytes.EqualFold(raw[comma-len(mark):comma], []byte(mark)) {
-		return -1
-	}
-	return comma + 1
+	return -1
 }
 
 func roleOf(raw []byte) dialect.Role {

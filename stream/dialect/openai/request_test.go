@@ -147,7 +147,7 @@ func TestEveryTextOfARequestIsAPiece(t *testing.T) {
 			[]string{"in param[0,0]: DATA:;BASE64,", "in param[0,0] opaque: AAAA"}},
 		{"data URI of text", message(`"content":[{"type":"image_url","image_url":{"url":"data:text/plain,my%20ssn"}}]`), []string{"in param[0,0]: data:text/plain,my%20ssn"}},
 		{"data URI that is no base64", message(`"content":[{"type":"image_url","image_url":{"url":"data:;base64,my ssn is"}}]`), []string{"in param[0,0]: data:;base64,my ssn is"}},
-		{"data URI behind escapes", message(`"content":[{"type":"image_url","image_url":{"url":"d\u0061ta:;base64,AAAA"}}]`), []string{`in param[0,0] escaped: d\u0061ta:;base64,AAAA`}},
+		{"data URI behind escapes", message(`"content":[{"type":"image_url","image_url":{"url":"d\u0061ta:;base64,AAAA"}}]`), []string{`in param[0,0] escaped: d\u0061ta:;base64,`, "in param[0,0] opaque: AAAA"}},
 		{"audio and file", message(`"content":[{"type":"input_audio","input_audio":{"data":"AAAA","format":"wav"}},{"type":"file","file":{"file_data":"data:application/pdf;base64,BBBB","filename":"ssn.pdf","file_id":"file-1"}}]`),
 			[]string{"in param[0,0] opaque: AAAA", "in param[0,0]: data:application/pdf;base64,", "in param[0,0] opaque: BBBB", "in param[0,0]: ssn.pdf", "in param[0,0] id: file-1"}},
 		{"bare base64 file", message(`"content":[{"type":"file","file":{"file_data":"BBBB"}}]`), []string{"in param[0,0] opaque: BBBB"}},
