@@ -54,7 +54,7 @@ type Relay struct {
 	// err; without it that is EndUpstreamError.
 	EndOf func(err error) End
 	// BeforeEnd, when not nil, is called once, before the last bytes go to the
-	// client: the place for the terminal record. It is not called when nothing was
+	// client, while nothing is written to it: the place for the terminal record. It is not called when nothing was
 	// committed or when the client went away: then Run's return is the place.
 	BeforeEnd func(*Report)
 }
@@ -151,6 +151,9 @@ func (r *Relay) loop(ctx context.Context, p *pulse) error {
 		rep.Worked += now - came
 		rep.Delays.Add(now-came, w.fresh)
 		if w.Done() && w.Committed() && r.BeforeEnd != nil {
+			if err := p.ending(); err != nil {
+				return r.left(err)
+			}
 			r.BeforeEnd(w.Report())
 		}
 		if out := w.Out(); out != nil {
@@ -295,6 +298,15 @@ func (p *pulse) write(out []byte) (done time.Duration, err error) {
 		p.wrote = time.Since(p.began)
 	}
 	return p.wrote, p.err
+}
+
+// ending lets no more comments go out, and waits for one that is on its way: the
+// next write is the last one, and BeforeEnd may prepare the client for it.
+func (p *pulse) ending() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	return p.err
 }
 
 // stop ends the timer and waits for its goroutine.

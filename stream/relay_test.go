@@ -274,6 +274,35 @@ func TestBeforeEndComesBeforeTheLastBytes(t *testing.T) {
 	}
 }
 
+// A comment that is on its way when the answer ends is written before the end is prepared: the end of a chunked body
+// must not go out with it.
+func TestBeforeEndWaitsForACommentOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := newBody(), &client{slow: 10 * time.Second}
+		var x pipeline.Exchange
+		x.Begin(newChain(), &pipeline.Facts{}, &pipeline.Findings{})
+		var w stream.Window
+		w.Reset(stream.Options{Dialect: chat, Exchange: &x})
+		before := ""
+		r := &stream.Relay{Window: &w, Body: b, Client: c, BetweenBytes: -1, BeforeEnd: func(*stream.Report) {
+			before = c.String()
+			time.Sleep(time.Minute)
+		}}
+		first := content(0, "a") + finish(0, "stop")
+		go func() {
+			b.in <- first
+			time.Sleep(30 * time.Second) // written at 10 s; the comment goes out from 25 s to 35 s
+			b.in <- done
+		}()
+		if err := r.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if before != first+alive || c.String() != first+alive+done {
+			t.Errorf("before the end %q, then %q", before, c.String())
+		}
+	})
+}
+
 func TestNoGoroutineStaysAfterAThousandAbortedStreams(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for i := range 1000 {
