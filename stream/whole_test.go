@@ -129,8 +129,15 @@ func TestManyCallsAndPartsCostLinearTime(t *testing.T) {
 			}
 			return best
 		}
-		if a, b := took(300), took(2400); b > 24*a {
-			t.Errorf("%s: %v, eight times as many %v", name, a, b)
+		for try := 1; ; try++ { // the machine may be busy with something else
+			a, b := took(300), took(2400)
+			if b <= 24*a {
+				break
+			}
+			if try == 5 {
+				t.Errorf("%s: %v, eight times as many %v", name, a, b)
+				break
+			}
 		}
 	}
 }

@@ -3,6 +3,7 @@ package dialect
 import (
 	"bytes"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/keeptrusts/kt/stream/jsonwalk"
 )
@@ -235,39 +236,14 @@ func base64Char(c byte) bool {
 }
 
 // ASCIIAt gives the ASCII character that the text of a JSON string begins with as it stands, escaped or not, and how
-// many bytes it takes there; of any other character the first byte, which is none of ASCII. raw is valid and not empty.
+// many bytes it takes there; of any other character a byte that is none of ASCII. raw is valid and not empty.
 func ASCIIAt(raw []byte) (c byte, n int) {
-	const other = 0xFF
-	if raw[0] != '\\' || len(raw) < 2 {
+	if raw[0] != '\\' {
 		return raw[0], 1
 	}
-	switch c := raw[1]; c {
-	case 'b':
-		return '\b', 2
-	case 'f':
-		return '\f', 2
-	case 'n':
-		return '\n', 2
-	case 'r':
-		return '\r', 2
-	case 't':
-		return '\t', 2
-	case 'u':
-		if len(raw) < 6 {
-			return other, len(raw)
-		}
-		if raw[2] != '0' || raw[3] != '0' || raw[4] > '7' {
-			return other, 6
-		}
-		return (raw[4]-'0')<<4 | hexDigit(raw[5]), 6
-	default:
-		return c, 2
+	r, n := jsonwalk.Unescape(raw)
+	if r >= utf8.RuneSelf {
+		return 0xFF, n
 	}
-}
-
-func hexDigit(c byte) byte {
-	if c <= '9' {
-		return c - '0'
-	}
-	return c | 0x20 - 'a' + 10
+	return byte(r), n
 }

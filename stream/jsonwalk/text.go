@@ -15,16 +15,16 @@ func AppendUnescaped(dst, raw []byte) []byte {
 			return append(dst, raw...)
 		}
 		dst = append(dst, raw[:i]...)
-		r, n := unescape(raw[i:])
+		r, n := Unescape(raw[i:])
 		dst = utf8.AppendRune(dst, r)
 		raw = raw[i+n:]
 	}
 }
 
-// unescape reads the escape at the start of raw: its character and its length.
+// Unescape reads the escape at the start of raw: its character and its length.
 // A surrogate pair is one escape of 12 bytes; a lone half gives U+FFFD. Bytes
 // that are no escape count as themselves.
-func unescape(raw []byte) (rune, int) {
+func Unescape(raw []byte) (rune, int) {
 	if len(raw) < 2 {
 		return utf8.RuneError, len(raw)
 	}
@@ -111,7 +111,7 @@ func (m *Mapper) unit(text int) (start, end int) {
 		if m.at == len(m.raw) {
 			return m.at, m.at
 		}
-		r, size := unescape(m.raw[m.at:])
+		r, size := Unescape(m.raw[m.at:])
 		if text-m.text < utf8.RuneLen(r) {
 			return m.at, m.at + size
 		}
