@@ -16,7 +16,7 @@ import (
 
 // Limits that an answer or a request may not pass, whatever its size.
 const (
-	MaxChoices   = 128    // choices of one answer; also the largest index
+	MaxChoices   = 128    // choices of one answer; their indexes are below it
 	MaxTools     = 128    // tool calls of one choice; also the largest index
 	MaxCalls     = 1_024  // tool calls of one answer
 	MaxItems     = 10_000 // messages plus content parts of one request
