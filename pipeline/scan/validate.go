@@ -2,6 +2,7 @@ package scan
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -563,6 +564,9 @@ func iban(w []byte) bool {
 	if want == 0 || len(w) < want {
 		return false // most words that look like one end here
 	}
+	if len(w)-apart(w) < want {
+		return false // it has not come to its end
+	}
 	front := 0 // country and check number go behind the rest
 	for n := uint8(0); front < len(w) && n < 4; front++ {
 		n += ibanDigits[w[front]].n
@@ -578,6 +582,19 @@ func iban(w []byte) bool {
 		}
 	}
 	return n == want && r%97 == 1
+}
+
+// apart is the number of characters of w that stand in front of the digits in ASCII: spaces, hyphens, full stops.
+func apart(w []byte) (n int) {
+	const bit = 0x4040404040404040 // set in letters, and at most one of it and of that two further down in the others
+	for ; len(w) >= 8; w = w[8:] {
+		v := binary.LittleEndian.Uint64(w)
+		n += bits.OnesCount64(^(v | v<<2) & bit)
+	}
+	for _, c := range w {
+		n += int(^(c|c<<2)&0x40) >> 6
+	}
+	return n
 }
 
 func ipv4(w []byte) bool {
