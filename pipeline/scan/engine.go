@@ -203,8 +203,9 @@ type feed struct {
 	tally      tally // of the text from tallyAt on, for this rule; nil: none
 	tallyAt    int
 	tallyOf    *rule
-	ended      int  // where the last word of the last run of a joint automaton ended, 0 = none
-	busy       bool // a match of a bundle ended, if it is the longest or not
+	stay       [4]stay // what follow found out
+	ended      int     // where the last word of the last run of a joint automaton ended, 0 = none
+	busy       bool    // a match of a bundle ended, if it is the longest or not
 }
 
 type lastHit struct {
@@ -326,7 +327,7 @@ func asciiPrefix(p []byte) int {
 func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *twin) (took, free int) {
 	f := feedPool.Get().(*feed)
 	f.t, f.s, f.base, f.end, f.given, f.lost, f.floor = t, s, s.at-int64(n), end, -1, len(b), 0
-	f.old, f.traceOf, f.tallyOf, f.busy = n, nil, nil, false
+	f.old, f.traceOf, f.tallyOf, f.stay, f.busy = n, nil, nil, [4]stay{}, false
 	f.had.nd, f.had.nth, f.lostBundle = 0, 0, false
 	f.again, f.lostBehind, f.w, f.niv, f.told, f.bound, f.openQ = false, false, nil, [2]uint8{}, [maxGroups]int32{}, [2]int32{}, [2]uint16{}
 	if s.flags&stateEnded != 0 && len(b) > n {

@@ -72,19 +72,38 @@ func (a *anchored) heir(r *rule, b []byte, before, x, n int, q uint16) (to int, 
 		if !a.mayBegin(b[x]) {
 			continue
 		}
-		old, k = a.walk(old, b[k:x]), x
-		p, o := a.at(b, x, before), old
-		for _, c := range b[x:] {
-			c := uint32(cls[c])
-			if p, o = next[uint32(p)*ncls+c], next[uint32(o)*ncls+c]; p == anchorDead {
+		// Most come to the state in which the old one ends. Up to there the runs are side by side, each at its own place.
+		p, i := a.at(b, x, before), x
+		for end := min(len(b), x+longMeet); i < end && p != q; i++ {
+			if p = next[uint32(p)*ncls+uint32(cls[b[i]])]; p == anchorDead {
 				break
 			}
 			if info[p]&infoAccept != 0 {
 				return 0, 0, false
 			}
+			if k <= i {
+				old, k = next[uint32(old)*ncls+uint32(cls[b[k]])], k+1
+			}
+		}
+		if p != anchorDead {
+			if k < i {
+				old, k = a.walk(old, b[k:i]), i
+			}
+			o := old
+			for ; i < len(b) && (i < k || p != o); i++ {
+				c := uint32(cls[b[i]])
+				if p = next[uint32(p)*ncls+c]; p == anchorDead {
+					break
+				}
+				if info[p]&infoAccept != 0 {
+					return 0, 0, false
+				}
+				if i >= k {
+					o = next[uint32(o)*ncls+c]
+				}
+			}
 			if p == o {
 				p = q
-				break
 			}
 		}
 		if info[p]&infoDist != infoDist && a.fits(r, p, len(b)-x) {
@@ -107,6 +126,19 @@ func (a *anchored) stays(q uint16, p []byte) int {
 		}
 	}
 	return len(p)
+}
+
+// stayed is the number of bytes at the end of p over which state q goes on to itself, 0 if a word ends in it.
+func (a *anchored) stayed(q uint16, p []byte) int {
+	if a.info[q]&infoAccept != 0 {
+		return 0
+	}
+	row, cls := a.next[uint32(q)*a.ncls:], &a.cls
+	n := 0
+	for n < len(p) && row[cls[p[len(p)-1-n]]] == q {
+		n++
+	}
+	return n
 }
 
 // walk goes on from state q over p, whatever ends on the way. It is for runs that go on for long.

@@ -334,24 +334,50 @@ func (f *feed) run(th *thread, upto int) {
 	}
 }
 
-// follow spares a thread the way to where the cap ended an older one, if both come to the same state: what the
-// older one met from there on, the thread would meet.
+// follow spares a thread the way to where the cap or the text's end ended an older one, if both come to the same state:
+// what the older one met from there on, the thread would meet.
 func (f *feed) follow(th, old *thread, ru *rule) {
 	a, b := &f.t.anch[ru.anchor], f.v[ru.view].b
-	q, p := f.begin(ru, th.rule, old.s, old.s).q, th.q
-	for _, c := range b[old.s:th.s] {
-		q = a.next[uint32(q)*a.ncls+uint32(a.cls[c])]
+	// Most come to the state in which the older one stayed for long.
+	y := &f.stay[th.rule%uint16(len(f.stay))]
+	if y.of != ru || y.q != old.cut || y.pos > old.pos {
+		*y = stay{ru, old.cut, old.s, old.s}
 	}
-	for i, c := range b[th.s:old.pos] {
-		q, p = a.next[uint32(q)*a.ncls+uint32(a.cls[c])], a.next[uint32(p)*a.ncls+uint32(a.cls[c])]
-		if p == anchorDead || i > 0 && a.info[p]&infoAccept != 0 {
+	if n := a.stayed(y.q, b[y.pos:old.pos]); n < old.pos-y.pos {
+		y.from = old.pos - n
+	}
+	y.pos = old.pos
+	p, i := th.q, th.s
+	for end := min(old.pos, i+longMeet); i < end && (p != old.cut || i < y.from); i++ {
+		if p = a.next[uint32(p)*a.ncls+uint32(a.cls[b[i]])]; p == anchorDead || i > th.s && a.info[p]&infoAccept != 0 {
 			return
 		}
+	}
+	if p == old.cut && i >= y.from {
+		th.q, th.pos = p, old.pos
+		return
+	}
+	q := f.begin(ru, th.rule, old.s, old.s).q
+	for _, c := range b[old.s:i] {
+		q = a.next[uint32(q)*a.ncls+uint32(a.cls[c])]
+	}
+	for _, c := range b[i:old.pos] {
 		if p == q {
 			th.q, th.pos = old.cut, old.pos
 			return
 		}
+		q, p = a.next[uint32(q)*a.ncls+uint32(a.cls[c])], a.next[uint32(p)*a.ncls+uint32(a.cls[c])]
+		if p == anchorDead || a.info[p]&infoAccept != 0 {
+			return
+		}
 	}
+}
+
+// stay says that runs of a rule that are in state q at index from or later still are at pos.
+type stay struct {
+	of        *rule
+	q         uint16
+	from, pos int
 }
 
 // match adds the word of a thread that is complete, and guards against words that overlap it.
