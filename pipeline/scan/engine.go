@@ -40,12 +40,18 @@ type State struct {
 	live   [2]mark // of each view
 	slots  [maxSlots]uint16
 	// With fuzzy terms: low bits of the channel offset up to which words were compared with them. Without: how far in
-	// front of the end the first start stands that stateFront tells of, and noteUnseen.
+	// front of the end the first start stands that stateFront tells of, noteUnseen and noteList.
 	note uint16
 }
 
-// noteUnseen says that not all starts that stateFront tells of were run to the end of what was fed.
-const noteUnseen = 1 << 15
+const (
+	// noteUnseen says that not all starts that stateFront tells of were run to the end of what was fed.
+	noteUnseen = 1 << 15
+	// noteList says that they stand in the slots behind those in use: how many, and then two halves for each.
+	noteList = 1 << 14
+
+	maxNote = noteList - 1
+)
 
 // A mark says what is known of the starts in the held text for the bundle of a view: none in front of it can
 // become a match any more, but those of rules that have a thread.
@@ -231,15 +237,10 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 	n = int(s.held)
 	tried := -1
 	if len(win)-n < twinBytes && !end && out.n <= MatchCap/2 && t.calm(s) { // the way of most pieces of a stream
-		before := s.st
-		free, at, to, ok := t.glides(s, win, n)
-		if !ok {
-			free, ok = t.quickly(s, win, n, at, nil, to)
-		}
-		if ok {
+		if free, ok := t.brief(s, win, n); ok {
 			return len(win) - n, front + free
 		}
-		s.st, tried = before, len(win)-n
+		tried = len(win) - n
 	}
 	for {
 		n = int(s.held)
@@ -443,7 +444,7 @@ func (t *Tables) frontFrom(s *State, n int) int {
 	if len(t.fuzzy) > 0 {
 		return 0
 	}
-	return max(0, n-int(s.note&^noteUnseen))
+	return max(0, n-int(s.note&maxNote))
 }
 
 const highBits = 0x8080808080808080 // of eight bytes

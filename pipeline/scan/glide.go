@@ -106,7 +106,7 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bo
 			if d > now || d > int(grp.near) {
 				return 0, at, to, false
 			}
-			if (d > 8 || now < 8 || !plainWord(binary.LittleEndian.Uint64(b[now-8:]))) && !plain(b[now-d:]) {
+			if !plainFrom(b, now-d, now) {
 				return 0, at, to, false
 			}
 			free = now - d
@@ -230,7 +230,7 @@ func (t *Tables) nothing(b []byte, before, i, k int, st uint32, to *lead) bool {
 				e = i
 			}
 			x := e - int(l.syms)
-			if x < 0 || x == 0 && before == unknownByte || !plain(b[x:e]) {
+			if x < 0 || x == 0 && before == unknownByte || !plainFrom(b, x, e) {
 				return false
 			}
 			if q, how := t.runs(r, b, before, x); how != runWaits || q != anchorDead {
@@ -285,16 +285,6 @@ func (t *Tables) noWord(b []byte, before, i int, g *group, what uint32, to *lead
 	if u == nil {
 		return false
 	}
-	if what&toldFront != 0 {
-		x := e - int(g.prefix)
-		if !g.whole || x < 0 || x == 0 && before == unknownByte {
-			return false
-		}
-		if q, ok := u.leads(t, b, x, before); !ok || q != anchorDead {
-			to.found(leadStart, x, q, ok)
-			return false
-		}
-	}
 	if what&toldEnd != 0 {
 		if !g.stops {
 			return false
@@ -313,12 +303,23 @@ func (t *Tables) noWord(b []byte, before, i int, g *group, what uint32, to *lead
 			}
 		}
 	}
+	if what&toldFront != 0 {
+		x := e - int(g.prefix)
+		if !g.whole || x < 0 || x == 0 && before == unknownByte {
+			return false
+		}
+		if q, ok := u.leads(t, b, x, before); !ok || q != anchorDead {
+			to.found(leadStart, x, q, ok)
+			return false
+		}
+	}
 	return true
 }
 
 // calm tells whether a piece may go the shortest way: nothing is under way but what the tables know.
 func (t *Tables) calm(s *State) bool {
-	return t.glide.ok && s.rescan == 0 && s.n == [3]uint8{} && s.flags&^stateASCII == 0
+	flags := s.flags &^ stateASCII
+	return t.glide.ok && s.rescan == 0 && s.n[2] == 0 && (flags == 0 || flags == stateFront && s.note&noteList != 0)
 }
 
 // sameTails tells whether both views are the same in front of the held text.

@@ -3,6 +3,7 @@ package scan
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -15,11 +16,14 @@ type quick struct {
 	wait   [maxWait]waiting
 	nw     int // of wait
 	behind [maxWait]waiting
-	nb     int  // of behind
-	back   int  // starts from here on that may begin a word are run again,
-	unseen bool // as some of them were not to the end of the last piece
-	thread bool // and one of them had a thread
-	lead   lead // what is known already
+	nb     int                // of behind
+	back   int                // starts from here on that may begin a word are run again,
+	unseen bool               // as some of them were not to the end of the last piece
+	thread bool               // and one of them had a thread
+	lead   lead               // what is known already
+	old    []uint16           // starts that were live at the end of the last piece
+	told   [maxHeld]heldStart // starts that are live at the end of this one, in the states there
+	nt     int                // of told
 }
 
 const (
@@ -61,13 +65,28 @@ func (t *Tables) quick(s *State, b []byte, n int, tw *twin) (free int, ok bool) 
 	if s.flags&stateBusy != 0 {
 		return 0, false
 	}
-	before, i, to := s.st, n, noLead
 	if tw == nil && t.calm(s) {
-		if free, i, to, ok = t.glides(s, b, n); ok {
-			return free, true
-		}
+		return t.brief(s, b, n)
 	}
-	if free, ok = t.quickly(s, b, n, i, tw, to); !ok {
+	before := s.st
+	if free, ok = t.quickly(s, b, n, n, tw, noLead); !ok {
+		s.st = before
+	}
+	return free, ok
+}
+
+// brief is quick for a piece that may go the shortest way.
+func (t *Tables) brief(s *State, b []byte, n int) (free int, ok bool) {
+	before, i, to := s.st, n, noLead
+	if s.flags&stateFront != 0 || s.n != [3]uint8{} {
+		free, ok = t.keen(s, b, n, n, to)
+	} else if free, i, to, ok = t.glides(s, b, n); !ok && to.rule != leadWord && (s.st[0]|s.st[1])&accept != 0 {
+		free, ok = t.keen(s, b, n, i, to)
+	}
+	if ok {
+		return free, true
+	}
+	if free, ok = t.quickly(s, b, n, i, nil, to); !ok {
 		s.st = before
 	}
 	return free, ok
@@ -91,7 +110,11 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin, to lead) (free 
 	if s.n != [3]uint8{} && !t.resume(s, &q, n) {
 		return 0, false
 	}
-	if s.flags&stateFront != 0 {
+	listed := false
+	if s.flags&stateFront != 0 && !q.thread {
+		q.old, listed = s.lastLives()
+	}
+	if s.flags&stateFront != 0 && !listed {
 		from := n
 		for _, u := range t.bundle {
 			from = min(from, s.bound(u.view, n, t.marks))
@@ -150,17 +173,18 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin, to lead) (free 
 			}
 		}
 	}
-	front := 0                                                     // the first start of stateFront, from the end
 	back, open := [2]uint16{noMark.back, noMark.back}, [2]uint16{} // of the marks
-	hits, unseen, first := q.n, false, q.first()
-	for _, u := range t.bundle {
+	hits, first := q.n, q.first()
+	again := old > 0 || len(q.old) > 0
+	var next lives
+	for k, u := range t.bundle {
 		best, state := now, uint16(anchorDead)
 		bound, known := s.bound(u.view, n, t.marks), false
 		ran, capped := -1, uint16(anchorDead)
 		far := max(bound, now-u.far)
 		held := first <= far // for a thread: which of the starts are live can wait
 		// In a long piece the word most likely ends: looking for others is cheaper.
-		if m := s.live[u.view]; !held && t.marks && int(m.back) <= n && m.q != anchorDead && (now-n <= 8 || n > 32 || old > 0) && !q.thread {
+		if m := s.live[u.view]; !held && t.marks && int(m.back) <= n && m.q != anchorDead && (now-n <= 8 || n > 32 || again) && !q.thread {
 			a, ok := m.q, true
 			if i := n + u.joint.stays(a, b[n:]); i < len(b) || u.joint.info[a] >= infoDist {
 				a, ok = t.refused(u, a, b, bound, i, n)
@@ -177,32 +201,55 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin, to lead) (free 
 				capped = a
 			}
 		}
-		for k, x := range q.starts[:hits] {
-			x, since := int(x), 0
-			if k < old && !q.unseen {
+		for _, e := range q.told[:q.nt] {
+			if int(e.u) != k {
+				continue
+			}
+			live, ok := t.fits(u, e.state, now-int(e.x))
+			if !ok {
+				return 0, false
+			}
+			if live {
+				if int(e.x) < best {
+					best, state = int(e.x), e.state
+				}
+				next.add(u, k, int(e.x), now, e.state, false)
+			}
+		}
+		for j := -len(q.old) / 2; j < hits; j++ {
+			var x, since int
+			a := uint16(notSeen)
+			if j < 0 {
+				e := readHeld(q.old[len(q.old)+2*j:], n)
+				if int(e.u) != k {
+					continue
+				}
+				if x, a = int(e.x), e.state; a != notSeen {
+					since = n
+				}
+			} else if x = int(q.starts[j]); j < old && !q.unseen {
 				since = n
 			}
-			a, live, ok := state, known, true
+			live, stops, ok := known, false, true
 			switch {
 			case x == ran:
+				a = state
 			case q.lead.rule == leadStart && x == int(q.lead.x):
 				a = q.lead.state
 				live, ok = t.fits(u, a, now-x)
-			case x > best && t.lone(u.alive[state]):
-				a, live, ok = t.covered(u, b, q.before, x, since, u.alive[state])
-				unseen = unseen || live
 			default:
-				a, live, ok = t.open(u, b, q.before, x, since)
+				a, live, stops, ok = t.goesOn(u, b, q.before, x, a, n, since, best, state)
 			}
 			if !ok {
 				return 0, false
 			}
-			if live && u.front[a] && now-x > u.cut {
-				front = max(front, now-x)
+			if !live {
+				continue
 			}
-			if live && x < best {
+			if x < best {
 				best, state = x, a
 			}
+			next.add(u, k, x, now, a, stops)
 		}
 		if capped != anchorDead {
 			if best, state, ok = t.heir(u, b, q.before, bound, capped, best, state); !ok {
@@ -270,28 +317,12 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin, to lead) (free 
 			back[u.view], open[u.view] = uint16(now-best), state
 		}
 	}
-	s.n = [3]uint8{uint8(q.nb), uint8(q.nw), 0}
-	h := s.slots[:]
-	for _, w := range q.behind[:q.nb] {
-		h[0], h[1], h = w.rule, w.state, h[2:]
-	}
-	for _, w := range q.wait[:q.nw] {
-		free = min(free, int(w.x))
-		h[0], h[1], h[2], h = w.rule, w.state, uint16(now-int(w.x)), h[3:]
-	}
+	free = q.save(s, &next, free)
 	for k := range s.live { // half by half: the next call reads halves
 		s.live[k].back, s.live[k].q = back[k], open[k]
 	}
 	s.at += int64(now - n)
 	s.held = uint16(now - free)
-	s.flags &^= stateFront
-	if front > 0 {
-		s.flags |= stateFront
-	}
-	s.note = uint16(front)
-	if unseen {
-		s.note |= noteUnseen
-	}
 	if free > 0 {
 		t.moveTails(s, b[:free])
 	}
@@ -395,6 +426,9 @@ func (t *Tables) passes(q *quick, g *group, st uint32, i int) bool {
 		hi := i - 1
 		if g.whole {
 			hi = i - int(g.prefix)
+			if t.leads(q, t.sole[g.view], hi-1) {
+				return true
+			}
 		}
 		for x := max(0, i-1-int(g.prefix)); x < hi; x++ {
 			if t.begins(q, x) && !q.add(x) {
@@ -422,6 +456,20 @@ func (t *Tables) passes(q *quick, g *group, st uint32, i int) bool {
 	return true
 }
 
+// leads runs start x, which a filter of bundle u told of, to the end of the piece, and notes it if it is live there. False
+// says that it must be looked at with the others: a word ended, or there is no room.
+func (t *Tables) leads(q *quick, u *bundle, x int) bool {
+	if u == nil || x < 0 || q.nt == len(q.told) {
+		return false
+	}
+	a, ok := u.leads(t, q.b, x, q.before)
+	if ok && a != anchorDead {
+		q.told[q.nt] = heldStart{int32(x), a, uint8(slices.Index(t.bundle, u))}
+		q.nt++
+	}
+	return ok
+}
+
 // begins tells whether a word of a bundle may begin at x, by one byte.
 func (t *Tables) begins(q *quick, x int) bool {
 	for _, u := range t.bundle {
@@ -444,7 +492,12 @@ func (u *bundle) kindAt(b []byte, x, before int) uint32 {
 }
 
 // plain tells whether each byte from x to e is a symbol of its own.
-func (q *quick) plain(x, e int) bool { return x >= 0 && plain(q.b[x:e]) }
+func (q *quick) plain(x, e int) bool { return x >= 0 && plainFrom(q.b, x, e) }
+
+// plainFrom is plain for b[x:e], which most often is short.
+func plainFrom(b []byte, x, e int) bool {
+	return e-x <= 8 && e >= 8 && plainWord(binary.LittleEndian.Uint64(b[e-8:])) || plain(b[x:e])
+}
 
 // plain tells whether each byte of p is a symbol of its own.
 func plain(p []byte) bool {

@@ -248,21 +248,20 @@ func (t *Tables) open(u *bundle, b []byte, before, x, since int) (q uint16, live
 	return q, live, ok
 }
 
-// covered is open for a start behind one that is live at the end of b, by the one rule of a list: it stops where it
+// covered is refused for a start behind one that is live at the end of b, by the one rule of a list: it stops where it
 // could come to nothing but a match of that rule, for which the earlier start goes first.
-func (t *Tables) covered(u *bundle, b []byte, before, x, since int, list uint32) (q uint16, live, ok bool) {
+func (t *Tables) covered(u *bundle, q uint16, b []byte, x, i, since int, list uint32) (to uint16, live, stops, ok bool) {
 	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
-	q = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
-	for i := x + 1; i < len(b) && q != anchorDead; i++ {
+	for ; i < len(b) && q != anchorDead; i++ {
 		if u.alive[q] == list {
-			return q, true, true
+			return q, true, true, true
 		}
 		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
 		if info[q]&infoAccept != 0 && i >= since && !u.refuses(t, q, b[x:i]) {
-			return q, false, false
+			return q, false, false, false
 		}
 	}
-	return q, info[q]&infoDist != infoDist, true
+	return q, info[q]&infoDist != infoDist, false, true
 }
 
 // lone tells whether a list has one rule.

@@ -1,0 +1,352 @@
+package scan
+
+// lives are starts whose first bytes were told and that are live at the end of a piece.
+type lives struct {
+	list   [maxList]heldStart
+	n      int  // more than there is room for: the list is not whole
+	front  int  // the first one, from the end
+	unseen bool // not all were run to the end
+}
+
+// heldStart is a start that is live at the end of a piece.
+type heldStart struct {
+	x     int32  // where it stands
+	state uint16 // of the joint automaton; notSeen: it is run from its beginning
+	u     uint8  // the bundle
+}
+
+const (
+	notSeen    = 0xFFFF
+	maxList    = (maxSlots - 1) / 2
+	maxBundles = 1 << 2 // that a list knows
+	maxHeld    = 8      // starts that are told in one piece and are live at its end
+)
+
+// lastLives gives the starts that the last piece left in the slots, two halves each. ok is false if it left none there.
+func (s *State) lastLives() (list []uint16, ok bool) {
+	if s.note&noteList == 0 {
+		return nil, false
+	}
+	h := s.slots[2*s.n[0]+3*s.n[1]:]
+	return h[1 : 1+2*h[0]], true
+}
+
+// readHeld reads a start of lastLives, n being the bytes that were held.
+func readHeld(h []uint16, n int) heldStart {
+	return heldStart{int32(n - int(h[0]&maxNote)), h[1], uint8(h[0] >> 14)}
+}
+
+// add adds the live start x of bundle k, in state a at the end of the piece, or where it stops to be run, if its first
+// bytes were told; else they are yet to be.
+func (l *lives) add(u *bundle, k, x, now int, a uint16, stops bool) {
+	if !u.front[a] || now-x <= u.cut {
+		return
+	}
+	if stops {
+		l.unseen, a = true, notSeen
+	}
+	l.front = max(l.front, now-x)
+	if l.n++; k >= maxBundles {
+		l.n = len(l.list) + 1
+	} else if l.n <= len(l.list) {
+		l.list[l.n-1] = heldStart{int32(x), a, uint8(k)}
+	}
+}
+
+// save leaves the starts to the next piece, in the slots from h on if there is room.
+func (l *lives) save(s *State, h []uint16, now int) {
+	s.flags &^= stateFront
+	s.note = uint16(l.front)
+	if l.front == 0 {
+		return
+	}
+	s.flags |= stateFront
+	if l.unseen {
+		s.note |= noteUnseen
+	}
+	if l.n > len(l.list) || len(h) < 1+2*l.n {
+		return
+	}
+	s.note |= noteList
+	h[0] = uint16(l.n)
+	for k, x := range l.list[:l.n] {
+		h[1+2*k], h[2+2*k] = uint16(now-int(x.x))|uint16(x.u)<<14, x.state
+	}
+}
+
+// goesOn runs start x to the end of b, and tells whether it is live there: from state a at index n, or from its beginning
+// if that is notSeen. Words that end in front of since were seen. Behind a start that is live at best, in that state,
+// it may stop.
+func (t *Tables) goesOn(u *bundle, b []byte, before, x int, a uint16, n, since, best int, state uint16) (to uint16, live, stops, ok bool) {
+	if a == notSeen {
+		a, n = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], x+1
+	}
+	if x > best && t.lone(u.alive[state]) {
+		return t.covered(u, a, b, x, n, since, u.alive[state])
+	}
+	if to, ok = t.refused(u, a, b, x, n, since); ok {
+		live, ok = t.fits(u, to, len(b)-x)
+	}
+	return to, live, false, ok
+}
+
+// keen is quick for one joint automaton, where glides came upon more than it knows of, or with what that left to the
+// next piece: starts and threads that are alive. With false it has done nothing.
+func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool) {
+	var q quick
+	q.b, q.before = b, t.before(s)
+	if q.before == unknownByte || len(b) > maxDist || t.norms && !isASCII(b) {
+		return 0, false
+	}
+	if s.n != [3]uint8{} && (!t.resume(s, &q, n) || q.thread) {
+		return 0, false
+	}
+	var old []uint16
+	if s.flags&stateFront != 0 {
+		if old, ok = s.lastLives(); !ok {
+			return 0, false
+		}
+	}
+	u, now := t.glide.u, len(b)
+	st := s.st
+	for g := range t.groups { // what glides came upon; what it was told of before led to nothing
+		if st[g]&accept != 0 {
+			st[g] &^= accept
+			if g > int(to.group) && t.nothing(b, q.before, i, g, st[g], &to) {
+				continue
+			}
+			if g >= int(to.group) && !t.meets(&q, g, st[g], i, to) {
+				return 0, false
+			}
+		}
+	}
+	if len(t.groups) == 2 { // most frequent, without a call
+		t0, t1 := t.next[0], t.next[1]
+		s0, s1 := st[0], st[1]
+		for ; i < now; i++ {
+			k := t.pack[b[i]]
+			s0, s1 = t0[s0+uint32(uint8(k))], t1[s1+uint32(uint8(k>>8))]
+			if (s0|s1)&accept == 0 {
+				continue
+			}
+			if s0&accept != 0 {
+				if s0 &^= accept; !t.comesUpon(&q, 0, s0, i+1) {
+					return 0, false
+				}
+			}
+			if s1&accept != 0 {
+				if s1 &^= accept; !t.comesUpon(&q, 1, s1, i+1) {
+					return 0, false
+				}
+			}
+		}
+		st[0], st[1] = s0, s1
+	}
+	for i < now {
+		k, _ := t.step(0, len(t.groups), st[:len(t.groups)], b[i:])
+		i += k
+		for g := range t.groups {
+			if st[g]&accept != 0 {
+				if st[g] &^= accept; !t.comesUpon(&q, g, st[g], i) {
+					return 0, false
+				}
+			}
+		}
+	}
+	free = now
+	if t.glide.lit >= 0 {
+		grp := &t.groups[t.glide.lit]
+		if d := int(grp.live[grp.number(st[t.glide.lit])]); d > 0 {
+			if d > now || d > int(grp.near) || !plainFrom(b, now-d, now) {
+				return 0, false
+			}
+			free = now - d
+		}
+	}
+	bound, m := 0, s.live[u.view]
+	if int(m.back) <= n {
+		bound = n - int(m.back)
+	}
+	far := max(bound, now-u.far)
+	held := q.first() <= far // for a thread: which of the starts are live can wait
+	best, state := now, uint16(anchorDead)
+	if a := m.q; !held && a != anchorDead && int(m.back) <= n && (len(old) == 0 || n-int(old[0]&maxNote) != bound) && (now-n <= 8 || n > 32 || len(old) > 0) {
+		if a = u.alone(a, b[n:]); a != anchorDead {
+			if now-bound > int(u.near[a]) {
+				return 0, false
+			}
+			best, state = bound, a
+		}
+	}
+	var next lives
+	for ; len(old) > 0; old = old[2:] {
+		e := readHeld(old, n)
+		x, since := int(e.x), n
+		if e.state == notSeen {
+			since = 0
+		}
+		a, alive, stops, ok := t.goesOn(u, b, q.before, x, e.state, n, since, best, state)
+		if !ok {
+			return 0, false
+		}
+		if alive {
+			if x < best {
+				best, state = x, a
+			}
+			next.add(u, 0, x, now, a, stops)
+		}
+	}
+	if q.n > 0 && !t.fronts(&q, u) {
+		return 0, false
+	}
+	for _, e := range q.told[:q.nt] {
+		x := int(e.x)
+		alive, ok := t.fits(u, e.state, now-x)
+		if !ok {
+			return 0, false
+		}
+		if alive {
+			if x < best {
+				best, state = x, e.state
+			}
+			next.add(u, 0, x, now, e.state, false)
+		}
+	}
+	grp := &t.groups[t.glide.filter]
+	if d := int(grp.live[grp.number(st[t.glide.filter])]); held {
+		if far < best {
+			best, state = far, anchorDead
+		}
+	} else if best > bound && d > 0 {
+		lo, sure := grp.sure(b, d, bound)
+		if !sure {
+			lo = grp.earliest(b, d, far)
+		}
+		if lo < best && (sure || free <= lo) {
+			best, state = lo, anchorDead
+		}
+		for x := lo; x < best; x++ {
+			a := u.first[u.kindAt(b, x, q.before)<<8|uint32(b[x])]
+			if a == anchorDead {
+				continue
+			}
+			if best-x > 3 && now-x <= maxPath {
+				if x, a = u.search(b, x, best, q.before); x == best {
+					break
+				}
+			} else {
+				a = u.alone(a, b[x+1:])
+			}
+			if a == anchorDead {
+				continue
+			}
+			if now-x > int(u.near[a]) {
+				return 0, false
+			}
+			best, state = x, a
+		}
+	}
+	free = min(free, best)
+	s.st = st
+	s.live[u.view].back, s.live[u.view].q = uint16(now-best), state
+	s.live[1-u.view].back = noMark.back
+	free = q.save(s, &next, free)
+	s.at += int64(now - n)
+	s.held = uint16(now - free)
+	if free > 0 {
+		t.moveTails(s, b[:free])
+	}
+	return free, true
+}
+
+// comesUpon sees to what group g tells at index i: starts are noted, to be run together. False says that this takes more
+// than the quick path.
+func (t *Tables) comesUpon(q *quick, g int, st uint32, i int) bool {
+	grp, to := &t.groups[g], noLead
+	if grp.filter == noFilter {
+		if q.nw == 0 && t.nothing(q.b, q.before, i, g, st, &to) {
+			return true
+		}
+		return t.meets(q, g, st, i, to)
+	}
+	what := grp.tells(st)
+	if what&toldEnd != 0 && !t.noWord(q.b, q.before, i, grp, toldEnd, &to) {
+		return false
+	}
+	if what&toldFront == 0 {
+		return true
+	}
+	x := i - 1 - int(grp.prefix)
+	return grp.whole && x >= 0 && q.add(x)
+}
+
+// fronts runs the starts that were noted, two side by side: each step of a run waits for the one before it. Those that
+// are live at the end of the piece are added to told. False says that a word ended which takes more than the quick path,
+// or that there is no room.
+func (t *Tables) fronts(q *quick, u *bundle) bool {
+	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	b, x := q.b, int(q.starts[0])
+	a, i := u.first[u.kindAt(b, x, q.before)<<8|uint32(b[x])], x+1
+	for _, y := range q.starts[1:q.n] {
+		y := int(y)
+		c, j := u.first[u.kindAt(b, y, q.before)<<8|uint32(b[y])], y+1
+		for i < len(b) && j < len(b) && a != anchorDead && c != anchorDead {
+			a, c = next[uint32(a)*ncls+uint32(cls[b[i]])], next[uint32(c)*ncls+uint32(cls[b[j]])]
+			if (info[a]|info[c])&infoAccept != 0 && (info[a]&infoAccept != 0 && !u.refuses(t, a, b[x:i]) || info[c]&infoAccept != 0 && !u.refuses(t, c, b[y:j])) {
+				return false
+			}
+			i, j = i+1, j+1
+		}
+		if a == anchorDead || i == len(b) { // the other one goes on
+			x, i, a, y, j, c = y, j, c, x, i, a
+		}
+		if info[c]&infoDist != infoDist {
+			if c, ok := t.refused(u, c, b, y, j, 0); !ok || c != anchorDead && !q.lives(y, c) {
+				return false
+			}
+		}
+	}
+	a, ok := t.refused(u, a, b, x, i, 0)
+	return ok && (a == anchorDead || q.lives(x, a))
+}
+
+// lives notes a start that is live at the end of the piece, in the order of the text.
+func (q *quick) lives(x int, state uint16) bool {
+	k := q.nt
+	if k == len(q.told) {
+		return false
+	}
+	for q.nt++; k > 0 && int(q.told[k-1].x) > x; k-- {
+		q.told[k] = q.told[k-1]
+	}
+	q.told[k] = heldStart{int32(x), state, 0}
+	return true
+}
+
+// meets is comesUpon where that leads to what to says.
+func (t *Tables) meets(q *quick, g int, st uint32, i int, to lead) bool {
+	switch {
+	case to.rule == leadWord:
+		return false
+	case t.groups[g].filter == noFilter:
+		q.lead = to
+		return t.passes(q, &t.groups[g], st, i)
+	}
+	return to.rule == leadStart && q.lives(int(to.x), to.state)
+}
+
+// save leaves the threads and the starts that are alive to the next piece. It gives the least of free and where they
+// began.
+func (q *quick) save(s *State, next *lives, free int) int {
+	now, h := len(q.b), s.slots[:]
+	s.n = [3]uint8{uint8(q.nb), uint8(q.nw), 0}
+	for _, w := range q.behind[:q.nb] {
+		h[0], h[1], h = w.rule, w.state, h[2:]
+	}
+	for _, w := range q.wait[:q.nw] {
+		free = min(free, int(w.x))
+		h[0], h[1], h[2], h = w.rule, w.state, uint16(now-int(w.x)), h[3:]
+	}
+	next.save(s, h, now)
+	return free
+}
