@@ -82,3 +82,23 @@ func TestTheHeirIsTheFirstStartThatIsLive(t *testing.T) {
 		t.Errorf("%d found, %d without one, %d in which a word ended: too few of a kind", found, none, ended)
 	}
 }
+
+func TestLettersAndDigitsAreCounted(t *testing.T) {
+	r := rand.New(rand.NewPCG(97, 1))
+	for range 20_000 {
+		w := make([]byte, r.IntN(40))
+		want := 0
+		for i := range w {
+			if w[i] = byte(r.IntN(256)); r.IntN(2) == 0 {
+				w[i] = "@AZ[`az{/09: -"[r.IntN(14)]
+			}
+			switch c := w[i]; {
+			case c >= '0' && c <= '9', c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z':
+				want++
+			}
+		}
+		if got := alnum(w); got != want {
+			t.Fatalf("%q has %d letters and digits; want %d", w, got, want)
+		}
+	}
+}

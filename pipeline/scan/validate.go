@@ -564,35 +564,38 @@ func iban(w []byte) bool {
 	if want == 0 || len(w) < want {
 		return false // most words that look like one end here
 	}
-	if len(w)-apart(w) < want {
-		return false // it has not come to its end
+	if alnum(w) != want {
+		return false // it has not come to its end, or is over it
 	}
 	front := 0 // country and check number go behind the rest
-	for n := uint8(0); front < len(w) && n < 4; front++ {
+	for n := uint8(0); n < 4; front++ {
 		n += ibanDigits[w[front]].n
 	}
-	n, r := 0, uint64(0)
+	r := uint64(0)
 	for _, p := range [2][]byte{w[front:], w[:front]} {
 		for _, c := range p {
 			d := &ibanDigits[c]
-			n += int(d.n)
 			if r = r*uint64(d.by) + uint64(d.add); r > 1<<56 {
 				r %= 97
 			}
 		}
 	}
-	return n == want && r%97 == 1
+	return r%97 == 1
 }
 
-// apart is the number of characters of w that stand in front of the digits in ASCII: spaces, hyphens, full stops.
-func apart(w []byte) (n int) {
-	const bit = 0x4040404040404040 // set in letters, and at most one of it and of that two further down in the others
+// alnum is the number of ASCII letters and digits in w.
+func alnum(w []byte) (n int) {
+	const ones = 0x0101010101010101
 	for ; len(w) >= 8; w = w[8:] {
 		v := binary.LittleEndian.Uint64(w)
-		n += bits.OnesCount64(^(v | v<<2) & bit)
+		low := v & (0x7F * ones) // so that no sum reaches the next byte
+		digit := (low + (0x80-'0')*ones) &^ (low + (0x7F-'9')*ones)
+		low |= 0x20 * ones
+		letter := (low + (0x80-'a')*ones) &^ (low + (0x7F-'z')*ones)
+		n += bits.OnesCount64((digit | letter) &^ v & (0x80 * ones))
 	}
 	for _, c := range w {
-		n += int(^(c|c<<2)&0x40) >> 6
+		n += int(ibanDigits[c].n)
 	}
 	return n
 }
