@@ -94,7 +94,7 @@ func (t *Tables) goesOn(u *bundle, b []byte, before, x int, a uint16, n, since, 
 // next piece: starts and threads that are alive. With false it has done nothing.
 func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool) {
 	var q quick
-	q.b, q.before = b, t.before(s)
+	q.b, q.before, q.from = b, t.before(s), len(b)
 	if q.before == unknownByte || len(b) > maxDist || t.norms && !isASCII(b) {
 		return 0, false
 	}
@@ -347,6 +347,8 @@ func (q *quick) save(s *State, next *lives, free int) int {
 		free = min(free, int(w.x))
 		h[0], h[1], h[2], h = w.rule, w.state, uint16(now-int(w.x)), h[3:]
 	}
-	next.save(s, h, now)
+	if next.save(s, h, now); next.front == 0 && q.nw > 0 && q.from < now {
+		s.note = uint16(min(now-q.from, maxNote))
+	}
 	return free
 }

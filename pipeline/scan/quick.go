@@ -24,6 +24,7 @@ type quick struct {
 	old    []uint16           // starts that were live at the end of the last piece
 	told   [maxHeld]heldStart // starts that are live at the end of this one, in the states there
 	nt     int                // of told
+	from   int                // the state of no thread that goes on changed from here on
 }
 
 const (
@@ -46,6 +47,21 @@ func (q *quick) later(rule, state uint16, x int) bool {
 	q.wait[q.nw] = waiting{rule, state, int32(x)}
 	q.nw++
 	return true
+}
+
+// begun is later for a thread that begins.
+func (q *quick) begun(rule, state uint16, x int) bool {
+	q.from = len(q.b)
+	return q.later(rule, state, x)
+}
+
+// heir is that of the automaton.
+func (q *quick) heir(a *anchored, r *rule, x, n int, state uint16) (to int, at uint16, ok bool) {
+	to, at, ok = a.heir(r, q.b, q.before, x, n, state, q.from)
+	if at != state {
+		q.from = len(q.b)
+	}
+	return to, at, ok
 }
 
 // add notes a start; false says that there is no room.
@@ -102,7 +118,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin, to lead) (free 
 	}
 	st := &s.st
 	var q quick
-	q.b, q.before = b, t.before(s)
+	q.b, q.before, q.from = b, t.before(s), len(b)
 	if q.before == unknownByte {
 		return 0, false
 	}
@@ -556,7 +572,7 @@ func (t *Tables) dies(q *quick, l *lit, x, e int) bool {
 		if q.lead.rule != l.rule || int(q.lead.x) != x {
 			state, how = t.runs(r, b, q.before, x)
 		}
-		return how == runWaits && (state == anchorDead || len(b)-x < int(r.near) && q.later(l.rule, state, x))
+		return how == runWaits && (state == anchorDead || len(b)-x < int(r.near) && q.begun(l.rule, state, x))
 	case l.trigger:
 		if q.lead.rule == l.rule && int(q.lead.x) == x {
 			return q.looks(l.rule, q.lead.state)
@@ -640,6 +656,9 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 		}
 		q.back, q.unseen, q.thread, h = min(q.back, n-int(h[2])), true, true, h[4:]
 	}
+	if s.flags&stateFront == 0 {
+		q.from = n - int(s.note)
+	}
 	h = s.slots[:2*s.n[0]+3*s.n[1]]
 	for range s.n[0] {
 		if !t.looking(q, h[0], h[1], n) {
@@ -671,7 +690,11 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 			}
 		default:
 			a := &t.anch[r.anchor]
-			state, seen, ok := a.run(r, h[1], q.b, x, n+a.stays(h[1], q.b[n:]))
+			i := n + a.stays(h[1], q.b[n:])
+			if i < len(q.b) {
+				q.from = len(q.b)
+			}
+			state, seen, ok := a.run(r, h[1], q.b, x, i)
 			if seen && state != anchorDead {
 				return false
 			}
@@ -680,7 +703,10 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 					capped[nc], nc = waiting{h[0], state, int32(x)}, nc+1
 					continue
 				}
-				x, state, ok = a.heir(r, q.b, q.before, x, n, state)
+				x, state, ok = q.heir(a, r, x, n, state)
+			}
+			if state == anchorDead {
+				q.from = len(q.b)
 			}
 			for ok && state == anchorDead && x < n-1 { // then another start may count
 				if x++; a.mayBegin(q.b[x]) {
@@ -688,7 +714,7 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 						return false
 					}
 					if ok && state != anchorDead && !a.fits(r, state, len(q.b)-x) {
-						x, state, ok = a.heir(r, q.b, q.before, x, n, state)
+						x, state, ok = q.heir(a, r, x, n, state)
 					}
 				}
 			}
@@ -703,7 +729,7 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 	for _, w := range capped[:nc] {
 		x, state, ok := int(w.x), w.state, true
 		if r := &t.rules[w.rule]; x < q.first() { // else the text is held for another one, and it can wait which start is next
-			x, state, ok = t.anch[r.anchor].heir(r, q.b, q.before, x, n, state)
+			x, state, ok = q.heir(&t.anch[r.anchor], r, x, n, state)
 		}
 		if !ok || state != anchorDead && !q.later(w.rule, state, x) {
 			return false

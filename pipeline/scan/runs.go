@@ -64,8 +64,9 @@ func (a *anchored) fits(r *rule, q uint16, back int) bool {
 }
 
 // heir finds the first start behind x and in front of n that is live, where the run from x is in state q at the end of
-// b, no word ended in it, and its cap is used up: most runs meet that one. ok is false if a word ended in another.
-func (a *anchored) heir(r *rule, b []byte, before, x, n int, q uint16) (to int, state uint16, ok bool) {
+// b, no word ended in it, and its cap is used up: most runs meet that one. From index from on q goes on to itself. ok is
+// false if a word ended in another run.
+func (a *anchored) heir(r *rule, b []byte, before, x, n int, q uint16, from int) (to int, state uint16, ok bool) {
 	next, info, cls, ncls := a.next, a.info, &a.cls, a.ncls
 	old, k := a.at(b, x, before), x // the run from x is in state old in front of index k
 	for x = max(x+1, len(b)-int(r.cap)); x < n; x++ {
@@ -74,18 +75,18 @@ func (a *anchored) heir(r *rule, b []byte, before, x, n int, q uint16) (to int, 
 		}
 		// Most come to the state in which the old one ends. Up to there the runs are side by side, each at its own place.
 		p, i := a.at(b, x, before), x
-		for end := min(len(b), x+longMeet); i < end && p != q; i++ {
+		for end := min(len(b), x+longMeet); i < end && (p != q || i < from && from < end); i++ {
 			if p = next[uint32(p)*ncls+uint32(cls[b[i]])]; p == anchorDead {
 				break
 			}
 			if info[p]&infoAccept != 0 {
 				return 0, 0, false
 			}
-			if k <= i {
+			if k <= i && from >= end {
 				old, k = next[uint32(old)*ncls+uint32(cls[b[k]])], k+1
 			}
 		}
-		if p != anchorDead {
+		if p != anchorDead && (p != q || i < from) {
 			if k < i {
 				old, k = a.walk(old, b[k:i]), i
 			}

@@ -64,7 +64,8 @@ func TestTheHeirIsTheFirstStartThatIsLive(t *testing.T) {
 					break
 				}
 			}
-			at, got, fine := a.heir(ru, b, -1, x, n, q)
+			from := len(b) - r.IntN(1+a.stayed(q, b))
+			at, got, fine := a.heir(ru, b, -1, x, n, q, from)
 			if fine != ok || ok && (at != want || got != state) {
 				t.Fatalf("%s on %q from %d: start %d in state %d, %v; want %d, %d, %v", p, b, x, at, got, fine, want, state, ok)
 			}

@@ -25,11 +25,11 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 	s.flags &^= stateFront
 	if len(t.bundle) > 0 {
 		hold = f.bundles(hold)
-		if len(t.fuzzy) == 0 {
-			s.note = 0
-			if s.flags&stateFront != 0 {
-				s.note = uint16(min(all-f.frontAt, maxDist)) // beyond it the channel is given up
-			}
+	}
+	if len(t.fuzzy) == 0 {
+		s.note = 0
+		if s.flags&stateFront != 0 {
+			s.note = uint16(min(all-f.frontAt, maxDist)) // beyond it the channel is given up
 		}
 	}
 	if !f.end {
