@@ -9,7 +9,7 @@ import (
 )
 
 // tableMagic starts the binary form; the digits are the version of the format.
-const tableMagic = "ktscan15"
+const tableMagic = "ktscan16"
 
 type writer struct{ b []byte }
 
@@ -37,6 +37,7 @@ func (w *writer) anchored(a *anchored) {
 }
 
 func (r *reader) anchored() (a anchored) {
+	a.cls = new([256]uint8)
 	copy(a.cls[:], r.raw(256, 1))
 	a.ncls = uint32(r.num(257))
 	a.next = r.halves()
@@ -83,6 +84,7 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 		w.b = append(append(w.b, g.cls[:]...), g.rcls[:]...)
 		w.words(g.next)
 		w.words(g.acc)
+		w.bytes(g.told)
 		w.bytes(g.live)
 		w.words(g.rnext)
 		w.halves(g.rules)
@@ -115,7 +117,6 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 		w.anchored(&u.joint)
 		w.words(u.acc)
 		w.words(u.alive)
-		w.halves(u.dist)
 	}
 	w.fuzzy(t)
 	return w.b
@@ -217,6 +218,7 @@ func Load(b []byte) (*Tables, error) {
 		copy(g.rcls[:], r.raw(256, 1))
 		g.next = r.words()
 		g.acc = r.words()
+		g.told = r.bytes()
 		g.live = r.bytes()
 		g.rnext = r.words()
 		g.rules = r.halves()
@@ -228,6 +230,7 @@ func Load(b []byte) (*Tables, error) {
 		if !l.trigger {
 			continue
 		}
+		l.after = &afterSets{}
 		for i := range l.after {
 			if p := r.raw(4, 8); p != nil {
 				for j := range l.after[i] {
@@ -243,7 +246,7 @@ func Load(b []byte) (*Tables, error) {
 	}
 	n = r.num(MaxRules)
 	for i := 0; i < n && !r.bad; i++ {
-		t.bundle = append(t.bundle, &bundle{view: View(r.num(1)), rules: r.halves(), joint: r.anchored(), acc: r.words(), alive: r.words(), dist: r.halves()})
+		t.bundle = append(t.bundle, &bundle{view: View(r.num(1)), rules: r.halves(), joint: r.anchored(), acc: r.words(), alive: r.words()})
 	}
 	if !r.bad {
 		r.fuzzy(t)
@@ -315,14 +318,14 @@ func (t *Tables) valid() bool {
 		}
 		if g.filter != noFilter {
 			reverse := len(g.rnext) > 0
-			if g.literal || len(g.rules) > 0 || reverse != (g.filter != prefixFilter) || len(g.acc) != 0 && len(g.acc) != len(g.live) ||
-				(len(g.acc) > 0) != (g.filter == bothFilter) ||
+			if g.literal || len(g.rules) > 0 || reverse != (g.filter != prefixFilter) || len(g.acc) > 0 || len(g.told) != 0 && len(g.told) != len(g.live) ||
+				(len(g.told) > 0) != (g.filter == bothFilter) ||
 				reverse && (g.rncls == 0 || !table(g.rnext, len(g.rnext)/int(g.rncls), g.rncls, &g.rcls) || len(g.rnext) < 2*int(g.rncls)) {
 				return false
 			}
 			continue
 		}
-		if len(g.acc) != len(g.live) || len(g.rnext) > 0 {
+		if len(g.acc) != len(g.live) || len(g.told) > 0 || len(g.rnext) > 0 {
 			return false
 		}
 		most := len(g.rules)
@@ -351,7 +354,7 @@ func (t *Tables) valid() bool {
 		}
 	}
 	for _, u := range t.bundle {
-		if !u.joint.valid() || len(u.acc) != len(u.joint.info) || len(u.alive) != len(u.acc) || len(u.dist) != len(u.acc) {
+		if !u.joint.valid() || len(u.acc) != len(u.joint.info) || len(u.alive) != len(u.acc) {
 			return false
 		}
 		for s, off := range u.acc {

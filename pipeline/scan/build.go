@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // Tables are the compiled form of rules. They never change after Build or Load and may be shared.
@@ -71,7 +72,8 @@ type group struct {
 	inverse uint64   // 2^40 / ncls, rounded up
 	near    int32    // of a literal group: starts at most this far back can still fit every cap
 	next    []uint32 // by state*ncls+class: state*ncls, with accept set if the state has a list
-	acc     []uint32 // by state: offset of its list, 0 = none
+	acc     []uint32 // by state: offset of its list, 0 = none; no filter has it
+	told    []uint8  // by state: what a filter tells that is both
 	live    []uint8  // by state: 0 = nothing is under way; literal: symbols of the longest live prefix
 	rncls   uint32
 	rnext   []uint32 // end filter, reverse: 0 = dead, rncls = at the end; accept: a word may begin here
@@ -91,11 +93,13 @@ type lit struct {
 	rule    uint16
 	syms    uint8 // runes, a run of gap characters counting as one
 	trigger bool
-	now     bool                // its end does not depend on what follows
-	head    bool                // the beginning of a phrase
-	rest    string              // of one: what must follow
-	after   [afterBytes]byteSet // of a trigger: bytes that may follow it
+	now     bool       // its end does not depend on what follows
+	head    bool       // the beginning of a phrase
+	rest    string     // of one: what must follow
+	after   *afterSets // of a trigger: bytes that may follow it; many share theirs
 }
+
+type afterSets [afterBytes]byteSet
 
 // byteSet is a set of bytes.
 type byteSet [4]uint64
@@ -108,7 +112,8 @@ const afterBytes = 6
 
 // after gives the bytes that may stand in each of the places behind a literal, as far as no word can have ended
 // by then.
-func (a *anchored) after(syms []string) (sets [afterBytes]byteSet) {
+func (a *anchored) after(syms []string) *afterSets {
+	var sets afterSets
 	var states, more []uint16
 	seen := make([]bool, len(a.info))
 	put := func(q uint16) { // in more, once
@@ -165,7 +170,7 @@ func (a *anchored) after(syms []string) (sets [afterBytes]byteSet) {
 			break
 		}
 	}
-	return sets
+	return &sets
 }
 
 // follows tells whether what a trigger begins may go on with b.
@@ -183,13 +188,14 @@ type anchored struct {
 	next []uint16
 	info []uint16
 	ncls uint32
-	cls  [256]uint8
-	head [4]uint64 // bit by byte: a word may begin with it
+	cls  *[256]uint8 // many have theirs in common
+	head [4]uint64   // bit by byte: a word may begin with it
 }
 
 const (
-	infoAccept = 1 << 15 // a word ended before the last byte
-	infoDist   = 1<<14 - 1
+	infoAccept = 1 << 15   // a word ended before the last byte
+	infoFront  = 1 << 14   // of a joint automaton: a rule of a prefix filter is alive
+	infoDist   = 1<<14 - 1 // bytes to the nearest end of a word, the byte that shows it not counted; infoDist: there is none
 
 	// States of every anchored automaton.
 	anchorDead  = 0
@@ -466,7 +472,7 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 // anchor stores an anchored automaton and gives its index.
 func (b *builder) anchor(f *dfa, rr *RuleReport) int32 {
 	f.minimise(3, &b.steps)
-	an := anchored{cls: f.cls, ncls: uint32(f.ncls)}
+	an := anchored{cls: &f.cls, ncls: uint32(f.ncls)}
 	for s := range f.n {
 		v := min(f.dist[s], infoDist) // distNone stays infoDist
 		if len(f.acc[s]) > 0 {
@@ -995,7 +1001,7 @@ func (b *builder) makeBundle(view View, rules []int, memo map[string]uint32) err
 		}
 	}
 	f.minimise(3, &b.steps)
-	u := &bundle{view: view, joint: anchored{cls: f.cls, ncls: uint32(f.ncls)}}
+	u := &bundle{view: view, joint: anchored{cls: &f.cls, ncls: uint32(f.ncls)}}
 	for _, i := range rules {
 		u.rules = append(u.rules, uint16(i))
 		b.t.rules[i].flags |= flagBundle
@@ -1012,7 +1018,9 @@ func (b *builder) makeBundle(view View, rules []int, memo map[string]uint32) err
 	for _, s := range f.next {
 		u.joint.next = append(u.joint.next, uint16(s))
 	}
-	u.dist = u.joint.distances()
+	for q, d := range u.joint.distances() {
+		u.joint.info[q] = u.joint.info[q]&infoAccept | min(d, infoDist)
+	}
 	b.t.bundle = append(b.t.bundle, u)
 	return nil
 }
@@ -1104,6 +1112,23 @@ func (t *Tables) finish() {
 		}
 		t.pack[b] = v
 	}
+	same := map[afterSets]*afterSets{}
+	for i := range t.lits {
+		if l := &t.lits[i]; l.after != nil {
+			if same[*l.after] == nil {
+				same[*l.after] = l.after
+			}
+			l.after = same[*l.after]
+		}
+	}
+	classes := map[[256]uint8]*[256]uint8{}
+	for i := range t.anch {
+		a := &t.anch[i]
+		if classes[*a.cls] == nil {
+			classes[*a.cls] = a.cls
+		}
+		a.cls = classes[*a.cls]
+	}
 	for i := range t.rules {
 		t.rules[i].check = validators[t.rules[i].validator.Name]
 		t.rules[i].tallied = t.rules[i].validator.Name == Entropy
@@ -1153,16 +1178,29 @@ func (t *Tables) finish() {
 }
 
 func (t *Tables) bytes() int {
-	n := 2*len(t.lists) + len(t.pack)*8 + 40*len(t.lits)
+	n := 2*len(t.lists) + len(t.pack)*8 + len(t.lits)*int(unsafe.Sizeof(lit{}))
+	seen := map[*afterSets]bool{}
+	for i := range t.lits {
+		l := &t.lits[i]
+		if n += len(l.rest); l.after != nil && !seen[l.after] {
+			seen[l.after] = true
+			n += int(unsafe.Sizeof(*l.after))
+		}
+	}
 	for i := range t.groups {
 		g := &t.groups[i]
-		n += 4*(len(g.next)+len(g.acc)+len(g.rnext)) + len(g.live) + 512
+		n += 4*(len(g.next)+len(g.acc)+len(g.rnext)) + len(g.told) + len(g.live) + int(unsafe.Sizeof(*g))
 	}
+	classes := map[*[256]uint8]bool{}
 	for i := range t.anch {
-		n += 2*(len(t.anch[i].next)+len(t.anch[i].info)) + 256 + 32
+		a := &t.anch[i]
+		if n += 2*(len(a.next)+len(a.info)) + int(unsafe.Sizeof(*a)); !classes[a.cls] {
+			classes[a.cls] = true
+			n += len(a.cls)
+		}
 	}
 	for _, u := range t.bundle {
-		n += 2*(len(u.joint.next)+len(u.joint.info)+len(u.first)+len(u.rules)+len(u.dist)) + 4*(len(u.acc)+len(u.alive)) + len(u.front) + 512
+		n += 2*(len(u.joint.next)+len(u.joint.info)+len(u.first)+len(u.rules)+len(u.near)+len(u.only)) + 4*(len(u.acc)+len(u.alive)+len(u.own)) + int(unsafe.Sizeof(*u)) + len(u.joint.cls)
 	}
 	for i := range t.fuzzy {
 		n += t.fuzzy[i].bytes()

@@ -14,13 +14,10 @@ type bundle struct {
 	acc   []uint32 // by state: offset of the list of the rules whose word ended before the last byte
 	alive []uint32 // by state: offset of the list of the rules whose words may still end
 	first []uint16 // by kind of the byte in front and byte: the state after it
-	front []bool   // by state: a rule of a prefix filter is alive
 	cut   int      // bytes of a start that such a filter knows
-	dist  []uint16 // by state: bytes to the nearest end of a word, distNone without one
-	near  []int32  // by state: starts at most this far back are live under the cap of a rule,
-	most  []uint16 // and starts farther back than this are not
+	near  []uint16 // by state: starts at most this far back are live under the cap of a rule
+	only  []uint16 // by state: the number of the rule whose word ended + 1, if it is one and judges its words; else 0
 	far   int      // no word is longer
-	only  []*rule  // by state: the rule whose word ended, if it is one and judges its words
 	own   []uint32 // by rule: the list of it alone, 0 if no state has it
 	bot   uint8    // kind of the text's beginning
 	kind  [256]uint8
@@ -67,12 +64,10 @@ func (u *bundle) finish(t *Tables) {
 			u.first[k*256+b] = j.next[uint32(q)*j.ncls+uint32(j.cls[b])]
 		}
 	}
-	u.only = make([]*rule, len(u.acc))
+	u.only = make([]uint16, len(u.acc))
 	for q, off := range u.acc {
-		if l := t.listAt(off); len(l) == 1 {
-			if r := &t.rules[u.rules[l[0]]]; r.checked() {
-				u.only[q] = r
-			}
+		if l := t.listAt(off); len(l) == 1 && t.rules[u.rules[l[0]]].checked() {
+			u.only[q] = u.rules[l[0]] + 1
 		}
 	}
 	u.own = make([]uint32, len(u.rules))
@@ -81,12 +76,13 @@ func (u *bundle) finish(t *Tables) {
 			u.own[l[0]] = off
 		}
 	}
-	u.front, u.near, u.most = make([]bool, len(u.alive)), make([]int32, len(u.alive)), make([]uint16, len(u.alive))
+	u.near = make([]uint16, len(u.alive))
 	for q, off := range u.alive {
 		for _, local := range t.listAt(off) {
-			u.near[q] = max(u.near[q], t.rules[u.rules[local]].near)
-			u.most[q] = max(u.most[q], uint16(t.rules[u.rules[local]].reach))
-			u.front[q] = u.front[q] || t.rules[u.rules[local]].flags&flagEndFilter == 0
+			u.near[q] = max(u.near[q], uint16(max(0, t.rules[u.rules[local]].near)))
+			if t.rules[u.rules[local]].flags&flagEndFilter == 0 {
+				j.info[q] |= infoFront
+			}
 		}
 	}
 }
@@ -224,7 +220,7 @@ const manyLists = ^uint32(0)
 // none. Allocates: never.
 func (f *feed) joint(u *bundle, q uint16, s int) (to uint16, list uint32) {
 	b := f.v[u.view].b
-	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
 	i := s + 1
 	n := min(len(b), s+u.far+1)
 	f.ended = 0
@@ -332,7 +328,7 @@ func (f *feed) liveAt(u *bundle, s int) uint16 {
 func (f *feed) meets(u *bundle, s int, q uint16) (to uint16, ok bool) {
 	v := &f.v[u.view]
 	b, bound, tr := v.b, int(f.bound[u.view]), &f.trace[0]
-	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
 	if s == bound+1 {
 		f.traced, f.traceOf = 1, nil
 		tr.q[0], tr.n = f.firstAt(u, bound), 1
@@ -387,7 +383,7 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 			}
 			if own != 0 && s > from && !f.end {
 				if to, ok := f.until(u, q, s, own); ok {
-					if u.front[to] && n-s > u.cut {
+					if u.joint.info[to]&infoFront != 0 && n-s > u.cut {
 						f.s.flags |= stateFront
 						f.frontAt = min(f.frontAt, v.rawAt(s))
 					}
@@ -420,7 +416,7 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 			if q == anchorDead {
 				continue
 			}
-			if u.front[q] && !f.end && n-s > u.cut { // else its first bytes are yet to be told
+			if u.joint.info[q]&infoFront != 0 && !f.end && n-s > u.cut { // else its first bytes are yet to be told
 				f.s.flags |= stateFront
 				f.frontAt = min(f.frontAt, v.rawAt(s))
 			}
@@ -551,7 +547,7 @@ func (f *feed) sole(u *bundle, s int, q uint16) bool {
 	if len(list) != 1 || f.w != nil && (f.find(u.rules[list[0]]) != nil || f.guardOf(u.rules[list[0]]) != nil) {
 		return false
 	}
-	return len(f.v[u.view].b)-s+int(u.dist[q]) <= int(f.t.rules[u.rules[list[0]]].cap)
+	return len(f.v[u.view].b)-s+int(u.joint.info[q]&infoDist) <= int(f.t.rules[u.rules[list[0]]].cap)
 }
 
 // threadOf gives the list of the one rule of the bundle that has a thread, and where that begins; 0 if none or more
@@ -577,7 +573,7 @@ func (f *feed) threadOf(u *bundle) (list uint32, from int) {
 // those of one list. ok is false if one ends before, or if it takes long.
 func (f *feed) until(u *bundle, q uint16, s int, list uint32) (to uint16, ok bool) {
 	b := f.v[u.view].b
-	next, cls, ncls := u.joint.next, &u.joint.cls, u.joint.ncls
+	next, cls, ncls := u.joint.next, u.joint.cls, u.joint.ncls
 	for _, c := range b[s+1 : min(len(b), s+1+shortWay)] {
 		if u.alive[q] == list {
 			return q, true
@@ -617,7 +613,7 @@ func (f *feed) counts(u *bundle, s int, q uint16) bool {
 			continue
 		}
 		if len(alive) == 1 { // the joint automaton is the rule's own from here on
-			return len(v.b)-s+int(u.dist[q]) <= int(f.t.rules[r].cap)
+			return len(v.b)-s+int(u.joint.info[q]&infoDist) <= int(f.t.rules[r].cap)
 		}
 		if len(v.b)-s > int(f.t.rules[r].reach) {
 			continue
@@ -635,7 +631,7 @@ func (f *feed) counts(u *bundle, s int, q uint16) bool {
 func (f *feed) words(u *bundle, s int, lives []liveStart, many bool) {
 	v := &f.v[u.view]
 	b := v.b
-	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
 	q := u.first[u.kindAt(b, s, v.byteAt(-1))<<8|uint32(b[s])]
 	told := ^uint32(0) // the list of rules that s was tried for already: a thread looks at all ends of its start
 	n := min(len(b), s+u.far+1)

@@ -24,7 +24,7 @@ const (
 	bothFilter
 )
 
-// What a filter tells (group.acc, of one that is both) and has under way (group.live).
+// What a filter tells (group.told, of one that is both) and has under way (group.live).
 const (
 	toldFront = 1 << iota // the first bytes of a word were read
 	toldEnd               // a word may have ended
@@ -354,11 +354,11 @@ func (b *builder) addFilter(view View, kind filterKind, k int, whole bool, fwd, 
 	b.t.setForward(&g, fwd, nil)
 	if kind == bothFilter {
 		for _, l := range fwd.acc {
-			what := uint32(0)
+			what := uint8(0)
 			for _, x := range l {
-				what |= uint32(x)
+				what |= uint8(x)
 			}
-			g.acc = append(g.acc, what)
+			g.told = append(g.told, what)
 		}
 	}
 	if rev != nil {
@@ -474,7 +474,7 @@ func (g *group) tells(st uint32) uint32 {
 	case endFilter:
 		return toldEnd
 	}
-	return g.acc[g.number(st)]
+	return uint32(g.told[g.number(st)])
 }
 
 // candidate notes the starts of words that may have ended, or whose first bytes may have been read, in front of

@@ -178,7 +178,7 @@ const (
 // search finds the first start from x on and in front of best that is alive at the end of b. Most runs meet one that is
 // dead already and die with it. Without one it gives best.
 func (u *bundle) search(b []byte, x, best, before int) (at int, q uint16) {
-	next, cls, ncls := u.joint.next, &u.joint.cls, u.joint.ncls
+	next, cls, ncls := u.joint.next, u.joint.cls, u.joint.ncls
 	var dead [maxPath]uint16 // by distance from x: a state that leads to nothing there
 	lo := x
 	for ; x < best; x++ {

@@ -39,7 +39,7 @@ func readHeld(h []uint16, n int) heldStart {
 // add adds the live start x of bundle k, in state a at the end of the piece, or where it stops to be run, if its first
 // bytes were told; else they are yet to be.
 func (l *lives) add(u *bundle, k, x, now int, a uint16, stops bool) {
-	if !u.front[a] || now-x <= u.cut {
+	if u.joint.info[a]&infoFront == 0 || now-x <= u.cut {
 		return
 	}
 	if stops {
@@ -284,7 +284,7 @@ func (t *Tables) comesUpon(q *quick, g int, st uint32, i int) bool {
 // are live at the end of the piece are added to told. False says that a word ended which takes more than the quick path,
 // or that there is no room.
 func (t *Tables) fronts(q *quick, u *bundle) bool {
-	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
 	b, x := q.b, int(q.starts[0])
 	a, i := u.first[u.kindAt(b, x, q.before)<<8|uint32(b[x])], x+1
 	for _, y := range q.starts[1:q.n] {

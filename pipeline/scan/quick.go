@@ -202,7 +202,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin, to lead) (free 
 		// In a long piece the word most likely ends: looking for others is cheaper.
 		if m := s.live[u.view]; !held && t.marks && int(m.back) <= n && m.q != anchorDead && (now-n <= 8 || n > 32 || again) && !q.thread {
 			a, ok := m.q, true
-			if i := n + u.joint.stays(a, b[n:]); i < len(b) || u.joint.info[a] >= infoDist {
+			if i := n + u.joint.stays(a, b[n:]); i < len(b) || u.joint.info[a]&infoAccept != 0 || u.joint.info[a]&infoDist == infoDist {
 				a, ok = t.refused(u, a, b, bound, i, n)
 			}
 			if !ok {

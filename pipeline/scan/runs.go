@@ -3,7 +3,7 @@ package scan
 // live is search in a longer text: without a live start it gives best and its state. ok is false if a word is seen to have
 // ended at index since or later, or if it takes a closer look.
 func (t *Tables) live(u *bundle, b []byte, before, lo, since, best int, state uint16) (x int, q uint16, ok bool) {
-	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
 	var dead [longPath]uint16 // by distance from lo: a state that leads to nothing there
 	for x = lo; x < best; x++ {
 		q = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
@@ -67,7 +67,7 @@ func (a *anchored) fits(r *rule, q uint16, back int) bool {
 // b, no word ended in it, and its cap is used up: most runs meet that one. From index from on q goes on to itself. ok is
 // false if a word ended in another run.
 func (a *anchored) heir(r *rule, b []byte, before, x, n int, q uint16, from int) (to int, state uint16, ok bool) {
-	next, info, cls, ncls := a.next, a.info, &a.cls, a.ncls
+	next, info, cls, ncls := a.next, a.info, a.cls, a.ncls
 	old, k := a.at(b, x, before), x // the run from x is in state old in front of index k
 	for x = max(x+1, len(b)-int(r.cap)); x < n; x++ {
 		if !a.mayBegin(b[x]) {
@@ -120,7 +120,7 @@ func (a *anchored) stays(q uint16, p []byte) int {
 	if a.info[q]&infoAccept != 0 {
 		return 0
 	}
-	row, cls := a.next[uint32(q)*a.ncls:], &a.cls
+	row, cls := a.next[uint32(q)*a.ncls:], a.cls
 	for i, c := range p {
 		if row[cls[c]] != q {
 			return i
@@ -134,7 +134,7 @@ func (a *anchored) stayed(q uint16, p []byte) int {
 	if a.info[q]&infoAccept != 0 {
 		return 0
 	}
-	row, cls := a.next[uint32(q)*a.ncls:], &a.cls
+	row, cls := a.next[uint32(q)*a.ncls:], a.cls
 	n := 0
 	for n < len(p) && row[cls[p[len(p)-1-n]]] == q {
 		n++
@@ -144,7 +144,7 @@ func (a *anchored) stayed(q uint16, p []byte) int {
 
 // walk goes on from state q over p, whatever ends on the way. It is for runs that go on for long.
 func (a *anchored) walk(q uint16, p []byte) uint16 {
-	next, cls, ncls := a.next, &a.cls, a.ncls
+	next, cls, ncls := a.next, a.cls, a.ncls
 	for i := 0; i < len(p); i++ {
 		to := next[uint32(q)*ncls+uint32(cls[p[i]])]
 		if to == q {
@@ -192,7 +192,7 @@ func (a *anchored) run(r *rule, s uint16, b []byte, x, i int) (state uint16, see
 // leads runs the joint automaton from start x of b to its end; before is the byte in front of b. ok is false if a word
 // ended on the way that the checks of its rules do not refuse.
 func (u *bundle) leads(t *Tables, b []byte, x, before int) (q uint16, ok bool) {
-	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
 	q = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
 	for i := x + 1; i < len(b) && q != anchorDead; i++ {
 		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
@@ -209,7 +209,7 @@ func (u *bundle) leads(t *Tables, b []byte, x, before int) (q uint16, ok bool) {
 // refused goes on from state q of a run from start x, the byte at index i of b being the next, to the end of b. ok is
 // false if a word may be a match that is seen to have ended at index since or later.
 func (t *Tables) refused(u *bundle, q uint16, b []byte, x, i, since int) (to uint16, ok bool) {
-	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
 	for ; i < len(b); i++ {
 		if q == anchorDead {
 			return q, true
@@ -227,7 +227,8 @@ func (t *Tables) refused(u *bundle, q uint16, b []byte, x, i, since int) (to uin
 
 // refuses tells whether the checks of all rules whose words end in state q are against the word w.
 func (u *bundle) refuses(t *Tables, q uint16, w []byte) bool {
-	if r := u.only[q]; r != nil {
+	if id := u.only[q]; id > 0 {
+		r := &t.rules[id-1]
 		return len(w) > int(r.cap) || !r.accepts(w)
 	}
 	for _, local := range t.listAt(u.acc[q]) {
@@ -252,7 +253,7 @@ func (t *Tables) open(u *bundle, b []byte, before, x, since int) (q uint16, live
 // covered is refused for a start behind one that is live at the end of b, by the one rule of a list: it stops where it
 // could come to nothing but a match of that rule, for which the earlier start goes first.
 func (t *Tables) covered(u *bundle, q uint16, b []byte, x, i, since int, list uint32) (to uint16, live, stops, ok bool) {
-	next, info, cls, ncls := u.joint.next, u.joint.info, &u.joint.cls, u.joint.ncls
+	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
 	for ; i < len(b) && q != anchorDead; i++ {
 		if u.alive[q] == list {
 			return q, true, true, true
@@ -281,7 +282,7 @@ func (t *Tables) fits(u *bundle, q uint16, back int) (live, ok bool) {
 	if len(alive) != 1 {
 		return false, false
 	}
-	return back+int(u.dist[q]) <= int(t.rules[u.rules[alive[0]]].cap), true
+	return back+int(u.joint.info[q]&infoDist) <= int(t.rules[u.rules[alive[0]]].cap), true
 }
 
 // reach is how far back a start whose run is in state q, which is not dead, may be live. sure says that it is live no
@@ -291,23 +292,20 @@ func (u *bundle) reach(t *Tables, q uint16) (back int, sure bool) {
 	if len(alive) != 1 {
 		return min(u.far, int(u.near[q])), false
 	}
-	return min(u.far, max(int(u.near[q]), int(t.rules[u.rules[alive[0]]].cap)-int(u.dist[q]))), true
+	return min(u.far, max(int(u.near[q]), int(t.rules[u.rules[alive[0]]].cap)-int(u.joint.info[q]&infoDist))), true
 }
 
 // heir finds the first start behind bound and in front of best that is live, where the run from bound is in state q at
 // the end of b and its cap is used up: most runs meet that one. Without one it gives best and its state. Words that ended
 // on the way were seen to by whoever was told of them. ok is false if it takes a closer look.
 func (t *Tables) heir(u *bundle, b []byte, before, bound int, q uint16, best int, state uint16) (x int, at uint16, ok bool) {
-	next, cls, ncls := u.joint.next, &u.joint.cls, u.joint.ncls
+	next, cls, ncls := u.joint.next, u.joint.cls, u.joint.ncls
 	old, k := u.first[u.kindAt(b, bound, before)<<8|uint32(b[bound])], bound // the run from bound is in state old after index k
 	far, sure := u.reach(t, q)
 	for x = max(bound+1, len(b)-u.far); x < best; x++ {
 		p, i, back := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], x, len(b)-x
-		if back > int(u.most[p]) {
-			continue
-		}
 		if i++; i < len(b) {
-			if p = next[uint32(p)*ncls+uint32(cls[b[i]])]; back > int(u.most[p]) {
+			if p = next[uint32(p)*ncls+uint32(cls[b[i]])]; p == anchorDead {
 				continue // as most starts at the cap
 			}
 			old, k = u.joint.walk(old, b[k+1:i+1]), i
@@ -338,7 +336,7 @@ func (t *Tables) heir(u *bundle, b []byte, before, bound int, q uint16, best int
 
 // alone is on where nothing can have ended.
 func (u *bundle) alone(q uint16, p []byte) uint16 {
-	next, cls, ncls := u.joint.next, &u.joint.cls, u.joint.ncls
+	next, cls, ncls := u.joint.next, u.joint.cls, u.joint.ncls
 	for _, c := range p {
 		if q = next[uint32(q)*ncls+uint32(cls[c])]; q == anchorDead {
 			return q

@@ -132,7 +132,7 @@ func (f *feed) advance(th *thread, upto int) {
 	q := th.q
 	i := th.pos
 	if v.at == nil { // one byte is one index
-		next, info, cls, ncls := a.next, a.info, &a.cls, a.ncls
+		next, info, cls, ncls := a.next, a.info, a.cls, a.ncls
 		last := min(upto, th.s+int(ru.cap))
 		i = max(i, 0)
 		b := v.b[:max(i, last)]
@@ -195,7 +195,7 @@ func (f *feed) advance(th *thread, upto int) {
 func (f *feed) advanceBehind(th *thread, ru *rule, upto int) {
 	a, b := &f.t.anch[ru.behind], &f.t.anch[ru.anchor]
 	v := &f.v[ru.view]
-	next, info, cls, ncls := a.next, a.info, &a.cls, a.ncls
+	next, info, cls, ncls := a.next, a.info, a.cls, a.ncls
 	q, i := th.q, th.pos
 	for ; i < upto && q != anchorDead; i++ {
 		c := v.byteAt(i)
