@@ -44,8 +44,8 @@ type Decoder struct {
 	level [maxDepth]struct {
 		text       []byte
 		pos        int
-		sign       int // of the next %, & or \ at or behind pos, if it is not in front of it
-		start, end int // span in the outer text of what this level was decoded from
+		signs      [len(signs)]int // where the next of each of them is at or behind pos, if it is not in front of it
+		start, end int             // span in the outer text of what this level was decoded from
 		form       string
 	}
 	depth int // levels in use
@@ -58,7 +58,7 @@ type Decoder struct {
 
 // Reset starts a text. p: must stay unchanged until the last call of Next.
 func (d *Decoder) Reset(p []byte) {
-	d.level[0].text, d.level[0].pos, d.level[0].sign = p, 0, -1
+	d.level[0].text, d.level[0].pos, d.level[0].signs = p, 0, noSigns
 	if d.depth, d.left, d.cut = 1, MaxDecoded, false; d.Max > 0 {
 		d.left = d.Max
 	}
@@ -85,10 +85,15 @@ func (d *Decoder) Cut() bool { return d.cut }
 func (d *Decoder) Next() (t Token, ok bool) {
 	for d.depth > 0 {
 		l := &d.level[d.depth-1]
-		if l.sign < l.pos {
-			l.sign = nextSign(l.text, l.pos)
+		sign := len(l.text)
+		for i, at := range l.signs {
+			if at < l.pos {
+				at = nextSign(l.text, l.pos, signs[i])
+				l.signs[i] = at
+			}
+			sign = min(sign, at)
 		}
-		if l.pos = nextRun(l.text, l.pos, l.sign); l.pos >= len(l.text) {
+		if l.pos = nextRun(l.text, l.pos, sign); l.pos >= len(l.text) {
 			d.depth--
 			continue
 		}
@@ -105,7 +110,7 @@ func (d *Decoder) Next() (t Token, ok bool) {
 		d.left = max(0, d.left-len(out))
 		if d.depth < maxDepth {
 			next := &d.level[d.depth]
-			next.text, next.pos, next.sign, next.start, next.end, next.form = out, 0, -1, start, end, form
+			next.text, next.pos, next.signs, next.start, next.end, next.form = out, 0, noSigns, start, end, form
 			d.depth++
 		}
 		return t, true
@@ -276,15 +281,18 @@ func noRot13(p *[rotBlock]byte, sum int) (end int, ok bool) {
 	return ends[3], most < rotSure
 }
 
-// nextSign is where the next %, & or \ stands at or behind i, len(p) without one.
-func nextSign(p []byte, i int) int {
-	n := len(p)
-	for _, c := range []byte{'%', '&', '\\'} {
-		if k := bytes.IndexByte(p[i:n], c); k >= 0 {
-			n = i + k
-		}
+// signs are the characters that escapes begin with. Each is looked for by itself and only once up to where it
+// stands: a text full of one of them would else be searched for the others again and again.
+var signs = [...]byte{'%', '&', '\\'}
+
+var noSigns = [len(signs)]int{-1, -1, -1}
+
+// nextSign is where c stands next at or behind i, len(p) without one.
+func nextSign(p []byte, i int, c byte) int {
+	if k := bytes.IndexByte(p[i:], c); k >= 0 {
+		return i + k
 	}
-	return n
+	return len(p)
 }
 
 // nextRun is the least of sign and where the next run of base64 characters begins that is as long as a token; a

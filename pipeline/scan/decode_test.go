@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/keeptrusts/kt/pipeline/scan"
@@ -138,4 +139,36 @@ func FuzzDecoderStaysInItsBounds(f *testing.F) {
 			end[tok.Form] = tok.End
 		}
 	})
+}
+
+// A text full of one sign is not searched for the other signs again from each of them.
+func TestDecodingIsLinear(t *testing.T) {
+	const half = 1 << 17
+	for _, unit := range []string{`\`, "&", "%", `\a`, "&a", `a\n`, "&#x", `\x`, `\u{`, "%%", `%4`, "a%41", "&lt;", `\x41`, "QUJD/", "vtaber "} {
+		took := func(n int) time.Duration {
+			p := []byte(strings.Repeat(unit, n/len(unit)))
+			best := time.Hour
+			for range 5 {
+				d := scan.Decoder{Tags: true, Rot13: true}
+				begin := time.Now()
+				d.Reset(p)
+				for _, ok := d.Next(); ok; _, ok = d.Next() {
+				}
+				best = min(best, time.Since(begin))
+			}
+			return best
+		}
+		// Twice the text takes twice the time, four times where each sign searches the rest; noise may be in each.
+		ok := false
+		var once, twice time.Duration
+		for range 5 {
+			once, twice = took(half), took(2*half)
+			if ok = twice < 3*once || twice < 20*time.Millisecond; ok {
+				break
+			}
+		}
+		if !ok {
+			t.Errorf("%q: %d bytes take %v, twice as many %v", unit, half, once, twice)
+		}
+	}
 }
