@@ -75,8 +75,9 @@ func Pages(root fs.FS) ([]Output, error) {
 // misses says what kinds miss, by the words of the schemas' x-kt-misses. The
 // tests of promptinjection and lexical hold each of them to it.
 var misses = map[string]string{
-	"decoded": "Base64, hexadecimal digits, percent escapes, HTML entities and escapes such as `\\x41` and `\\u0041` in a request are read decoded as well, unless `encoding.decode_base64` is off, and so is rot13, unless `encoding.decode_rot13` is. " +
-		"Not decoded are: base32; hexadecimal digits with spaces between them; UTF-16 in base64; base64 that spaces split; letters moved by another number of places than 13; and what is encoded more than twice, in rot13 or tag characters more than once",
+	"decoded": "Base64 (in lines, too), base32, hexadecimal digits, lists of the numbers of characters (`69 67 6e`, `0x69, 0x67`, `105 103`, `01101001`), percent escapes, HTML entities and escapes such as `\\x41`, `\\u0041` and `\\n` in a request are read decoded as well, " +
+		"unless `encoding.decode_base64` is off, and so is rot13, unless `encoding.decode_rot13` is. Not decoded are: lists of numbers without a blank among their characters, or with fewer than four of them; base64 whose first line has fewer than 16 characters; " +
+		"letters moved by another number of places than 13; and what is encoded more than twice, in rot13, tag characters, numbers or lines of base32 more than once",
 	"encodings": "Text that is encoded within the text is not decoded: base64, hexadecimal digits, percent escapes, HTML entities, tag characters (U+E0020 to U+E007E) and the like pass. JSON's own escapes are, also those of a tool call's arguments and of a text that is a JSON object",
 	"leet":      "Digits and signs in the place of letters (`1gn0r3`) are not read as letters. Words of attacks that are spelled with a blank, a dot, a dash or an underscore between their letters are found, other words spelled so are not",
 	"letters":   "Digits and signs in the place of letters (`1gn0r3`) are not read as letters, and letters with dots or underscores between them (`i.g.n.o.r.e`, `i_g_n_o_r_e`) are not joined to words",

@@ -8,22 +8,23 @@ import (
 
 // Limits of a Decoder.
 const (
-	// MaxDecoded is how many bytes are decoded of one text, over all tokens and both levels: what is decoded is no
-	// longer than what it was, so that no text of half that size comes to it.
+	// MaxDecoded is how many bytes are decoded of one text, over all tokens and both levels: what is decoded is seldom
+	// longer than what it was, so that no usual text of half that size comes to it.
 	MaxDecoded = 128 << 20
 	maxDepth   = 2       // a decoded text is looked at once more
 	maxBuffer  = 1 << 20 // bytes of a buffer that Reset keeps
 
-	minBase64 = 16 // characters of a token: 12 decoded bytes
+	minBase64 = 16 // characters of a token's first line: 12 decoded bytes
 	minHex    = 16 // digits
-	minEscape = 3  // escapes or entities of one run
-	maxPlain  = 32 // bytes between two of them
+	minEscape = 3  // escapes or entities of one run, if none of them stands for a letter or a blank
+	maxPlain  = 96 // bytes between two of them, and of what is read in front of the first and behind the last
+	maxWrap   = 16 // bytes between two lines of an encoded text
 )
 
 // Token is one run of text that looks encoded, with what it says.
 type Token struct {
 	Start, End int    // raw span in the text given to Reset
-	Form       string // "base64", "hex", "percent", "entity", "escape", "tags" or "rot13"; of the outer level
+	Form       string // "base64", "base32", "hex", "percent", "entity", "escape", "codes", "tags", "plain", "spelled" or "rot13"; of the outer level
 	Depth      int    // 1 or 2
 	Text       []byte // decoded; valid until the next call of Next
 }
@@ -44,6 +45,7 @@ type Decoder struct {
 	level [maxDepth]struct {
 		text       []byte
 		pos        int
+		run        int             // end of the last run of base64 characters
 		signs      [len(signs)]int // where the next of each of them is at or behind pos, if it is not in front of it
 		start, end int             // span in the outer text of what this level was decoded from
 		form       string
@@ -52,13 +54,14 @@ type Decoder struct {
 	left  int
 	cut   bool // left was used up
 	buf   [maxDepth][]byte
+	codes [len(codeBases)]codes
 	tags  int // the search for tag characters goes on here
 	rot   int // the search for rot13 goes on here
 }
 
 // Reset starts a text. p: must stay unchanged until the last call of Next.
 func (d *Decoder) Reset(p []byte) {
-	d.level[0].text, d.level[0].pos, d.level[0].signs = p, 0, noSigns
+	d.level[0].text, d.level[0].pos, d.level[0].run, d.level[0].signs = p, 0, 0, noSigns
 	if d.depth, d.left, d.cut = 1, MaxDecoded, false; d.Max > 0 {
 		d.left = d.Max
 	}
@@ -67,6 +70,7 @@ func (d *Decoder) Reset(p []byte) {
 			d.buf[i] = nil
 		}
 	}
+	d.codes = [len(codeBases)]codes{}
 	d.tags, d.rot = len(p), len(p)
 	if d.Tags {
 		d.tags = 0
@@ -80,8 +84,8 @@ func (d *Decoder) Reset(p []byte) {
 func (d *Decoder) Cut() bool { return d.cut }
 
 // Next gives the next token; ok is false at the end. The tokens of a decoded text follow it, with the span of
-// the outer token. Those of tag characters come behind all of these, and those in rot13 last; both are as long as
-// the text that they stand for at most, whatever MaxDecoded is, and are not looked at once more.
+// the outer token. Behind all of these come those of lists of codes, then those of tag characters, and those in rot13
+// last; they are as long as the text that they stand for at most, whatever MaxDecoded is, and are not looked at once more.
 func (d *Decoder) Next() (t Token, ok bool) {
 	for d.depth > 0 {
 		l := &d.level[d.depth-1]
@@ -110,12 +114,22 @@ func (d *Decoder) Next() (t Token, ok bool) {
 		d.left = max(0, d.left-len(out))
 		if d.depth < maxDepth {
 			next := &d.level[d.depth]
-			next.text, next.pos, next.signs, next.start, next.end, next.form = out, 0, noSigns, start, end, form
+			next.text, next.pos, next.run, next.signs = out, 0, 0, noSigns
+			next.start, next.end, next.form = start, end, form
 			d.depth++
 		}
 		return t, true
 	}
 	p := d.level[0].text
+	for i := range d.codes {
+		if d.codes[i].pos == len(p) {
+			continue
+		}
+		if out, start, end, ok := d.codes[i].next(&codeBases[i], p, d.buf[0]); ok {
+			d.buf[0] = out
+			return Token{Start: start, End: end, Form: "codes", Depth: 1, Text: out}, true
+		}
+	}
 	if start, end, ok := nextTags(p, d.tags); ok {
 		d.tags = end
 		d.buf[0] = appendTags(d.buf[0][:0], p[start:end])
@@ -313,7 +327,7 @@ func nextRun(p []byte, i, sign int) int {
 }
 
 // token reads what begins at i: a token that was decoded into the buffer of the level, or something to step over.
-// The beginning of the word that an escape stands in is part of the token.
+// What stands around escapes is part of the token: they may be letters of words in it.
 func (d *Decoder) token(p []byte, i int) (form string, start, end int) {
 	out := d.buf[d.depth-1][:0]
 	start = i
@@ -323,111 +337,226 @@ func (d *Decoder) token(p []byte, i int) (form string, start, end int) {
 	}()
 	c := p[i]
 	if c == '%' || c == '&' || c == '\\' {
-		for start > 0 && i-start < maxPlain && i-start < d.left && !space(p[start-1]) {
-			start--
+		read := entity
+		switch c {
+		case '%':
+			read = percent
+		case '\\':
+			read = escape
 		}
-		out = append(out, p[start:i]...)
-	}
-	switch {
-	case c == '%':
-		n, last := 0, i
-		end = i
-		for end < len(p) && end-last <= maxPlain && len(out) < d.left && !space(p[end]) {
-			if p[end] == '%' && end+2 < len(p) && hexValue(p[end+1]) >= 0 && hexValue(p[end+2]) >= 0 {
-				out = append(out, byte(hexValue(p[end+1])<<4|hexValue(p[end+2])))
-				n++
-				end += 3
-				last = end
-				continue
-			}
-			out = append(out, p[end])
-			end++
-		}
-		if n < minEscape {
+		r, k := read(p[i:])
+		if k == 0 {
 			return "", i, i + 1
 		}
-		if textual(out) {
+		start = wordsBefore(p, i, min(maxPlain, d.left))
+		out = append(out, p[start:i]...)
+		for c == '\\' && len(out) > 0 && out[len(out)-1] == c { // an escape of an escape
+			out = out[:len(out)-1]
+		}
+		n, telling, last := 0, false, i
+		for end = i; ; {
+			if k > 0 {
+				if c == '%' && k == len("%41") { // a byte, not a character
+					out = append(out, byte(r))
+				} else {
+					out = utf8.AppendRune(out, r)
+				}
+				n++
+				telling = telling || hides(r)
+				end += k
+				last = end
+			} else {
+				if c != '\\' || end+1 >= len(p) || p[end] != c || p[end+1] != c {
+					out = append(out, p[end])
+				}
+				end++
+			}
+			if end >= len(p) || end-last > maxPlain || len(out) >= d.left || p[end] == '\n' {
+				break
+			}
+			if k = 0; p[end] == c {
+				if r, k = read(p[end:]); k == 0 && c == '&' {
+					break
+				}
+			}
+		}
+		if n < minEscape && !telling {
+			return "", i, i + 1
+		}
+		switch {
+		case c == '&':
+			return "entity", start, end
+		case c == '\\':
+			return "escape", start, end
+		case textual(out):
 			return "percent", start, end
 		}
 		return "", i, last
-	case c == '&':
-		n, last := 0, i
-		end = i
-		for end < len(p) && end-last <= maxPlain && len(out) < d.left {
-			if r, k := entity(p[end:]); k > 0 {
-				out = utf8.AppendRune(out, r)
-				n++
-				end += k
-				last = end
-				continue
-			}
-			if p[end] == '\n' || p[end] == '&' {
-				break
-			}
-			out = append(out, p[end])
-			end++
-		}
-		if n >= minEscape {
-			return "entity", start, end
-		}
-		return "", i, i + 1
-	case c == '\\':
-		n, last := 0, i
-		end = i
-		for end < len(p) && end-last <= maxPlain && len(out) < d.left {
-			if r, k := escape(p[end:]); k > 0 {
-				out = utf8.AppendRune(out, r)
-				n++
-				end += k
-				last = end
-				continue
-			}
-			if p[end] == '\n' {
-				break
-			}
-			if p[end] == '\\' && end+1 < len(p) && p[end+1] == '\\' {
-				end++ // an escape of an escape
-				continue
-			}
-			out = append(out, p[end])
-			end++
-		}
-		if n >= minEscape {
-			return "escape", start, end
-		}
-		return "", i, i + 1
+	}
+	switch {
 	case c == '0' && i+1 < len(p) && p[i+1]|0x20 == 'x':
 		return "", i, i + 2
-	case hexValue(c) >= 0 || base64Value(c) >= 0:
-		hex := i
-		for hex < len(p) && hexValue(p[hex]) >= 0 {
-			hex++
+	case base64Value(c) < 0:
+		return "", i, i + 1
+	}
+	hex := i
+	for hex < len(p) && hexValue(p[hex]) >= 0 {
+		hex++
+	}
+	l := &d.level[d.depth-1]
+	if i >= l.run { // else i lies in it
+		l.run = base64End(p, hex)
+	}
+	run := l.run
+	end = run
+	for end < len(p) && p[end] == '=' && end < run+2 {
+		end++
+	}
+	if hex == run && run-i >= minHex && (run-i)%2 == 0 {
+		out = appendHex(out, p[i:run], d.left)
+		ok := textual(out)
+		if !ok {
+			out, ok = narrow(out)
 		}
-		end = hex
-		for end < len(p) && base64Value(p[end]) >= 0 {
-			end++
+		if ok {
+			out, end = d.hexLines(out, p, run)
+			return "hex", start, end
 		}
-		run := end
-		for end < len(p) && p[end] == '=' && end < run+2 {
-			end++
-		}
-		if hex == run && run-i >= minHex && (run-i)%2 == 0 {
-			for k := i; k < run && len(out) < d.left; k += 2 {
-				out = append(out, byte(hexValue(p[k])<<4|hexValue(p[k+1])))
-			}
-			if textual(out) {
-				return "hex", start, run
-			}
-			out = out[:0]
-		}
-		if run-i >= minBase64 {
-			if out = decodeBase64(out, p[i:run], d.left); textual(out) {
-				return "base64", start, end
-			}
-		}
+		out = out[:0]
+	}
+	if run-i < minBase64 {
 		return "", i, end
 	}
-	return "", i, i + 1
+	var acc bits64
+	out, failed := acc.text(out, p[i:run], d.left)
+	ok := failed < 0 && textual(out)
+	if !ok && failed < 0 {
+		out, ok = narrow(out)
+	}
+	if ok {
+		if end == run {
+			out, end = d.base64Lines(out, p, i, run, acc)
+		}
+		return "base64", start, end
+	}
+	if out, ok = appendBase32(out[:0], p[i:run], d.left); ok && textual(out) {
+		return "base32", start, end
+	}
+	out = out[:0]
+	// It may be part of a path or a name: what is behind the next sign in it is looked at by itself.
+	if failed >= 0 {
+		for k := i + failed; k < run-minBase64; k++ {
+			if base64Values[p[k]] >= 62 {
+				return "", i, k + 1
+			}
+		}
+	}
+	return "", i, end
+}
+
+// hides tells whether an escape that stands for r may hide a word: r is a letter, a blank or shows nothing.
+func hides(r rune) bool {
+	low := r | 0x20
+	return low >= 'a' && low <= 'z' || r == ' ' || r == '\n' || r == '\t' || r == '\r' || r == 0xA0 || ignorable(r)
+}
+
+// wordsBefore is where the text of at most n bytes in front of i begins, at the beginning of a word of its line.
+func wordsBefore(p []byte, i, n int) int {
+	from := max(0, i-n)
+	if k := bytes.LastIndexByte(p[from:i], '\n'); k >= 0 {
+		return from + k + 1
+	}
+	for k := from; k < i && from > 0; k++ {
+		if space(p[k]) {
+			return k + 1
+		}
+	}
+	for from < i && !utf8.RuneStart(p[from]) {
+		from++
+	}
+	return from
+}
+
+// wrap is the length of what may stand between two lines of an encoded text at the beginning of p: white space, the marks
+// of quotations and comments, and what a program has between the pieces of a string.
+func wrap(p []byte) int {
+	i := 0
+	for i < len(p) && i < maxWrap {
+		next := byte(0)
+		if i+1 < len(p) {
+			next = p[i+1]
+		}
+		switch c := p[i]; c {
+		case ' ', '\t', '\r', '\n', '>', '|', '#', '*', '"', '\'', ',':
+			i++
+		case '\\':
+			switch next {
+			case 'n', 'r', 't':
+				i += 2
+			case '/', '\n', '\r':
+				i++
+			default:
+				return i
+			}
+		case '+':
+			if i == 0 || !space(next) && next != '"' && next != '\'' {
+				return i
+			}
+			i++
+		default:
+			return i
+		}
+	}
+	return i
+}
+
+// hexLines goes on with the lines of digits behind end.
+func (d *Decoder) hexLines(out, p []byte, end int) ([]byte, int) {
+	for len(out) < d.left {
+		k := end + wrap(p[end:])
+		to := k
+		for to < len(p) && hexValue(p[to]) >= 0 {
+			to++
+		}
+		if k == end || to == k || (to-k)%2 != 0 || to < len(p) && base64Value(p[to]) >= 0 {
+			break
+		}
+		n := len(out)
+		if out = appendHex(out, p[k:to], d.left); !textual(out[n:]) {
+			out = out[:n]
+			break
+		}
+		end = to
+	}
+	return out, end
+}
+
+// base64Lines goes on with the lines behind p[i:end], which out is the text of. Where that ends within three bytes it
+// may also be a text of its own: then it is given once more, alone.
+func (d *Decoder) base64Lines(out, p []byte, i, end int, acc bits64) ([]byte, int) {
+	first, lines, full := len(out), end, end
+	for end == full && len(out) < d.left {
+		k := end + wrap(p[end:])
+		to := base64End(p, k)
+		if k == end || to < k+2 {
+			break
+		}
+		n, was, failed := len(out), acc, 0
+		if out, failed = acc.text(out, p[k:to], d.left); failed >= 0 || !textual(out[n:]) && len(out) > n {
+			out, acc = out[:n], was
+			break
+		}
+		full = to
+		for end = to; end < len(p) && p[end] == '=' && end < to+2; end++ {
+		}
+	}
+	if end > lines && (lines-i)%4 != 0 {
+		alone := first
+		out = append(out, '\n')
+		out = append(out, out[:alone]...)
+		out = out[:min(len(out), d.left)]
+	}
+	return out, end
 }
 
 func space(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
@@ -442,15 +571,34 @@ func hexValue(c byte) int {
 	return -1
 }
 
-// bareEntities is how many of the entities HTML also reads without a semicolon.
-const bareEntities = 5
+// percent reads a percent escape at the beginning of p: a byte, or a character as in %u0041. n is its length, 0 if there
+// is none.
+func percent(p []byte) (r rune, n int) {
+	if len(p) < 3 {
+		return 0, 0
+	}
+	if hi, lo := hexValue(p[1]), hexValue(p[2]); hi >= 0 && lo >= 0 {
+		return rune(hi<<4 | lo), 3
+	}
+	if p[1]|0x20 == 'u' && len(p) >= 6 {
+		if r = hexRune(p[2:6]); r >= 0 {
+			return r, 6
+		}
+	}
+	return 0, 0
+}
 
-// entities are the named ones that stand for ASCII; the others do not hide letters.
+// bareEntities is how many of the entities HTML also reads without a semicolon.
+const bareEntities = 6
+
+// entities are the named ones that stand for ASCII, blanks and what shows nothing; the others do not hide letters.
 var entities = [...]struct {
 	name string
 	r    rune
-}{{"amp;", '&'}, {"lt;", '<'}, {"gt;", '>'}, {"quot;", '"'}, {"nbsp;", ' '}, {"apos;", '\''}, {"colon;", ':'}, {"comma;", ','}, {"period;", '.'},
-	{"excl;", '!'}, {"num;", '#'}, {"equals;", '='}, {"commat;", '@'}, {"lowbar;", '_'}, {"Tab;", '\t'}, {"NewLine;", '\n'}}
+}{{"amp;", '&'}, {"lt;", '<'}, {"gt;", '>'}, {"quot;", '"'}, {"nbsp;", ' '}, {"shy;", 0xAD}, {"apos;", '\''}, {"colon;", ':'}, {"comma;", ','}, {"period;", '.'},
+	{"excl;", '!'}, {"num;", '#'}, {"equals;", '='}, {"commat;", '@'}, {"lowbar;", '_'}, {"Tab;", '\t'}, {"NewLine;", '\n'},
+	{"ensp;", ' '}, {"emsp;", ' '}, {"thinsp;", ' '}, {"hairsp;", ' '}, {"numsp;", ' '}, {"puncsp;", ' '}, {"NonBreakingSpace;", ' '},
+	{"zwnj;", 0x200C}, {"zwj;", 0x200D}, {"lrm;", 0x200E}, {"rlm;", 0x200F}, {"ZeroWidthSpace;", 0x200B}, {"NoBreak;", 0x2060}, {"hyphen;", '-'}, {"dash;", '-'}}
 
 // entity reads an HTML character reference at the beginning of p; n is its length, 0 if there is none.
 func entity(p []byte) (r rune, n int) {
@@ -473,7 +621,7 @@ func entity(p []byte) (r rune, n int) {
 		i, base = 3, 16
 	}
 	v, start := 0, i
-	for i < len(p) && i < start+8 {
+	for i < len(p) && i < start+16 && v <= utf8.MaxRune {
 		h := hexValue(p[i])
 		if h < 0 || h >= base {
 			break
@@ -490,17 +638,46 @@ func entity(p []byte) (r rune, n int) {
 	return rune(v), i
 }
 
-// escape reads an escape of a programming language at the beginning of p: \x41, \u0041, \u{41} or \U00000041; n is its
-// length, 0 if there is none. Of half a surrogate pair it is U+FFFD.
+// escape reads an escape of a programming language at the beginning of p: \x41, \x{41}, \u0041, \u{41}, \U00000041, \101, or one
+// of a single letter or sign as JSON has them; n is its length, 0 if there is none. Of half a surrogate pair it is U+FFFD.
 func escape(p []byte) (r rune, n int) {
-	if len(p) < 4 || p[0] != '\\' {
+	if len(p) < 2 || p[0] != '\\' {
+		return 0, 0
+	}
+	switch p[1] {
+	case 'n':
+		return '\n', 2
+	case 't':
+		return '\t', 2
+	case 'r':
+		return '\r', 2
+	case '"', '/':
+		return rune(p[1]), 2
+	case '0', '1':
+		if len(p) >= 4 {
+			v := rune(0)
+			for _, c := range p[1:4] {
+				if c < '0' || c > '7' {
+					return 0, 0
+				}
+				v = v<<3 | rune(c-'0')
+			}
+			if v >= ' ' && v < 0x7F {
+				return v, 4
+			}
+		}
+		return 0, 0
+	}
+	if len(p) < 4 {
 		return 0, 0
 	}
 	i, digits := 2, 2
 	switch p[1] {
-	case 'x':
-	case 'u':
-		if digits = 4; p[2] == '{' {
+	case 'x', 'u':
+		if p[1] == 'u' {
+			digits = 4
+		}
+		if p[2] == '{' {
 			i, digits = 3, 0
 			for i+digits < len(p) && digits < 6 && hexValue(p[i+digits]) >= 0 {
 				digits++
@@ -568,11 +745,89 @@ func base64Number(c byte) int {
 	return -1
 }
 
-func decodeBase64(dst, src []byte, max int) []byte {
+// base64End is where the run of base64 characters that p[i] may belong to ends.
+func base64End(p []byte, i int) int {
+	for i < len(p) && base64Values[p[i]] >= 0 {
+		i++
+	}
+	return i
+}
+
+// bits64 is what is left of base64 characters that are no whole byte yet.
+type bits64 struct{ acc, bits uint }
+
+// text appends what src says as long as it is UTF-8, in pieces, so that what is none ends soon. failed is where in src
+// it is none, -1 if nowhere.
+func (b *bits64) text(dst, src []byte, max int) (out []byte, failed int) {
+	first := len(dst)
+	good := first
+	for at, size := 0, 64; at < len(src); size *= 2 {
+		to := min(len(src), at+size)
+		for _, c := range src[at:to] {
+			b.acc = b.acc<<6 | uint(base64Values[c])
+			if b.bits += 6; b.bits >= 8 {
+				b.bits -= 8
+				if len(dst) == max {
+					return dst, -1
+				}
+				dst = append(dst, byte(b.acc>>b.bits))
+				b.acc &= 1<<b.bits - 1
+			}
+		}
+		for good < len(dst) {
+			r, n := utf8.DecodeRune(dst[good:])
+			if r == utf8.RuneError && n == 1 {
+				if !utf8.FullRune(dst[good:]) {
+					break
+				}
+				return dst, min((good-first)*4/3, len(src)-1)
+			}
+			good += n
+		}
+		at = to
+	}
+	return dst, -1
+}
+
+// narrow makes UTF-16 of ASCII characters, of either order, ASCII in place.
+func narrow(p []byte) ([]byte, bool) {
+	if len(p) < 8 {
+		return p, false
+	}
+	odd := boolInt(p[1] == 0) // where the zeros are: 1 for the usual order
+	for i := 1 - odd; i+odd < len(p) && i+1-odd < len(p); i += 2 {
+		if p[i] == 0 || p[i] >= utf8.RuneSelf || p[i^1] != 0 {
+			return p, false
+		}
+	}
+	n := 0
+	for i := 1 - odd; i < len(p); i += 2 {
+		p[n] = p[i]
+		n++
+	}
+	return p[:n], textual(p[:n])
+}
+
+func appendHex(dst, src []byte, max int) []byte {
+	for k := 0; k < len(src) && len(dst) < max; k += 2 {
+		dst = append(dst, byte(hexValue(src[k])<<4|hexValue(src[k+1])))
+	}
+	return dst
+}
+
+// appendBase32 appends what p says in base32; ok is false if p has other characters.
+func appendBase32(dst, p []byte, max int) (out []byte, ok bool) {
 	acc, bits := 0, 0
-	for _, c := range src {
-		acc = acc<<6 | base64Value(c)
-		if bits += 6; bits >= 8 {
+	for _, c := range p {
+		switch {
+		case c >= 'A' && c <= 'Z':
+			acc = acc<<5 | int(c-'A')
+		case c >= '2' && c <= '7':
+			acc = acc<<5 | int(c-'2') + 26
+		default:
+			return dst, false
+		}
+		if bits += 5; bits >= 8 {
 			bits -= 8
 			if len(dst) == max {
 				break
@@ -581,7 +836,7 @@ func decodeBase64(dst, src []byte, max int) []byte {
 			acc &= 1<<bits - 1
 		}
 	}
-	return dst
+	return dst, true
 }
 
 // textual tells whether p reads like text: nearly all of it printable, and UTF-8 but for a cut rune at its end.

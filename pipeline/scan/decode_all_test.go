@@ -48,7 +48,7 @@ func TestDecoderPassesOverNothing(t *testing.T) {
 		var d Decoder
 		d.Reset(p)
 		for tok, ok := d.Next(); ok; tok, ok = d.Next() {
-			if tok.Depth == 1 {
+			if tok.Depth == 1 && tok.Form != "codes" { // lists are looked for by themselves
 				got = append(got, show(tok.Form, tok.Start, tok.End, tok.Text))
 			}
 		}
