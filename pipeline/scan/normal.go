@@ -42,20 +42,21 @@ var foldPages = sync.OnceValue(func() *foldTable {
 	return &pages
 })
 
-// ignorable tells whether the normalised view drops r: invisible, joining, direction, variation and tag characters.
+// ignorable tells whether the normalised view drops r: invisible, joining, direction, variation, control, annotation and
+// tag characters, but for those of ASCII, and what stands for an object.
 // What tag characters spell by themselves is for a Decoder: as letters, one of them inside a word would hide it.
 func ignorable(r rune) bool {
 	switch {
 	case r < 0xAD:
-		return false
+		return r >= 0x80 && r < 0xA0 && r != 0x85
 	case r < 0x2000:
 		return r == 0xAD || r == 0x34F || r == 0x61C || r == 0x115F || r == 0x1160 || r == 0x17B4 || r == 0x17B5 || r >= 0x180B && r <= 0x180F
 	case r < 0xFE00:
 		return r >= 0x200B && r <= 0x200F || r >= 0x202A && r <= 0x202E || r >= 0x2060 && r <= 0x206F || r == 0x3164
 	case r < 0x10000:
-		return r <= 0xFE0F || r == 0xFEFF || r == 0xFFA0 || r >= 0xFFF0 && r <= 0xFFF8
+		return r <= 0xFE0F || r == 0xFEFF || r == 0xFFA0 || r >= 0xFFF0 && r != utf8.RuneError
 	}
-	return r >= 0x1BCA0 && r <= 0x1BCA3 || r >= 0x1D173 && r <= 0x1D17A || r >= 0xE0000 && r <= 0xE0FFF
+	return r >= 0x13430 && r <= 0x13440 || r >= 0x1BCA0 && r <= 0x1BCA3 || r >= 0x1D173 && r <= 0x1D17A || r >= 0xE0000 && r <= 0xE0FFF
 }
 
 // isMark tells whether r is a combining mark, which stands on the character in front of it.

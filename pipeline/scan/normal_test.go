@@ -58,6 +58,24 @@ func TestTagCharactersAreDropped(t *testing.T) {
 	}
 }
 
+// TestLettersThatLookAlike: each writes the same words with other letters, or with characters that show nothing among them.
+func TestLettersThatLookAlike(t *testing.T) {
+	for in, want := range map[string]string{
+		"\u24a4\u24a2\u24a9\u24aa\u24ad\u24a0":                                              "ignore", // in parentheses
+		"\U0001F118\U0001F116\U0001F11D\U0001F11E\U0001F121\U0001F114":                      "IGNORE",
+		"\U0001D45D\U0001D45C\U0001D455\u210e \U0001D4BA\u212f":                             "pohh ee", // a mathematical alphabet, and its free places
+		"ɨǥɳøɍɇ đƗ\u0301 ɑɛɩʊ ʉɄ ɓƙ":                                                        "ignore dI aeiu uU bk",
+		"\u2c93\u2c9f\u2ca3\u2ca4 \ua4e7\ua4f3 \uab75\uaba9 \u13a2\u13a1":                   "iopC HO iv TR", // Coptic, Lisu, Cherokee
+		"\u0585\u057d\u057c \u03c3\u03f9 \u050d\u0501":                                      "oun oC gd",
+		"i\ufff9g\ufffan\ufffbo\ufffcr\uffffe\u0080\u009f \U00013430rules\u0085all\u2800or": "ignore rules all or",
+		"\ufffd\u0d3e": "\ufffd\u0d3e",
+	} {
+		if got := string(Normalise(nil, []byte(in))); got != want {
+			t.Errorf("%q is read as %q, want %q", in, got, want)
+		}
+	}
+}
+
 // foundInPieces wants a match in text, cut into pieces of each size, and what the oracle says of it.
 func foundInPieces(t *testing.T, tb *Tables, pt *plainTables, text string) {
 	t.Helper()
