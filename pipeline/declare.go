@@ -28,7 +28,7 @@ type Declaration struct {
 	Rules    []RuleDecl
 	Scorers  []ScorerDecl
 	Decode   []Class // classes whose encoded pieces (base64) are read decoded as well
-	Tags     []Class // classes whose tag characters are read as what they carry as well
+	Tags     []Class // classes whose tag characters are read as what they carry as well, and whose text is read without marks
 	Rot13    []Class // classes whose pieces in rot13 are read decoded as well
 	Require  Requirements
 	Phases   []Phase // where it looks, for a policy without rules
@@ -172,14 +172,14 @@ func (s *Scorer) Count(scores []int32, group uint8, weight int32) bool {
 // Decode says which policies of a class read which decoded pieces.
 type Decode struct {
 	Encoded Mask // base64, hexadecimal digits, escapes, entities
-	Tags    Mask // tag characters
+	Tags    Mask // tag characters, and what stands there otherwise than it is read: without marks, spelled
 	Rot13   Mask
 }
 
 // Of gives the policies that read a token of a form.
 func (d Decode) Of(form string) Mask {
 	switch form {
-	case "tags":
+	case "tags", "plain", "spelled":
 		return d.Tags
 	case "rot13":
 		return d.Rot13

@@ -2,6 +2,8 @@ package scan
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -34,9 +36,11 @@ type Token struct {
 type Decoder struct {
 	// Max is used in place of MaxDecoded if it is not 0.
 	Max int
-	// Tags asks for the stretches of text with tag characters (U+E0020 to U+E007E), which show nothing and carry
-	// ASCII: they are given with what stands around them, and a space between what shows and what does not. So a
-	// token holds text that is no secret of the tags: who edits its span edits that too.
+	// Tags asks for what is not encoded but does not stand there as it is read. Stretches of text with tag
+	// characters (U+E0020 to U+E007E, or variation selectors that stand for bytes) show nothing and carry ASCII: they
+	// are given with what stands around them, and a space between what shows and what does not. So a token holds
+	// text that is no secret of the tags: who edits its span edits that too. Form plain are stretches without the
+	// marks between words and letters (strip.go), form spelled those whose letters stand alone.
 	Tags bool
 	// Rot13 asks for the stretches of text whose letters are rather those of English in rot13. Digits and signs are
 	// the same in it, so that only rules over letters should read it.
@@ -56,6 +60,8 @@ type Decoder struct {
 	buf   [maxDepth][]byte
 	codes [len(codeBases)]codes
 	tags  int // the search for tag characters goes on here
+	plain int // and so on
+	spell int
 	rot   int // the search for rot13 goes on here
 }
 
@@ -71,9 +77,9 @@ func (d *Decoder) Reset(p []byte) {
 		}
 	}
 	d.codes = [len(codeBases)]codes{}
-	d.tags, d.rot = len(p), len(p)
+	d.tags, d.plain, d.spell, d.rot = len(p), len(p), len(p), len(p)
 	if d.Tags {
-		d.tags = 0
+		d.tags, d.plain = 0, 0 // and spell where the search for plain ones comes by
 	}
 	if d.Rot13 {
 		d.rot = 0
@@ -84,7 +90,7 @@ func (d *Decoder) Reset(p []byte) {
 func (d *Decoder) Cut() bool { return d.cut }
 
 // Next gives the next token; ok is false at the end. The tokens of a decoded text follow it, with the span of
-// the outer token. Behind all of these come those of lists of codes, then those of tag characters, and those in rot13
+// the outer token. Behind all of these come those of lists of codes, of tag characters, plain, spelled, and those in rot13
 // last; they are as long as the text that they stand for at most, whatever MaxDecoded is, and are not looked at once more.
 func (d *Decoder) Next() (t Token, ok bool) {
 	for d.depth > 0 {
@@ -136,6 +142,20 @@ func (d *Decoder) Next() (t Token, ok bool) {
 		return Token{Start: start, End: end, Form: "tags", Depth: 1, Text: d.buf[0]}, true
 	}
 	d.tags = len(p)
+	if d.plain < len(p) {
+		start, end, spell, ok := nextPlain(p, d.plain, d.spell)
+		if d.spell = spell; ok {
+			d.plain = end
+			d.buf[0] = appendPlain(d.buf[0][:0], p[start:end])
+			return Token{Start: start, End: end, Form: "plain", Depth: 1, Text: d.buf[0]}, true
+		}
+		d.plain = len(p)
+	}
+	if out, start, end, ok := nextSpelled(p, d.spell, d.buf[0]); ok {
+		d.spell, d.buf[0] = end, out
+		return Token{Start: start, End: end, Form: "spelled", Depth: 1, Text: out}, true
+	}
+	d.spell = len(p)
 	if start, end, ok := nextRot13(p, d.rot); ok {
 		d.rot = end
 		out := d.buf[0][:0]
@@ -156,12 +176,18 @@ func (d *Decoder) Next() (t Token, ok bool) {
 // than that belongs to one token.
 const tagAround = 256
 
-// tag gives the ASCII character that p begins with as a tag character.
+// tag gives the ASCII character that p begins with as a tag character, or as a variation selector: of the 256 of these
+// the last 240, from U+E0100 on, stand for the bytes from 16 on where text is hidden behind an emoji.
 func tag(p []byte) (c byte, ok bool) {
-	if len(p) < 4 || p[0] != 0xF3 || p[1] != 0xA0 || p[2]|1 != 0x81 {
+	if len(p) < 4 || p[0] != 0xF3 || p[1] != 0xA0 {
 		return 0, false
 	}
-	c = p[2]&1<<6 | p[3]&0x3F
+	switch p[2] {
+	case 0x80, 0x81:
+		c = p[2]&1<<6 | p[3]&0x3F
+	case 0x84, 0x85:
+		c = p[2]&1<<6 | p[3]&0x3F + 16
+	}
 	return c, c >= 0x20 && c < 0x7F
 }
 
@@ -310,10 +336,15 @@ func nextSign(p []byte, i int, c byte) int {
 }
 
 // nextRun is the least of sign and where the next run of base64 characters begins that is as long as a token; a
-// run may begin at i. It looks at one character in sixteen, and goes back from those that may be part of a run.
+// run may begin at i. Of sixteen bytes it looks for a blank in the last eight, together, or else goes back from the last one.
 func nextRun(p []byte, i, sign int) int {
 	const least = min(minBase64, minHex)
 	for i+least <= sign {
+		blanks := binary.LittleEndian.Uint64(p[i+least-8:]) ^ ' '*ones
+		if blanks = ^(blanks&^tops + ^uint64(tops) | blanks) & tops; blanks != 0 {
+			i += least - bits.LeadingZeros64(blanks)/8
+			continue
+		}
 		k := i + least - 1
 		for k >= i && base64Values[p[k]] >= 0 {
 			k--
