@@ -307,7 +307,7 @@ func noRot13(p *[rotBlock]byte, sum int) (end int, ok bool) {
 		b = max(0, b+int(w[p[n+i]]))
 		c = max(0, c+int(w[p[2*n+i]]))
 		d = max(0, d+int(w[p[3*n+i]]))
-		most = max(most, a, b, c, d)
+		most = max(most, max(max(a, b), max(c, d))) // not one after the other
 	}
 	ends := [...]int{a, b, c, d}
 	for k := 1; k < len(ends); k++ {

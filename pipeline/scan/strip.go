@@ -63,20 +63,20 @@ func nextPlain(p []byte, i, spell int) (start, end, spelled int, ok bool) {
 	first, last := -1, i
 	from := i
 	for ; i < len(p) && (first < 0 || i <= last+plainNear); i += 8 {
-		v, n := uint64(0), min(8, len(p)-i)
-		if n == 8 {
+		var v uint64
+		if i+8 <= len(p) {
 			v = binary.LittleEndian.Uint64(p[i:])
 		} else {
-			for k := n; k > 0; k-- {
-				v = v<<8 | uint64(p[i+k-1])
+			for k, c := range p[i:] {
+				v |= uint64(c) << (8 * k)
 			}
 		}
 		low := v &^ tops
 		l := letters(low) &^ v & tops
+		others := ^(l | (zeros(low^' '*ones)|zeros(low^','*ones)|zeros(low^'.'*ones))&^v) & tops
 		if spelledOut(l) {
 			spell = min(spell, max(0, i-8))
 		}
-		others := ^(l | (zeros(low^' '*ones)|zeros(low^','*ones)|zeros(low^'.'*ones))&^v) & tops
 		for ; others != 0; others &= others - 1 {
 			k := i + bits.TrailingZeros64(others)/8
 			if k >= len(p) {
@@ -426,12 +426,12 @@ func nextSpelled(p []byte, i int, out []byte) (text []byte, start, end int, ok b
 	return out[:0], 0, 0, false
 }
 
-// spelledOut tells, by the top bits of eight bytes that are letters, whether three stand alone with one byte between them,
-// or two with two: so it is in one of the blocks over six such letters or more, wherever these begin.
+// spelledOut tells, by the top bits of eight bytes that are letters, whether two stand alone with one byte or two between
+// them: so it is in one of the blocks over six such letters or more, wherever these begin. What stands beside the first
+// and the last byte is not known: they do not count.
 func spelledOut(letters uint64) bool {
-	alone := letters &^ (letters<<8 | letters>>8)
-	within := alone &^ (0x80<<56 | 0x80) // what stands beside the first and the last byte is not known
-	return alone&(alone>>16)&(alone>>32)|within&(within>>24) != 0
+	alone := letters &^ (letters<<8 | letters>>8) &^ (0x80<<56 | 0x80)
+	return alone&(alone>>16|alone>>24) != 0
 }
 
 // spelled reads letters that begin at i with n bytes between each two.
