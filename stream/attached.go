@@ -46,9 +46,7 @@ func (s *Scanner) attached(body []byte, p *dialect.Piece) bool {
 	}
 	ch := &s.once
 	s.open(ch, p)
-	if jsonText(s.joined) {
-		ch.reads()
-	}
+	ch.readsJSON(s.joined)
 	s.whole(ch, s.joined)
 	if len(ch.edits) > 0 {
 		var text []byte

@@ -169,6 +169,7 @@ type channel struct {
 	loose int32 // number of the loose place that it belongs to; 0: none
 	mute  int64 // what is found before it does not count
 	stay  int64 // edits from there on are needed again
+	prose bool  // literals of JSON may stand in it, but it is none
 
 	high    [6]byte // high surrogate escape at the end of the last piece
 	hasHigh bool
@@ -628,7 +629,13 @@ func scalar(c byte) bool {
 // among the channel's edits.
 func (c *core) place(ch *channel, e edit) {
 	a, l := ch.args, &ch.text
-	switch a.view.Place(e.start, e.end) {
+	where := a.view.Place(e.start, e.end)
+	if ch.prose && where != dialect.InLiteral { // it need not be JSON afterwards
+		e.first, e.settled = e.end, true
+		ch.edits = unite(ch.edits, e)
+		return
+	}
+	switch where {
 	case dialect.InLiteral:
 		c.placeText(ch, e, e.start, e.end, false)
 		return

@@ -55,6 +55,27 @@ func TestJSONInATextIsReadWithItsOwnEscapes(t *testing.T) {
 	}
 }
 
+// JSON, a log or a program within a text of a request: an escape in a literal hides no beginning of a word, and what stands
+// outside of the literals is redacted as in any text.
+func TestLiteralsWithinATextAreReadWithTheirEscapes(t *testing.T) {
+	pii := kindtest.Chain(t, piiPack)
+	messages := []string{`{"role":"tool","tool_call_id":"c","content":%s}`, `{"role":"user","content":[{"type":"text","text":"look"},{"type":"text","text":%s}]}`}
+	for text, want := range map[string]string{
+		"Please see:\n```json\n{\"a\": \"x\\n4111 1111 1111 1111\\nSSN:\\t536-90-4399\"}\n```": "Please see:\n```json\n{\"a\": \"x\\n[REDACTED:CREDIT_CARD]\\nSSN:\\t[REDACTED:SSN]\"}\n```",
+		"He wrote \"call\": jo.doe@example.org, body=\"to:\\r\\njo.doe@example.org\\n\"":       "He wrote \"call\": [REDACTED:EMAIL], body=\"to:\\r\\n[REDACTED:EMAIL]\\n\"",
+		"log: [4111111111111111, \"\\u006ao.doe@example.org\"]":                                "log: [[REDACTED:CREDIT_CARD], \"[REDACTED:EMAIL]\"]",
+		"print(\"a\\n\"), card: 4111111111111111, say \"ok\"":                                  "print(\"a\\n\"), card: [REDACTED:CREDIT_CARD], say \"ok\"",
+		"C:\\new\\table \"C:\\new\\report\\u\" and 5\" of rain, 3\\n4":                         "C:\\new\\table \"C:\\new\\report\\u\" and 5\" of rain, 3\\n4",
+	} {
+		for _, message := range messages {
+			body := `{"model":"m","messages":[` + fmt.Sprintf(message, quote(text)) + `]}`
+			if got, _, _, _ := scanRequest(t, pii, body, ""); !strings.Contains(got, quote(want)) {
+				t.Errorf("%s\nwant %s", got, quote(want))
+			}
+		}
+	}
+}
+
 // A structured answer stays JSON when it is redacted, and is redacted alike whole, streamed, and however it is cut.
 func TestAStructuredAnswerStaysJSON(t *testing.T) {
 	c := kindtest.Chain(t, piiPack)

@@ -193,8 +193,10 @@ func (s *Scanner) one(body []byte, p *dialect.Piece) {
 	raw := body[p.Start:p.End]
 	s.open(ch, p)
 	text := s.text(raw, p.Has(dialect.Escaped))
-	if ch.args == nil && (text[0] == '{' || inRequest(p) && jsonText(text)) {
+	if ch.args == nil && text[0] == '{' {
 		ch.reads()
+	} else if inRequest(p) {
+		ch.readsJSON(text)
 	}
 	s.whole(ch, text)
 	if p.Has(dialect.ID) {
@@ -239,8 +241,8 @@ func (s *Scanner) group(body []byte, pieces []dialect.Piece) {
 		s.joined = jsonwalk.AppendUnescaped(s.joined, body[p.Start:p.End])
 		s.found.Reset() // s.whole may feed nothing
 		text := s.joined[before:]
-		if ch.args == nil && inRequest(p) && jsonText(text) {
-			ch.reads()
+		if inRequest(p) {
+			ch.readsJSON(text)
 		}
 		s.whole(&ch, text)
 		for i := range s.found.List {
@@ -314,6 +316,38 @@ func (s *Scanner) splice(body []byte, ch *channel, p *dialect.Piece, at int64) {
 	s.edited(&s.sp, ch, &q, body)
 	s.sp.keyed = s.sp.keyed || p.Has(dialect.Key)
 	ch.cut = cut
+}
+
+// readsJSON makes a text of a request be read with the escapes of its literals decoded, too, if it looks like JSON or has
+// such literals in it: a tool's result, a log or a program that somebody put into a message.
+func (ch *channel) readsJSON(text []byte) {
+	switch {
+	case ch.args != nil:
+	case jsonText(text):
+		ch.reads()
+	case escapes(text):
+		ch.reads()
+		ch.prose = true
+	}
+}
+
+// escapes tells whether text has a quotation mark and, behind it, an escape of JSON that may hide the beginning of a word.
+func escapes(text []byte) bool {
+	i := bytes.IndexByte(text, '"')
+	if i < 0 {
+		return false
+	}
+	for text = text[i:]; ; {
+		i := bytes.IndexByte(text, '\\')
+		if i < 0 || i+1 == len(text) {
+			return false
+		}
+		switch text[i+1] {
+		case 'n', 'r', 't', 'b', 'f', 'u', '/':
+			return true
+		}
+		text = text[i+2:]
+	}
 }
 
 // jsonText tells whether text looks like a JSON object or array: that of a tool's result mostly, whose escapes the model
