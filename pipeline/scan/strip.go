@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/bits"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -38,7 +39,7 @@ var plainKinds = func() (k [256]uint8) {
 			k[c] = isSign // the line end for what is behind it
 		}
 	}
-	for _, c := range []byte("<*`~_-\"']\\|\x7f\xe2\xf0") {
+	for _, c := range []byte("<*`~_-+\"']\\|\x7f\xe2\xf0") {
 		k[c] |= isSign
 	}
 	k['['] = isOther
@@ -142,6 +143,8 @@ func hidesHere(p []byte, i int) bool {
 		return i+1 < len(p) && p[i+1] == '('
 	case '\\':
 		return before && i+1 < len(p) && escapedSign(p[i+1])
+	case '+':
+		return before && behind
 	case '|':
 		return before && behind || letterAt(p, i-2) && letterAt(p, i+2) && p[i-1] == ' ' && p[i+1] == ' '
 	case '\n':
@@ -307,6 +310,8 @@ func plainMark(p []byte, i int, letter bool) (n int, blank bool) {
 		if i+1 < len(p) && escapedSign(p[i+1]) {
 			return 1, false
 		}
+	case '+':
+		return boolInt(letter && letterAt(p, i+1)), true
 	case '|':
 		return 1, true
 	case '\n':
@@ -366,28 +371,29 @@ func leetWord(p []byte) int {
 		n--
 		others--
 	}
-	if others == 0 || letters == 0 || others > 2*letters || n < len(p) && (letterOrDigit(p[n]) || p[n] == '_') {
+	if others == 0 || letters == 0 || others > 3*letters || n < len(p) && (letterOrDigit(p[n]) || p[n] == '_') {
 		return 0
 	}
 	return n
 }
 
-// appendLeet appends a word with letters in the place of digits and signs. 1 is an i, or an l beside another one, between
-// a consonant that l goes with and a vowel, and at the end behind a.
+// appendLeet appends a word with letters in the place of digits and signs. 1 is an i, or an l beside another one, behind a
+// vowel and in front of a vowel or an l or at the end, and where it is the second letter in front of a vowel (p1ease).
 func appendLeet(out, word []byte) []byte {
-	at := func(i int) byte {
-		if i < 0 || i >= len(word) {
-			return 0
-		}
-		return word[i] | 0x20
-	}
+	const vowels = "aeou340"
 	for i, c := range word {
 		if c == '1' {
-			before, behind := at(i-1), at(i+1)
+			before, behind := byte(0), byte(0)
+			if i > 0 {
+				before = word[i-1] | 0x20
+			}
+			if i+1 < len(word) {
+				behind = word[i+1] | 0x20
+			}
+			vowel, first := strings.IndexByte(vowels, before) >= 0, strings.IndexByte("pbcf", before) >= 0
+			next := strings.IndexByte(vowels, behind) >= 0
 			switch {
-			case before == 'l', behind == 'l' && i > 0, word[max(i-1, 0)] == '1' && i > 0, behind == '1'|0x20,
-				behind == 0 && (before == 'a' || before == '4'|0x20),
-				bytes.IndexByte([]byte("pufcb"), before) >= 0 && bytes.IndexByte([]byte("aeou340"), behind) >= 0:
+			case before == '1', behind == '1', vowel && (next || behind == 'l' || behind == 0), before == 'l' && behind == 0, i == 1 && first && next:
 				out = append(out, 'l')
 				continue
 			}
