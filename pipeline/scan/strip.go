@@ -29,6 +29,7 @@ const (
 	isLetter             // of ASCII
 	isLeet               // a digit or sign that stands for a letter
 	isOther              // a mark that hides no word by itself
+	isBorder             // a sign that hides none in front of a letter
 )
 
 var leets = [...][2]byte{{'0', 'o'}, {'1', 'i'}, {'3', 'e'}, {'4', 'a'}, {'5', 's'}, {'7', 't'}, {'8', 'b'}, {'$', 's'}, {'@', 'a'}, {'!', 'i'}}
@@ -43,6 +44,9 @@ var plainKinds = func() (k [256]uint8) {
 		k[c] |= isSign
 	}
 	k['['] = isOther
+	for _, c := range []byte("-'\"") {
+		k[c] |= isBorder
+	}
 	for _, l := range leets {
 		if k[l[0]] |= isLeet; l[0]-'0' < 10 { // other signs stand between letters in addresses
 			k[l[0]] |= isSign
@@ -83,7 +87,8 @@ func nextPlain(p []byte, i, spell int) (start, end, spelled int, ok bool) {
 			if k >= len(p) {
 				break
 			}
-			if plainKinds[p[k]]&isSign == 0 || !hidesHere(p, k) {
+			kind := plainKinds[p[k]]
+			if kind&isSign == 0 || kind&isLeet != 0 && !letterAt(p, k-1) || kind&isBorder != 0 && letterAt(p, k+1) || !hidesHere(p, k) {
 				continue
 			}
 			if first < 0 {
