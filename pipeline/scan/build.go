@@ -366,7 +366,7 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 				"begin it with at least 2 literal bytes, or look at one character only")
 		}
 	} else {
-		trig = prefixes(c.parts.word, minTrigger)
+		trig = cutInside(prefixes(c.parts.word, minTrigger))
 	}
 	tryTable := func(limit int, re *syntax.Regexp) (*dfa, bool) {
 		n, why := b.wordNFA(c, re, behind)
@@ -666,6 +666,41 @@ next:
 		out = append(out, p)
 	}
 	return out
+}
+
+// cutInside cuts each prefix that has another one inside it where that one ends: a word that begins with the longer
+// one is the leftmost, so that it must be told of no later. What ends together is told in the order of its beginnings.
+func cutInside(ps []prefix) []prefix {
+	for again := true; again; {
+		again = false
+		for i := range ps {
+			for k := range ps {
+				if n := ps[k].inside(ps[i]); n > 0 && n < len(ps[i].syms) {
+					ps[i].syms, again = ps[i].syms[:n], true
+				}
+			}
+		}
+	}
+	return cutPrefixes(ps, maxTrigger)
+}
+
+// inside gives after how many symbols of q, behind the first, an occurrence of p in it is over; 0 if there is none.
+func (p prefix) inside(q prefix) int {
+	for at := 1; at+len(p.syms) <= len(q.syms); at++ {
+		ok := slices.ContainsFunc([]rune(q.syms[at-1]), func(before rune) bool {
+			return slices.ContainsFunc([]rune(q.syms[at]), func(first rune) bool {
+				ops := emptyOps(int(before), int(first)) // runes beyond ASCII are no word characters, as their bytes
+				return !slices.ContainsFunc(p.ops, func(op syntax.EmptyOp) bool { return op&ops == 0 })
+			})
+		})
+		for i, s := range p.syms {
+			ok = ok && strings.ContainsAny(s, q.syms[at+i])
+		}
+		if ok {
+			return at + len(p.syms)
+		}
+	}
+	return 0
 }
 
 func extend(ps []prefix, re *syntax.Regexp) []prefix {

@@ -259,14 +259,14 @@ func (f *feed) joint(u *bundle, q uint16, s int) (to uint16, list uint32) {
 // along goes on from where a run met an older one after byte i, up to byte n.
 func (f *feed) along(u *bundle, old *trace, i, n int, list uint32) (to uint16, both uint32) {
 	b := f.v[u.view].b
-	switch {
-	case old.accept <= i:
-	case old.first > i:
-		list = bothLists(list, old.list)
-	default:
-		list = manyLists
+	if old.accept > i { // a word of the older one ends from here on: it is one of both
+		f.ended = old.accept
+		if old.first > i {
+			list = bothLists(list, old.list)
+		} else {
+			list = manyLists
+		}
 	}
-	f.ended = max(f.ended, old.accept)
 	to = old.q[min(old.n, n-old.from)-1]
 	for i = old.from + old.n; i < n; i++ { // the older one was shorter
 		if to = u.joint.next[uint32(to)*u.joint.ncls+uint32(u.joint.cls[b[i]])]; to == anchorDead {
