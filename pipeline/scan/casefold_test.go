@@ -219,3 +219,55 @@ func TestAllowedTermsAreAllowedInAnyCase(t *testing.T) {
 		t.Error("the pattern finds nothing")
 	}
 }
+
+// Terms of any length stand in the literal table, with their beginnings at least, and are found as the oracle finds them.
+func TestLongPhrasesEqualTheOracle(t *testing.T) {
+	start := strings.Repeat("the party of the first part ", 7) // 42 words: with the longest gaps it is over every cap
+	whole := []string{
+		start + "shall Keep silent", start + "shall Keep still", start + "shall", start + "may speak", strings.Repeat("confidentiality", 14) + " end",
+		"Γγ " + strings.Repeat("ab ", 30) + "г", strings.Repeat("-+", 120),
+	}
+	var rules []Rule
+	for i, p := range whole {
+		rules = append(rules, Rule{ID: fmt.Sprint(i), Phrase: p, Fold: true, View: Normalised, Cap: MaxCap})
+	}
+	tb, rep, err := Build(rules, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rep.Rules[:6] {
+		if r.Class != ClassLiteral {
+			t.Errorf("phrase %s is %s", r.ID, r.Class)
+		}
+	}
+	pt, err := plainBuild(rules, Options{MaxRuleStates: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(5, 6))
+	found := 0
+	for range 40 {
+		var b strings.Builder
+		for range 3 {
+			p := whole[r.IntN(len(whole))]
+			switch r.IntN(4) {
+			case 0:
+				p = p[:r.IntN(len(p))]
+			case 1:
+				p = strings.ToUpper(p)
+			case 2:
+				p = strings.Replace(p, " ", strings.Repeat(" \n", 1+r.IntN(140)), 1+r.IntN(3))
+			}
+			b.WriteString(strings.ToValidUTF8(p, "") + []string{" ", "x", ". ", "\u200b"}[r.IntN(4)])
+		}
+		text := b.String()
+		if _, problem := compare(t, tb, pt, text, cutsOf(r, len(text), 1+r.IntN(90)), ^uint64(0), 0); problem != "" {
+			t.Fatal(problem)
+		}
+		all, _, _ := FeedCut(t, tb, text, nil)
+		found += len(all)
+	}
+	if found < 30 {
+		t.Errorf("only %d found", found)
+	}
+}

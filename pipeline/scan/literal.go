@@ -135,11 +135,15 @@ func phraseSyms(c *compiled) []string {
 	return syms
 }
 
-// literalFits tells whether a phrase can stand in the literal group: not too long, always within its cap, and
-// unable to overlap itself, so that every occurrence is a match of its own.
+// long tells whether a phrase, of which syms are the symbols, can only stand in the literal group with its beginning:
+// what follows is compared with the text, and its cap looked at.
+func (c *compiled) long(syms []string) bool { return len(syms) > maxLiteral || c.max > c.cap }
+
+// literalFits tells whether a phrase can stand in the literal group: not too long and always within its cap, or with
+// its beginning only, and unable to overlap itself, so that every occurrence is a match of its own.
 func (b *builder) literalFits(c *compiled) bool {
 	syms := phraseSyms(c)
-	if len(syms) > maxLiteral || c.max > c.cap {
+	if c.long(syms) && !(c.View == Normalised && len(syms) > longHead && (c.max <= c.cap || c.cap == MaxCap)) {
 		return false
 	}
 	mixed := func(r rune) bool {
@@ -164,7 +168,9 @@ func (b *builder) literalFits(c *compiled) bool {
 		}
 		same := true
 		for i, s := range syms[k:] {
-			same = same && (s == syms[i] || s != gapSym && syms[i] != gapSym && strings.ContainsAny(s, syms[i]))
+			if same = s == syms[i] || s != gapSym && syms[i] != gapSym && strings.ContainsAny(s, syms[i]); !same {
+				break
+			}
 		}
 		if same {
 			return false
@@ -202,6 +208,14 @@ func (b *builder) addPhrase(i int, c *compiled) {
 		if s.bound {
 			cond[0].empty = []syntax.EmptyOp{syntax.EmptyWordBoundary}
 		}
+		if c.long(syms) {
+			own := slices.Clone(syms[:longHead+boolInt(syms[longHead-1] == gapSym)])
+			own[0] = s.sym
+			tr := b.tr(c.View)
+			tr.add(own, cond, 0, i, false, true)
+			tr.lits[len(tr.lits)-1].head = true
+			continue
+		}
 		for _, e := range ends {
 			if n == 0 && e != s {
 				continue
@@ -214,10 +228,12 @@ func (b *builder) addPhrase(i int, c *compiled) {
 }
 
 // headSyms is the least number of symbols that a phrase has in the literal group; maxHeads is how many phrases
-// may share the place where they are cut.
+// may share the place where they are cut. A phrase that could not stand there whole has longHead symbols at most, one
+// more if the last is a gap.
 const (
 	headSyms = 9
 	maxHeads = 2
+	longHead = 48
 )
 
 // cut takes the ends of phrases out of the trie where few are left: what follows is compared with the text
