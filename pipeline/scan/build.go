@@ -217,12 +217,13 @@ const (
 )
 
 type builder struct {
-	opt   Options
-	steps int
-	t     *Tables
-	rep   *Report
-	comp  []*compiled
-	trie  [2]*trie
+	opt        Options
+	steps      int
+	forFilters int // steps at which trying filters ends
+	t          *Tables
+	rep        *Report
+	comp       []*compiled
+	trie       [2]*trie
 }
 
 // Build compiles rules to tables. An error is a *RuleError, or joins several.

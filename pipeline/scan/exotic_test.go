@@ -477,10 +477,10 @@ func (m *matcher) find(c *compiled, span bool) (out [][2]int) {
 	return out
 }
 
-// all gives the matches of rules in the order of Feed.
+// all gives the matches of rules in the order of Feed; tb is nil if all are held for.
 func (m *matcher) all(tb *Tables, comp []*compiled) (want []Match) {
 	for i, c := range comp {
-		span := tb.Rule(i).Span
+		span := tb == nil || tb.Rule(i).Span
 		for _, f := range m.find(c, span) {
 			start := f[0]
 			if !span {
@@ -731,5 +731,47 @@ func TestFoundByExoticPatterns(t *testing.T) {
 		if problem := differs(t, rules, c.text, c.cuts); problem != "" {
 			t.Errorf("%s:\n%s", c.name, problem)
 		}
+	}
+}
+
+// Hundreds of patterns that begin like any word are built, in one filter or, where that would be too large, in several,
+// and found as others are.
+func TestManyPatternsThatBeginLikeAnyWord(t *testing.T) {
+	var rules []Rule
+	for i := range 300 {
+		p := fmt.Sprintf(`[\w.+-]+@w%d\.com`, i)
+		if i%3 == 0 {
+			p = fmt.Sprintf(`\w+\s+\w+\s+w%d`, i)
+		}
+		rules = append(rules, Rule{ID: fmt.Sprint(i), Pattern: p, Cap: MaxCap, Span: true})
+	}
+	var comp []*compiled
+	for _, x := range rules {
+		c, err := compileRule(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		comp = append(comp, c)
+	}
+	text := "mail a.b@w1.com or one two w3, x@w299.com and a b w297 c@w2.co @w4.com tell me w7"
+	want := newMatcher(text).all(nil, comp)
+	if len(want) != 4 {
+		t.Fatalf("want %v", want)
+	}
+	for _, states := range []int{filterStates, 200, 20} {
+		WithFilterStates(states, func() {
+			tb, rep, err := Build(rules, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if states == filterStates && rep.Groups != 1 {
+				t.Errorf("%d tables side by side, want one", rep.Groups)
+			}
+			for _, piece := range []int{1, 7, len(text)} {
+				if got := feedAll(t, tb, text, piece); !slices.Equal(got, want) {
+					t.Errorf("%d states, pieces of %d: %v, want %v", states, piece, got, want)
+				}
+			}
+		})
 	}
 }

@@ -37,6 +37,8 @@ const (
 	prefixBytes   = 4     // of a prefix filter, if it stays small
 	filterWork    = 16000 // states of a filter, before states that cannot be told apart are merged
 	maxEnds       = 2     // end filters of one view, beside the other
+	manyRules     = 64    // in one end filter,
+	maxTries      = 16    // which are tried in as many portions
 	maxIntervals  = 16    // of starts to be run in one block
 	commonLetters = "etaoinsr"
 )
@@ -120,6 +122,7 @@ func (n *nfa) common(k int) bool {
 // filters makes the filters of the rules of one view: one, and at most ends end filters beside it.
 func (b *builder) filters(view View, rules []int, ends int) error {
 	var front, wordy []int
+	b.forFilters = b.steps + (b.opt.MaxSteps-b.steps)/2
 	if p, err := b.endFilter(rules, 8); err == nil { // one table is better than two
 		b.addEnd(view, p, endFilter, 0, false)
 		return nil
@@ -265,7 +268,7 @@ func (b *builder) bothPart(front, wordy []int, above, k int) (p *endPart, n int,
 	if err != nil {
 		return nil, 0, err
 	}
-	f, _, err := b.determinise(a, detMode{limit: filterWork})
+	f, _, err := b.tried(a, detMode{limit: filterWork})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -288,12 +291,29 @@ type endPart struct {
 
 // endFilter makes an end filter of rules without the counts above a bound.
 func (b *builder) endFilter(rules []int, above int) (*endPart, error) {
+	return b.endFilterIn(rules, above, filterStates)
+}
+
+// endFilterIn makes one of at most limit states.
+func (b *builder) endFilterIn(rules []int, above, limit int) (*endPart, error) {
 	a := &auto{}
 	if err := b.addWords(a, rules, above); err != nil {
 		return nil, err
 	}
-	f, r, err := b.determinise(a, detMode{limit: filterStates, reverse: true})
+	f, r, err := b.tried(a, detMode{limit: limit, reverse: true})
 	return &endPart{rules: rules, fwd: f, rev: r}, err
+}
+
+// tried is determinise within what the filters may take of the work of the build. What takes more is as if it had too
+// many states: the rules can do without it.
+func (b *builder) tried(a *auto, m detMode) (fwd, rev *dfa, err error) {
+	budget := b.opt.MaxSteps
+	b.opt.MaxSteps = b.forFilters
+	fwd, rev, err = b.determinise(a, m)
+	if b.opt.MaxSteps = budget; err == errSteps {
+		err = errStates
+	}
+	return fwd, rev, err
 }
 
 // endFilters makes end filters of rules, most at the most, and gives the rules that found no place in one.
@@ -302,7 +322,11 @@ func (b *builder) endFilters(view View, rules []int, most int) (rest []int, err 
 		return rules, nil
 	}
 	for _, above := range []int{8, 4, 1} {
-		p, err := b.endFilter(rules, above)
+		limit := filterStates
+		if above == 1 && len(rules) > manyRules {
+			limit *= 6 // several tables and what they leave would cost more than one that is large
+		}
+		p, err := b.endFilterIn(rules, above, limit)
 		if err == nil {
 			b.addEnd(view, p, endFilter, 0, false)
 			return nil, nil
@@ -311,16 +335,21 @@ func (b *builder) endFilters(view View, rules []int, most int) (rest []int, err 
 			return nil, err
 		}
 	}
-	// One after the other, into the first that has room.
+	// One after the other, into the first that has room; if they are many, some at a time: each try takes a while.
 	parts := make([]*endPart, most)
+	some := 1
+	if len(rules) > manyRules {
+		some = (len(rules) + maxTries - 1) / maxTries
+	}
 next:
-	for _, i := range rules {
+	for ; len(rules) > 0; rules = rules[min(some, len(rules)):] {
+		few := rules[:min(some, len(rules))]
 		for k, p := range parts {
 			var old []int
 			if p != nil {
 				old = p.rules
 			}
-			p, err := b.endFilter(append(slices.Clone(old), i), 1)
+			p, err := b.endFilter(append(slices.Clone(old), few...), 1)
 			if err == nil {
 				parts[k] = p
 				continue next
@@ -329,7 +358,7 @@ next:
 				return nil, err
 			}
 		}
-		rest = append(rest, i)
+		rest = append(rest, few...)
 	}
 	for _, p := range parts {
 		if p != nil {
