@@ -219,7 +219,9 @@ const (
 type builder struct {
 	opt        Options
 	steps      int
-	forFilters int // steps at which trying filters ends
+	forFilters int   // steps at which trying filters ends
+	cures      int   // looked for
+	cost       []int // steps of each rule alone
 	t          *Tables
 	rep        *Report
 	comp       []*compiled
@@ -268,6 +270,9 @@ func Build(rules []Rule, opt Options) (*Tables, Report, error) {
 		return nil, rep, errors.Join(errs...)
 	}
 	if err := b.join(); err != nil {
+		if err == errSteps {
+			err = b.spent()
+		}
 		return nil, rep, err
 	}
 	for i := range b.t.groups {
@@ -315,6 +320,7 @@ func (b *builder) classify() (errs []error) {
 		slices.Sort(r.allow)
 		rr := RuleReport{ID: c.ID, Group: -1, Cap: c.cap}
 		var err error
+		before := b.steps
 		switch {
 		case c.Distance > 0:
 			err = b.addFuzzy(i, c, &r, &rr)
@@ -325,6 +331,9 @@ func (b *builder) classify() (errs []error) {
 			b.addPhrase(i, c)
 		default:
 			err = b.classifyPattern(i, c, &r, &rr)
+		}
+		if b.cost = append(b.cost, b.steps-before); b.steps > b.opt.MaxSteps {
+			return append(errs, b.spent())
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -348,7 +357,6 @@ func (rr *RuleReport) setHold(c *compiled) {
 }
 
 func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) error {
-	whole := c.parts.word.String()
 	behind, short := c.leftAlts()
 	long := c.parts.left != nil && !short
 	var left *syntax.Regexp
@@ -363,7 +371,7 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 			}
 		}
 		if trig == nil {
-			return c.fail(c.parts.left.String(), "is a look-behind without a literal to find it by",
+			return c.fail(clip(c.parts.left.String()), "is a look-behind without a literal to find it by",
 				"begin it with at least 2 literal bytes, or look at one character only")
 		}
 	} else {
@@ -391,17 +399,17 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 	// The exact automaton.
 	n, why := b.wordNFA(c, c.parts.word, behind)
 	if why != "" {
-		return c.fail(whole, why, "lower the bounds of its repeats")
+		return b.tooLarge(c, c.parts.word, false, why)
 	}
 	a := &auto{}
 	a.add(n, 0, true)
 	m := detMode{anchored: true, word: true, limit: min(b.opt.MaxRuleStates, maxAnchStates)}
 	f, _, err := b.determinise(a, m)
 	if err == errNothing {
-		return c.fail(whole, err.Error(), "")
+		return c.fail(c.whole(), err.Error(), "no text meets its conditions: ^ or $ in the middle, \\b between two letters; a $ that stands for itself is written \\$")
 	}
 	if err != nil {
-		return c.fail(largestRepeat(c.parts.word), err.Error(), "lower the bounds of the repeat, or make what follows it differ from what it repeats")
+		return b.tooLarge(c, c.parts.word, false, err.Error())
 	}
 	far := 0
 	bounded := c.max >= 0 && c.max <= c.cap // its words are never cut by the cap
@@ -423,14 +431,14 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 		c := &compiled{Rule: c.Rule, parts: parts{right: []rightAlt{{look: anyLook}}}}
 		n, why := b.wordNFA(c, left, front)
 		if why != "" {
-			return c.fail(left.String(), why, "lower the bounds of its repeats")
+			return b.tooLarge(c, left, true, why)
 		}
 		a := &auto{}
 		a.add(n, 0, false)
 		m.word = false
 		f, _, err := b.determinise(a, m)
 		if err != nil {
-			return c.fail(largestRepeat(left), err.Error(), "lower the bounds of the repeat, or make what follows it differ from what it repeats")
+			return b.tooLarge(c, left, true, err.Error())
 		}
 		for i, v := range f.dist {
 			if v != distNone {
@@ -469,6 +477,28 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 	rr.Class = ClassTable
 	return nil
 }
+
+// spent is the error of a build that took all the work that it may: it names the rules that took most.
+func (b *builder) spent() error {
+	e := &BudgetError{Reason: fmt.Sprintf("the rules need more work than the budget of the build, %d million steps", b.opt.MaxSteps/1e6)}
+	order := make([]int, len(b.cost))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, k int) int { return cmp.Compare(b.cost[k], b.cost[i]) })
+	e.Rules = b.names(order)
+	return e
+}
+
+// names gives the IDs of the first of rules.
+func (b *builder) names(rules []int) (ids []string) {
+	for _, i := range rules[:min(len(rules), maxNamed)] {
+		ids = append(ids, b.comp[i].ID)
+	}
+	return ids
+}
+
+const maxNamed = 5 // rules of an error
 
 // anchor stores an anchored automaton and gives its index.
 func (b *builder) anchor(f *dfa, rr *RuleReport) int32 {
@@ -579,21 +609,6 @@ func relax(re *syntax.Regexp, above int) *syntax.Regexp {
 		}
 	}
 	return &c
-}
-
-func largestRepeat(re *syntax.Regexp) string {
-	best, size := re.String(), 0
-	var walk func(*syntax.Regexp)
-	walk = func(r *syntax.Regexp) {
-		if n := max(r.Max, r.Min); r.Op == syntax.OpRepeat && n > size {
-			best, size = r.String(), n
-		}
-		for _, s := range r.Sub {
-			walk(s)
-		}
-	}
-	walk(re)
-	return best
 }
 
 // A prefix is a literal that a word begins with, rune by rune, each with its case folds.
@@ -970,7 +985,10 @@ func (b *builder) openGroups() (groups []openGroup, err error) {
 		}
 		f, err := b.makeGroup([]int{i}, b.opt.MaxRuleStates)
 		if err != nil {
-			return nil, b.comp[i].fail(b.comp[i].parts.word.String(), err.Error(), "")
+			if err == errSteps {
+				return nil, err
+			}
+			return nil, b.tooLarge(b.comp[i], b.comp[i].parts.word, false, err.Error())
 		}
 		items = append(items, openGroup{[]int{i}, f})
 	}
@@ -1029,7 +1047,10 @@ func (b *builder) makeBundle(view View, rules []int, memo map[string]uint32) err
 		return b.makeBundle(view, rules[len(rules)/2:], memo)
 	}
 	if err != nil {
-		return b.comp[rules[0]].fail(b.comp[rules[0]].exact.String(), err.Error(), "lower the bounds of its repeats")
+		if err == errSteps {
+			return err
+		}
+		return b.tooLarge(b.comp[rules[0]], b.comp[rules[0]].exact, false, err.Error())
 	}
 	for s, v := range f.dist {
 		if v != distNone {

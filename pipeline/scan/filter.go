@@ -169,7 +169,7 @@ func (b *builder) filters(view View, rules []int, ends int) error {
 			continue
 		}
 		if err != nil {
-			return b.comp[front[0]].fail(b.comp[front[0]].exact.String(), err.Error(), "begin the patterns alike, or with literal text")
+			return &BudgetError{Rules: b.names(front), Reason: "the rules begin in too many ways: they need more states than the budget of a table"}
 		}
 		b.addFilter(view, prefixFilter, k, whole, f, nil)
 		return nil
@@ -402,7 +402,7 @@ func (b *builder) ruleNFA(i int, word *syntax.Regexp) (*nfa, error) {
 	behind, _ := c.leftAlts()
 	n, why := b.wordNFA(c, word, behind)
 	if why != "" {
-		return nil, c.fail(word.String(), why, "lower the bounds of its repeats")
+		return nil, b.tooLarge(c, word, false, why)
 	}
 	return n, nil
 }

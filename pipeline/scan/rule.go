@@ -12,6 +12,7 @@ import (
 type compiled struct {
 	Rule
 	cap    int
+	tree   *syntax.Regexp // the pattern
 	parts  parts
 	exact  *syntax.Regexp // the word as it was written; parts.word may become wider
 	min    int            // bytes of its shortest word
@@ -71,6 +72,20 @@ func phrasePattern(words []string, view View, fold, hold bool) string {
 		b.WriteString(`\b`)
 	}
 	return b.String()
+}
+
+// whole is the rule's pattern or term for a message.
+func (c *compiled) whole() string {
+	if c.Phrase != "" {
+		return clip(c.Phrase)
+	}
+	return clip(c.Pattern)
+}
+
+// Check says what is wrong with a rule that Build would refuse whatever the budgets; nil if nothing is.
+func (r Rule) Check() error {
+	_, err := compileRule(r)
+	return err
 }
 
 // Longest is how many bytes a match of the rule could have if there were no cap; -1 without a bound. It is 0 for a
@@ -144,24 +159,29 @@ func compileRule(r Rule) (*compiled, error) {
 		re = seenForms(re)
 	}
 	if r.Group < 0 || r.Group > re.MaxCap() {
-		return nil, r.fail(pat, "has no such group", "")
+		return nil, r.fail(clip(pat), "has no such group", "")
 	}
+	c.tree = re
 	if err := c.split(re); err != nil {
 		return nil, err
 	}
 	c.exact = c.parts.word
 	c.min, c.max = lengths(c.parts.word)
 	if c.min == 0 {
-		return nil, r.fail(c.parts.word.String(), "matches the empty word", "require at least one character")
+		return nil, r.fail(c.whole(), "matches the empty word", "require at least one character: + instead of *, no empty alternative")
 	}
 	if r.Phrase != "" && r.Distance == 0 && r.Cap == 0 {
 		c.cap = min(max(c.cap, c.max), MaxCap) // white space between its words does not use it up
 	}
 	if c.min > c.cap {
 		if c.cap == MaxCap { // there is none to raise
-			return nil, r.fail(largestRepeat(c.parts.word), fmt.Sprintf("matches nothing shorter than %d bytes; a match has at most %d", c.min, MaxCap), "write a pattern for a part of it")
+			reason, hint := fmt.Sprintf("matches nothing shorter than %d bytes; a match has at most %d", c.min, MaxCap), "write a pattern for a part of it"
+			if reps := counted(c.parts.word); len(reps) > 0 {
+				return nil, c.failAt(reps[0], reason, hint)
+			}
+			return nil, r.fail(c.whole(), reason, hint)
 		}
-		return nil, r.fail(c.parts.word.String(), "has no word that fits its cap", "raise the cap")
+		return nil, r.fail(c.whole(), "has no word that fits its cap", "raise the cap")
 	}
 	if r.View == Normalised {
 		for i, a := range r.Allow {

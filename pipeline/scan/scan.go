@@ -17,7 +17,10 @@
 // look-ahead (zero-width, or a choice of single characters and $).
 package scan
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Limits. They show up in the errors of Build.
 const (
@@ -82,19 +85,34 @@ type Options struct {
 	joint         int   // states of a joint automaton, after which its rules are divided
 }
 
-// RuleError says which rule cannot be built, which part of it is responsible, and what would help.
-type RuleError struct{ RuleID, Part, Reason, Hint string }
+// RuleError says which rule cannot be built, which part of it is responsible, and what would help. At is the byte of the
+// pattern at which the part begins, plus one; 0 if it does not stand there as it is.
+type RuleError struct {
+	RuleID, Part, Reason, Hint string
+	At                         int
+}
 
 func (e *RuleError) Error() string {
 	s := fmt.Sprintf("build rule %s: ", e.RuleID)
 	if e.Part != "" {
-		s += fmt.Sprintf("%q: ", e.Part)
+		s += fmt.Sprintf("%q: ", clip(e.Part))
 	}
 	s += e.Reason
 	if e.Hint != "" {
 		s += " (" + e.Hint + ")"
 	}
 	return s
+}
+
+// BudgetError says that rules which can be built one by one are too much together. Rules are some of them, those that
+// take most first.
+type BudgetError struct {
+	Rules  []string
+	Reason string
+}
+
+func (e *BudgetError) Error() string {
+	return "build tables: " + e.Reason + "; most take " + strings.Join(e.Rules, ", ")
 }
 
 // Class is how the engine runs a rule.
