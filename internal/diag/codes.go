@@ -61,6 +61,7 @@ const (
 	UnusedDistance  Code = "KT2109"
 	PatternLong     Code = "KT2110"
 	LazyRepeat      Code = "KT2111"
+	Doubtful        Code = "KT2112"
 	DuplicateTarget Code = "KT3001"
 	UnknownProvider Code = "KT3002"
 	ProviderForm    Code = "KT3003"
@@ -164,6 +165,7 @@ var meanings = []struct {
 	{UnusedDistance, "max_distance without fuzzy_matching"},
 	{PatternLong, "a pattern whose matches could be longer than a match may be (8,000 bytes): they are cut there"},
 	{LazyRepeat, "a pattern with a lazy repeat (*?, +?, ??, {n,m}?): matches are the longest all the same"},
+	{Doubtful, "a pattern or a term that is valid and most likely not what was meant; the message says why"},
 	{DuplicateTarget, "two targets have one id"},
 	{UnknownProvider, "a provider that does not exist"},
 	{ProviderForm, "a provider that is not <id> or <id>:<kind>:<model>"},

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -62,30 +63,75 @@ func (p *Plan) refusals(cl *Class, err error) diag.List {
 	}
 	var out diag.List
 	for _, e := range all {
+		var be *scan.BudgetError
+		if errors.As(e, &be) {
+			out = append(out, p.budget(cl, be))
+			continue
+		}
 		var re *scan.RuleError
 		if !errors.As(e, &re) {
 			out = append(out, diag.Diagnostic{Code: diag.PatternBudget, Message: e.Error()})
 			continue
 		}
-		code, msg := diag.BadPattern, fmt.Sprintf("the pattern cannot be used: %s", re.Reason)
-		if strings.Contains(re.Reason, "states") || strings.Contains(re.Reason, "budget") {
-			code = diag.PatternBudget
-		}
-		if re.Part != "" {
-			msg += fmt.Sprintf(": %q", re.Part)
-		}
-		for i := range cl.Spec.Rules {
-			if r := &cl.Spec.Rules[i]; r.ID == re.RuleID {
-				pol := &p.Policies[r.Policy]
-				at := place{value: pol.block.At("/" + cl.paths[i])}
-				if cl.paths[i] == "" || !at.value.Exists() {
-					out = append(out, pol.Pos.Diag(code, diag.Error, "", fmt.Sprintf("built-in rule %s: %s", r.ID, re.Reason), re.Hint))
-				} else {
-					out = append(out, at.diag(code, diag.Error, msg, re.Hint))
-				}
-				break
-			}
+		r, at := p.ruleAt(cl, re.RuleID)
+		switch {
+		case r == nil:
+			out = append(out, diag.Diagnostic{Code: diag.BadPattern, Message: re.Error()})
+		case !at.value.Exists():
+			out = append(out, p.Policies[r.Policy].Pos.Diag(refusalCode(re), diag.Error, "", fmt.Sprintf("built-in rule %s: it %s", r.ID, re.Reason), re.Hint))
+		default:
+			out = append(out, at.refused(re, r))
 		}
 	}
 	return out
+}
+
+func refusalCode(e *scan.RuleError) diag.Code {
+	if strings.Contains(e.Reason, "budget") {
+		return diag.PatternBudget
+	}
+	return diag.BadPattern
+}
+
+// refused is what is said of a rule of the configuration that the engine refuses.
+func (p place) refused(e *scan.RuleError, r *scan.Rule) diag.Diagnostic {
+	what, from := "pattern", e.At-1
+	if r.Phrase != "" {
+		what = "term"
+	}
+	msg := fmt.Sprintf("the %s cannot be used: it %s", what, e.Reason)
+	if e.Part != "" {
+		msg += fmt.Sprintf(": %q", diag.Word(e.Part, 80))
+	}
+	text := cmp.Or(r.Pattern, r.Phrase)
+	if from < 0 {
+		from = strings.Index(text, e.Part)
+	}
+	return marked(p.diag(refusalCode(e), diag.Error, msg, e.Hint), text, e.Part, from)
+}
+
+// ruleAt finds a rule by its ID and the parameter that it comes from, which does not exist for a built-in one.
+func (p *Plan) ruleAt(cl *Class, id string) (*scan.Rule, place) {
+	for i := range cl.Spec.Rules {
+		if r := &cl.Spec.Rules[i]; r.ID == id {
+			at := place{}
+			if cl.paths[i] != "" {
+				at.value = p.Policies[r.Policy].block.At("/" + cl.paths[i])
+			}
+			return r, at
+		}
+	}
+	return nil, place{}
+}
+
+// budget says at the dearest rule of the configuration that the rules are too much together.
+func (p *Plan) budget(cl *Class, e *scan.BudgetError) diag.Diagnostic {
+	const hint = "give fewer patterns or lower their bounds; a pattern that begins with three or more literal characters takes least"
+	msg := e.Reason + "; most take " + strings.Join(e.Rules, ", ")
+	for _, id := range e.Rules {
+		if r, at := p.ruleAt(cl, id); r != nil && at.value.Exists() {
+			return at.diag(diag.PatternBudget, diag.Error, msg, hint)
+		}
+	}
+	return diag.Diagnostic{Code: diag.PatternBudget, Message: msg, Hint: hint}
 }

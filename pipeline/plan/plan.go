@@ -5,9 +5,11 @@
 package plan
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -129,20 +131,9 @@ func (b *builder) policy(i int, e *config.ChainEntry) {
 	}
 	said := map[string]bool{} // a pattern may be read in two views
 	for _, r := range d.Rules {
-		if r.Path == "" || r.Rule.Pattern == "" || said[r.Path] {
-			continue
-		}
-		said[r.Path] = true
-		re, err := syntax.Parse(r.Rule.Pattern, syntax.Perl)
-		if err != nil {
-			b.diags = append(b.diags, b.at(e, block, r.Path).diag(diag.BadPattern, diag.Error, patternFault(err), patternHint(err)))
-			continue
-		}
-		if lazy(re) {
-			b.diags = append(b.diags, b.at(e, block, r.Path).diag(diag.LazyRepeat, diag.Note, "a lazy repeat finds the longest match all the same", "say what must not be in it: <b>[^<]*</b> instead of <b>.*?</b>"))
-		}
-		if msg := longFault(&r.Rule); msg != "" {
-			b.diags = append(b.diags, b.at(e, block, r.Path).diag(diag.PatternLong, diag.Note, msg, "bound its repeats, as in {1,400}: less text is held back too"))
+		if r.Path != "" && !said[r.Path] {
+			said[r.Path] = true
+			b.own(b.at(e, block, r.Path), &r.Rule)
 		}
 	}
 	s := sideOf(e.Stage)
@@ -166,6 +157,42 @@ func (b *builder) policy(i int, e *config.ChainEntry) {
 	b.plan.Info.Policies = append(b.plan.Info.Policies, info)
 	b.plan.Policies = append(b.plan.Policies, Policy{Kind: e.Kind, Params: params, Pos: e.Pos, block: block})
 	b.decls, b.sides = append(b.decls, d), append(b.sides, s)
+}
+
+// own looks at a pattern or a term of the configuration.
+func (b *builder) own(at place, r *scan.Rule) {
+	say := func(code diag.Code, sev diag.Severity, part, msg, hint string) {
+		text := cmp.Or(r.Pattern, r.Phrase)
+		b.diags = append(b.diags, marked(at.diag(code, sev, msg, hint), text, part, strings.Index(text, part)))
+	}
+	if r.Pattern == "" {
+		if d := termDoubt(r.Phrase); d != nil {
+			say(diag.Doubtful, diag.Note, d.part, d.message, d.hint)
+		}
+		return
+	}
+	re, err := syntax.Parse(r.Pattern, syntax.Perl)
+	if err != nil {
+		part := ""
+		if e, ok := err.(*syntax.Error); ok {
+			part = e.Expr
+		}
+		say(diag.BadPattern, diag.Error, part, patternFault(err), patternHint(err))
+		return
+	}
+	if re := (*scan.RuleError)(nil); errors.As(r.Check(), &re) {
+		b.diags = append(b.diags, at.refused(re, r))
+		return
+	}
+	if lazy(re) {
+		say(diag.LazyRepeat, diag.Note, "", "a lazy repeat finds the longest match all the same", "say what must not be in it: <b>[^<]*</b> instead of <b>.*?</b>")
+	}
+	if msg := longFault(r); msg != "" {
+		say(diag.PatternLong, diag.Note, "", msg, "bound its repeats, as in {1,400}: less text is held back too")
+	}
+	for _, d := range patternDoubts(r.Pattern, re) {
+		say(diag.Doubtful, diag.Note, d.part, d.message, d.hint)
+	}
 }
 
 // place is where a diagnostic about a parameter goes: the parameter, or the
@@ -225,21 +252,59 @@ func patternHint(err error) string {
 	if !ok {
 		return form
 	}
-	switch {
-	case strings.HasPrefix(e.Expr, "(?=") || strings.HasPrefix(e.Expr, "(?!") || strings.HasPrefix(e.Expr, "(?<"):
-		return form + ", which have no look-ahead and no look-behind: match what stands around it, too, or name the words apart"
-	case len(e.Expr) == 2 && e.Expr[0] == '\\' && e.Expr[1] >= '1' && e.Expr[1] <= '9':
-		return form + ", which have no back-references: write the group out"
-	case e.Code == syntax.ErrInvalidRepeatSize:
-		return form + fmt.Sprintf(": a repeat counts to at most %d; nest two for more, as in (x{1,1000}){1,2}", 1000)
-	case e.Code == syntax.ErrMissingParen || e.Code == syntax.ErrUnexpectedParen || e.Code == syntax.ErrMissingBracket:
-		return form + `: a bracket that stands for itself is written \( or \[`
-	case e.Code == syntax.ErrMissingRepeatArgument:
+	x := e.Expr
+	switch e.Code {
+	case syntax.ErrInvalidRepeatSize:
+		return form + ": a repeat counts to at most 1000, times those that it stands in; one after the other count further, as in x{1,1000}x{0,1000}"
+	case syntax.ErrMissingParen, syntax.ErrUnexpectedParen, syntax.ErrMissingBracket:
+		if !strings.HasPrefix(x, "(?") {
+			return form + `: a bracket that stands for itself is written \( or \[`
+		}
+	case syntax.ErrMissingRepeatArgument:
 		return form + `: a sign that stands for itself is written \* \+ or \?`
-	case strings.HasPrefix(e.Expr, "[:"):
-		return form + ": classes are [:alpha:], [:digit:], [:alnum:], [:space:], [:punct:] and the like"
+	case syntax.ErrInvalidRepeatOp:
+		if strings.HasSuffix(x, "+") {
+			return form + ", which have no possessive repeats: one sign is enough, for no text takes them long"
+		}
+		return form + ": a repeat of a repeat needs parentheses, as in (?:a*)*"
+	case syntax.ErrTrailingBackslash:
+		return form + `: a backslash that stands for itself is written \\`
+	case syntax.ErrInvalidCharRange:
+		switch {
+		case strings.HasPrefix(x, "[:"):
+			return form + ": classes are [:alpha:], [:digit:], [:alnum:], [:space:], [:punct:] and the like"
+		case strings.HasPrefix(x, `\p`) || strings.HasPrefix(x, `\P`):
+			return form + `: classes of Unicode are categories and scripts, as in \p{L}, \p{Lu}, \p{Nd}, \p{Greek}`
+		}
+		return form + ": a range goes from the lower to the higher character; a - that stands for itself is the first or the last in the brackets"
+	case syntax.ErrInvalidEscape:
+		if len(x) == 2 {
+			if x[1] >= '1' && x[1] <= '9' {
+				return form + ", which have no back-references: write the group out"
+			}
+			if instead := escapes[x[1]]; instead != "" {
+				return form + ": write " + instead + " instead of " + x
+			}
+		}
+		return form + `: letters behind a backslash are \d \w \s \b, their capitals, \p, \x, \A, \z, \Q and \n \r \t \f \v \a; signs may have one in front`
+	}
+	switch {
+	case strings.HasPrefix(x, "(?=") || strings.HasPrefix(x, "(?!") || strings.HasPrefix(x, "(?<"):
+		return form + ", which have no look-ahead and no look-behind: match what stands around it, too, or name the words apart"
+	case strings.HasPrefix(x, "(?>"):
+		return form + ", which have no atomic groups: write (?:...), for no text takes them long"
+	case strings.HasPrefix(x, "(?#"):
+		return form + ", which have no comments: write one in YAML, behind #"
+	case strings.HasPrefix(x, "(?"):
+		return form + ": behind (? stand the flags i, m, s and U, a colon, or a name as in P<name>"
 	}
 	return form
+}
+
+// escapes are what Go has in place of escapes of others.
+var escapes = map[byte]string{
+	'Z': `\z`, 'u': `\x{...}`, 'U': `\x{...}`, 'h': `[ \t]`, 'H': `[^ \t]`, 'R': `\r?\n`, 'e': `\x1b`, 'c': `\x01`, 'N': `[^\n]`, '<': `\b`, '>': `\b`,
+	'X': `(?s:.)`,
 }
 
 // lazy tells whether a pattern has a lazy repeat whose longest match may be another one.
