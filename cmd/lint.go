@@ -133,7 +133,7 @@ func (a *app) lintCmd() *cobra.Command {
 					more["merged"] = string(l.config.Root().YAML())
 				}
 				if explain && !bad {
-					more["explain"] = l.plan.Explain(l.engine)
+					more["explain"], more["costs"] = l.plan.Explain(l.engine), l.plan.Costs(l.engine)
 				}
 				err = a.lintJSON(files, l, bad, more)
 			} else {
@@ -156,9 +156,9 @@ func (a *app) lintCmd() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringArrayVar(&files, "file", nil, "configuration file; repeat to layer files, later ones win (default "+defaultConfig+")")
-	f.BoolVar(&asJSON, "json", false, "print the result as JSON; --explain and --merged become texts in it")
+	f.BoolVar(&asJSON, "json", false, "print the result as JSON; --explain and --merged become texts in it, --explain numbers (costs) too")
 	f.BoolVar(&strict, "strict", false, "warnings fail too")
-	f.BoolVar(&explain, "explain", false, "print for every rule its class, tables, memory and longest hold-back")
+	f.BoolVar(&explain, "explain", false, "print for every rule how it runs, its tables, memory and longest hold-back")
 	f.BoolVar(&merged, "merged", false, "print the merged configuration of several files")
 	return c
 }

@@ -1,6 +1,10 @@
 package pipeline
 
-import "github.com/keeptrusts/kt/pipeline/scan"
+import (
+	"unsafe"
+
+	"github.com/keeptrusts/kt/pipeline/scan"
+)
 
 // Kind is one policy kind. It declares, as data, what a policy of the kind
 // looks for; it owns no loop over text, so that the rules of all policies can
@@ -203,6 +207,15 @@ type ClassSpec struct {
 	Policies  Mask   // policies with rules in this class
 	Decode    Decode // policies whose rules also read decoded pieces
 	Strictest Action // the strictest action that any policy can take in this class
+}
+
+// SessionBytes is what the state of one channel of the class takes in memory, the held text and what is found not counted.
+func (c *ClassSpec) SessionBytes() int {
+	return int(unsafe.Sizeof(struct {
+		class  *ClassSpec
+		scores []int32
+		runner Runner
+	}{})) + 4*c.Scores()
 }
 
 // Scores is how many numbers the scorers of a session need.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/keeptrusts/kt/internal/invariant"
 	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/pipeline/interp"
 	"github.com/keeptrusts/kt/pipeline/kindtest"
 )
 
@@ -98,6 +99,18 @@ func TestSessionsOfAClosedChannelStartFresh(t *testing.T) {
 		o := kindtest.Piece(t, ch, pipeline.OutputText, kindtest.Everything, []byte("ple.org and a@b.co"), nil)
 		if o.Text != "ple.org and [REDACTED:EMAIL]" {
 			t.Fatal(o)
+		}
+	}
+}
+
+// What lint says of a channel's memory is what a session takes.
+func TestCostsAreThoseOfSessions(t *testing.T) {
+	p := kindtest.Plan(t, "policies:\n  chain: [prompt-injection, pii-detector, dlp-filter]\npolicy:\n  dlp-filter: {blocked_terms: [bluefin], detect_patterns: ['tok_[a-z]{8}']}\n")
+	e := kindtest.Engine(t, p)
+	info := interp.NewWith(p, e).Info()
+	for c, cost := range p.Costs(e).Classes {
+		if cost.ChannelBytes != info.StateBytes[c] || cost.LongestHold != info.LongestHold[c] {
+			t.Errorf("%s: %d bytes and %d held, a session has %d and %d", cost.Class, cost.ChannelBytes, cost.LongestHold, info.StateBytes[c], info.LongestHold[c])
 		}
 	}
 }

@@ -71,30 +71,3 @@ func whenText(w *pipeline.When) string {
 	}
 	return " when " + strings.Join(parts, " and ")
 }
-
-// Explain is what kt policy lint --explain prints: for each class the tables'
-// size, what one channel costs in memory, and every rule that holds text back.
-func (p *Plan) Explain(e *Engine) string {
-	var b strings.Builder
-	for c := range pipeline.NumClasses {
-		rep := e.Reports[c]
-		switch {
-		case rep == nil:
-			fmt.Fprintf(&b, "%s: no policy looks; text passes unread\n", c)
-			continue
-		case p.sharedWith(int(c)) >= 0:
-			fmt.Fprintf(&b, "%s: the tables of %s\n", c, pipeline.Class(p.sharedWith(int(c))))
-			continue
-		}
-		fmt.Fprintf(&b, "%s: %d rules, %d tables side by side, %d bytes of tables; per channel %d bytes of state and at most %d bytes held back\n",
-			c, len(rep.Rules), rep.Groups, rep.TableBytes, rep.StateBytes+4*p.Classes[c].Spec.Scores(), rep.LongHold)
-		for _, r := range rep.Rules {
-			fmt.Fprintf(&b, "  %-48s %-9s states %-6d cap %-5d", r.ID, r.Class, r.States, r.Cap)
-			if r.LongHold > 0 {
-				fmt.Fprintf(&b, " holds at most %d bytes", r.LongHold)
-			}
-			b.WriteByte('\n')
-		}
-	}
-	return b.String()
-}

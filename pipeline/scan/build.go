@@ -287,7 +287,7 @@ func Build(rules []Rule, opt Options) (*Tables, Report, error) {
 		}
 	}
 	rep.Groups = len(b.t.groups)
-	rep.TableBytes = b.t.bytes()
+	rep.TableBytes, rep.MemoryBytes = b.t.bytes(), b.t.memory()
 	for i := range rep.Rules {
 		rep.LongHold = max(rep.LongHold, rep.Rules[i].LongHold)
 	}
@@ -354,6 +354,10 @@ func (rr *RuleReport) setHold(c *compiled) {
 	if c.max >= 0 {
 		rr.LongHold = min(c.cap, c.max)
 	}
+	if c.near > 0 {
+		rr.LongHold = min(c.cap, c.near)
+	}
+	rr.LongHold += c.behind
 }
 
 func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) error {
@@ -428,7 +432,7 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 	r.anchor = b.anchor(f, rr)
 	if long {
 		r.flags |= flagBehind
-		c := &compiled{Rule: c.Rule, parts: parts{right: []rightAlt{{look: anyLook}}}}
+		c := &compiled{Rule: c.Rule, tree: c.tree, parts: parts{right: []rightAlt{{look: anyLook}}}}
 		n, why := b.wordNFA(c, left, front)
 		if why != "" {
 			return b.tooLarge(c, left, true, why)
@@ -460,6 +464,9 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 						s.syms[k] += string(f)
 					}
 				}
+			}
+			if !long {
+				c.behind = max(c.behind, s.most()-1)
 			}
 			tr := b.tr(c.View)
 			tr.add(s.syms, s.condition(behind), 0, i, true, !long)
@@ -635,6 +642,19 @@ func (p prefix) bytes() int {
 	for _, s := range p.syms {
 		r, _ := utf8.DecodeRuneInString(s)
 		n += utf8.RuneLen(r)
+	}
+	return n
+}
+
+// most is how many bytes the prefix may have.
+func (p prefix) most() int {
+	n := 0
+	for _, s := range p.syms {
+		size := 0
+		for _, r := range s {
+			size = max(size, utf8.RuneLen(r))
+		}
+		n += size
 	}
 	return n
 }
@@ -1261,6 +1281,22 @@ func (t *Tables) bytes() int {
 	}
 	for i := range t.fuzzy {
 		n += t.fuzzy[i].bytes()
+	}
+	return n
+}
+
+// memory is what the tables take in memory, the names and texts of their rules too.
+func (t *Tables) memory() int {
+	n := t.bytes() + int(unsafe.Sizeof(*t)) + int(unsafe.Sizeof(rule{}))*len(t.rules)
+	for i := range t.rules {
+		r := &t.rules[i]
+		n += len(r.id) + len(r.phrase) + int(unsafe.Sizeof(""))*len(r.allow)
+		for _, a := range r.allow {
+			n += len(a)
+		}
+	}
+	for i := range t.fuzzy {
+		n += t.fuzzy[i].memory() - t.fuzzy[i].bytes()
 	}
 	return n
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"regexp/syntax"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,7 @@ func TestCuresWork(t *testing.T) {
 		{Rule{Pattern: `\p{L}{1,1000}\d`}, `\p{L}{1,1000}`},
 		{Rule{Pattern: `(\w+\W+){0,10}(password|secret)(\W+\w+){0,10}`, Fold: true}, `(\w+\W+){0,10}`},
 		{Rule{Pattern: `(?s).*foo.*bar.{100,}.{1,500}`}, `.{1,500}`},
+		{Rule{Pattern: `foo.{0,300}bar.{0,300}=(\d+)`, Group: 1}, `.{0,300}`},
 	} {
 		c.rule.ID, c.rule.Span, c.rule.Cap = "a", true, MaxCap
 		err := build(c.rule)
@@ -149,5 +151,135 @@ func TestSpentBudgetNamesTheDearest(t *testing.T) {
 	}
 	if n := len(strings.Split(err.Error(), "\n")); n > 2 {
 		t.Errorf("%d errors: %v", n, err)
+	}
+}
+
+// What a report says of the hold-back is what a stream meets: never less, and not much more.
+func TestReportedHoldBackIsMet(t *testing.T) {
+	gap := strings.Repeat(" ", 256)
+	for _, c := range []struct {
+		rule Rule
+		text string
+		want int // of the report
+		met  int // by the stream
+	}{
+		{Rule{Pattern: `tok_[a-z0-9]{8}`, Cap: MaxCap}, "a tok_abcd1234 b", 15, 12},
+		{Rule{Pattern: `\bab{5}\b`}, "a abbbbb b", 11, 6},
+		{Rule{Pattern: `[a-z]+@x`, Cap: 30}, strings.Repeat("a", 200), 30, 28},
+		{Rule{Pattern: `x{900}`, Cap: MaxCap}, strings.Repeat("x", 2000), 905, 904},
+		{Rule{Pattern: `\d{2}é{3}`, Fold: true}, "a 12ééé", 8, 7},
+		{Rule{Phrase: "project night owl", Fold: true, View: Normalised}, "a project" + gap + "night" + gap + "owl b", 527, 527},
+		{Rule{Phrase: "bluefin", Fold: true, View: Normalised}, "a bluefin b", 7, 7},
+		{Rule{Phrase: "ab cdefg", Distance: 1}, "ab" + gap[:16] + "\U00010428\U00010428\U00010428\U00010428\U00010428\U00010428", 12 + 16 + 24 + 3, 0},
+	} {
+		c.rule.ID, c.rule.Span = "a", true
+		tb, rep, err := Build([]Rule{c.rule}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		most := 0
+		var every []int
+		for i := 1; i < len(c.text); i++ {
+			every = append(every, i)
+		}
+		_, hold, _ := FeedCut(t, tb, c.text, every)
+		for i, h := range hold[:len(hold)-1] {
+			most = max(most, every[i]-int(h))
+		}
+		if got := rep.Rules[0].LongHold; got != c.want || most > got || c.met > 0 && most != c.met {
+			t.Errorf("%s%s: the report says %d, want %d; the stream met %d, want %d", c.rule.Pattern, c.rule.Phrase, got, c.want, most, c.met)
+		}
+	}
+}
+
+// No text near a fuzzy term is held for longer than its report says.
+func TestFuzzyTermsAreHeldAsReported(t *testing.T) {
+	r := rand.New(rand.NewPCG(12, 13))
+	for _, x := range []Rule{
+		{Phrase: "Acme Corporation", Distance: 1, Fold: true, View: Normalised},
+		{Phrase: "éa-KS böse", Distance: 2, Half: true, Fold: true},
+		{Phrase: "one two three four", Distance: 8, Half: true, View: Normalised, Fold: true},
+	} {
+		x.ID = "a"
+		tb, rep, err := Build([]Rule{x}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 60 {
+			var b strings.Builder
+			for range 3 {
+				for i, w := range strings.Fields(x.Phrase) {
+					if i > 0 {
+						b.WriteString(strings.Repeat([]string{" ", "-", "."}[r.IntN(3)], 1+r.IntN(17)))
+					}
+					for _, c := range w {
+						switch r.IntN(8) {
+						case 0:
+							c = '𐐨'
+						case 1:
+							b.WriteRune('𐐨')
+						}
+						b.WriteRune(c)
+					}
+				}
+				b.WriteString([]string{" ", "𐐨", "x"}[r.IntN(3)])
+			}
+			text := b.String()
+			var every []int
+			for i := 1; i < len(text); i++ {
+				every = append(every, i)
+			}
+			_, hold, _ := FeedCut(t, tb, text, every)
+			for i, h := range hold[:len(hold)-1] {
+				if n := every[i] - int(h); n > rep.Rules[0].LongHold {
+					t.Fatalf("%s: %d bytes of %q are held at %d, the report says %d", x.Phrase, n, text, every[i], rep.Rules[0].LongHold)
+				}
+			}
+		}
+	}
+}
+
+// The memory that a report tells is what the heap grows by.
+func TestReportedMemoryIsTaken(t *testing.T) {
+	for name, rule := range map[string]func(i int) Rule{
+		"terms": func(i int) Rule {
+			return Rule{Phrase: fmt.Sprintf("word%d token%d", i*7919%3000, i), Fold: true, View: Normalised}
+		},
+		"fuzzy": func(i int) Rule {
+			return Rule{Phrase: fmt.Sprintf("word%d token%d", i*7919%3000, i), Fold: true, Distance: 2}
+		},
+		"patterns": func(i int) Rule { return Rule{Pattern: fmt.Sprintf(`x%dy[0-9]{1,30}`, i), Span: true} },
+	} {
+		var rules []Rule
+		for i := range 3000 {
+			x := rule(i)
+			x.ID = fmt.Sprint(name, i)
+			rules = append(rules, x)
+		}
+		_, rep, err := Build(rules, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tb, _, _ := Build(rules, Options{})
+		b := tb.AppendBinary(nil)
+		heap := func() int {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			return int(m.HeapAlloc)
+		}
+		tb = nil
+		before := heap()
+		if tb, err = Load(b); err != nil {
+			t.Fatal(err)
+		}
+		grown := heap() - before
+		runtime.KeepAlive(tb)
+		runtime.KeepAlive(b)
+		runtime.KeepAlive(rules)
+		if rep.MemoryBytes < grown*8/10 || rep.MemoryBytes > grown*12/10 {
+			t.Errorf("%s: the report says %d bytes, the heap grew by %d", name, rep.MemoryBytes, grown)
+		}
 	}
 }

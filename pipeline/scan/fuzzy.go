@@ -149,6 +149,7 @@ func (b *builder) addFuzzy(i int, c *compiled, r *rule, rr *RuleReport) error {
 		n := utf8.RuneCountInString(w)
 		c.max += (n + t.reach(n)) * utf8.UTFMax
 	}
+	c.near = c.max + utf8.UTFMax - 1 // the beginning of a character behind it
 	if c.View == Normalised {
 		c.max = -1 // what the view drops may stand anywhere
 	}

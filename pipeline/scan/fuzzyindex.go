@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"slices"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // The index of a fuzzySet. What it does for a word of the text, and where the methods come from:
@@ -420,6 +421,18 @@ func (f *fuzzySet) bytes() int {
 		n += 32
 		for _, w := range f.terms[i].words {
 			n += 16 + len(w)
+		}
+	}
+	return n
+}
+
+// memory is what the set takes in memory.
+func (f *fuzzySet) memory() int {
+	n := int(unsafe.Sizeof(*f)) + f.fuzzyIndex.bytes()
+	for i := range f.terms {
+		n += int(unsafe.Sizeof(f.terms[i]))
+		for _, w := range f.terms[i].words {
+			n += int(unsafe.Sizeof(w)) + len(w)
 		}
 	}
 	return n

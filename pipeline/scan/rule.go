@@ -17,6 +17,8 @@ type compiled struct {
 	exact  *syntax.Regexp // the word as it was written; parts.word may become wider
 	min    int            // bytes of its shortest word
 	max    int            // bytes of its longest word, -1 = unbounded
+	near   int            // of a fuzzy term: bytes of its view that may be held for it
+	behind int            // of a triggered rule: a match waits until what its end has of a trigger is over, this many bytes
 	phrase []string
 }
 

@@ -24,11 +24,12 @@ import (
 
 // Limits. They show up in the errors of Build.
 const (
-	DefaultCap  = 512   // bytes of one match in its view, unless the rule says otherwise
-	MaxCap      = 8000  // the most that a rule may ask for
-	MaxRules    = 32000 // rules of one table set
-	MaxDistance = 8     // edits of a fuzzy term, per word
-	MatchCap    = 64    // matches that Matches holds
+	DefaultCap  = 512     // bytes of one match in its view, unless the rule says otherwise
+	MaxCap      = 8000    // the most that a rule may ask for
+	MaxRules    = 32000   // rules of one table set
+	MaxDistance = 8       // edits of a fuzzy term, per word
+	MatchCap    = 64      // matches that Matches holds
+	MaxHeld     = maxDist // bytes of text, invisible characters among them, that are held back for matches; with more the channel is given up
 )
 
 // View says which form of the text a rule reads.
@@ -139,11 +140,12 @@ type RuleReport struct {
 
 // Report is what Build says of all.
 type Report struct {
-	Rules      []RuleReport
-	Groups     int // automata stepped side by side
-	TableBytes int
-	StateBytes int // per channel, without the held text
-	LongHold   int // longest hold-back of all rules, bytes of their views
+	Rules       []RuleReport
+	Groups      int // automata stepped side by side
+	TableBytes  int
+	MemoryBytes int // of the tables with all that goes with them
+	StateBytes  int // per channel, without the held text
+	LongHold    int // longest hold-back of all rules, bytes of their views
 }
 
 // Match is one match. Start and End are channel offsets in raw bytes; Start is only a lower bound for a rule

@@ -134,7 +134,7 @@ func info() pipeline.Info {
 	return pipeline.Info{
 		Digest:      planDigest,
 		Entities:    entities,
-		LongestHold: [pipeline.NumClasses]int{pipeline.InputText: 512, pipeline.InputTool: 512},
+		LongestHold: [pipeline.NumClasses]int{pipeline.InputText: 520, pipeline.InputTool: 520},
 		Mode:        "compiled",
 		Pack:        "quick-launch",
 		Policies: []pipeline.PolicyInfo{
