@@ -238,7 +238,7 @@ func Build(rules []Rule, opt Options) (*Tables, Report, error) {
 	set(&opt.MaxStates, 8192)
 	set(&opt.MaxRuleStates, 20000)
 	set(&opt.MaxBytes, 64<<20)
-	set(&opt.MaxSteps, 4e9)
+	set(&opt.MaxSteps, 2e9)
 	set(&opt.joint, jointStates)
 	if opt.Memo == nil {
 		opt.Memo = &Memo{}
@@ -292,13 +292,14 @@ func Build(rules []Rule, opt Options) (*Tables, Report, error) {
 		rep.LongHold = max(rep.LongHold, rep.Rules[i].LongHold)
 	}
 	if rep.TableBytes > opt.MaxBytes {
-		return nil, rep, fmt.Errorf("build tables: %d bytes; the budget is %d", rep.TableBytes, opt.MaxBytes)
+		return nil, rep, b.large(rep.Rules)
 	}
 	return b.t, rep, nil
 }
 
 // classify decides how each rule is run and makes what belongs to one rule alone.
 func (b *builder) classify() (errs []error) {
+	bytes := 0
 	for i, c := range b.comp {
 		r := rule{id: c.ID, policy: c.Policy, view: c.View, cap: int32(c.cap), near: int32(c.cap), reach: int32(c.cap), group: -1, anchor: -1, behind: -1,
 			validator: c.Validator, allow: slices.Clone(c.Allow)}
@@ -336,8 +337,13 @@ func (b *builder) classify() (errs []error) {
 			return append(errs, b.spent())
 		}
 		if err != nil {
-			errs = append(errs, err)
+			if errs = append(errs, err); len(errs) == maxFaults {
+				break
+			}
 			continue
+		}
+		if bytes += rr.Bytes; bytes > b.opt.MaxBytes {
+			return append(errs, b.large(append(b.rep.Rules, rr)))
 		}
 		if r.flags&flagHold != 0 {
 			rr.setHold(c)
@@ -497,6 +503,17 @@ func (b *builder) spent() error {
 	return e
 }
 
+// large is the error of tables that are too large: it names the rules whose own are the largest.
+func (b *builder) large(rules []RuleReport) error {
+	rules = slices.Clone(rules)
+	slices.SortStableFunc(rules, func(x, y RuleReport) int { return cmp.Compare(y.Bytes, x.Bytes) })
+	e := &BudgetError{Reason: fmt.Sprintf("the tables of the rules are larger than the budget, %d MiB", b.opt.MaxBytes>>20)}
+	for _, r := range rules[:min(len(rules), maxNamed)] {
+		e.Rules = append(e.Rules, r.ID)
+	}
+	return e
+}
+
 // names gives the IDs of the first of rules.
 func (b *builder) names(rules []int) (ids []string) {
 	for _, i := range rules[:min(len(rules), maxNamed)] {
@@ -505,7 +522,10 @@ func (b *builder) names(rules []int) (ids []string) {
 	return ids
 }
 
-const maxNamed = 5 // rules of an error
+const (
+	maxNamed  = 5  // rules of an error
+	maxFaults = 50 // refused rules after which no more are tried
+)
 
 // anchor stores an anchored automaton and gives its index.
 func (b *builder) anchor(f *dfa, rr *RuleReport) int32 {

@@ -144,7 +144,7 @@ func TestSpentBudgetNamesTheDearest(t *testing.T) {
 		rules = append(rules, Rule{ID: fmt.Sprint("r", i), Pattern: fmt.Sprintf(`[a-f]{1,20}%d`, i), Span: true})
 	}
 	rules[7].Pattern = `[a-z]{1,900}7`
-	_, _, err := Build(rules, Options{MaxSteps: 50000})
+	_, _, err := Build(rules, Options{MaxSteps: 200000})
 	var be *BudgetError
 	if !errors.As(err, &be) || len(be.Rules) == 0 || be.Rules[0] != "r7" {
 		t.Fatalf("%v", err)
@@ -281,5 +281,26 @@ func TestReportedMemoryIsTaken(t *testing.T) {
 		if rep.MemoryBytes < grown*8/10 || rep.MemoryBytes > grown*12/10 {
 			t.Errorf("%s: the report says %d bytes, the heap grew by %d", name, rep.MemoryBytes, grown)
 		}
+	}
+}
+
+// A pack of many refused rules is told of some, not tried to its end, and tables over budget name their largest rules.
+func TestLargePacksAreRefusedEarly(t *testing.T) {
+	var rules []Rule
+	for i := range 300 {
+		rules = append(rules, Rule{ID: fmt.Sprint("r", i), Pattern: fmt.Sprintf(`a{0,40}[ab]{0,40}%d`, i), Span: true})
+	}
+	_, _, err := Build(rules, Options{MaxRuleStates: 100})
+	if n := strings.Count(err.Error(), "build rule"); n != maxFaults {
+		t.Errorf("%d errors, want %d", n, maxFaults)
+	}
+	for i := range rules {
+		rules[i].Pattern = fmt.Sprintf(`key%d[a-z]{1,30}x`, i)
+	}
+	rules[9].Pattern = `key9.{0,300}x`
+	_, _, err = Build(rules, Options{MaxBytes: 30000})
+	var be *BudgetError
+	if !errors.As(err, &be) || len(be.Rules) != maxNamed || be.Rules[0] != "r9" {
+		t.Errorf("%v", err)
 	}
 }

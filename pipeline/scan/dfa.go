@@ -165,7 +165,14 @@ type det struct {
 	steps  *int
 }
 
+// What a state and an instruction cost beside what is counted one by one, so that a step takes about 10 ns.
+const (
+	stateWork = 300
+	instWork  = 100
+)
+
 func newDet(a *auto, steps *int) *det {
+	*steps += instWork * len(a.inst)
 	d := &det{a: a, k: a.kinds(), steps: steps}
 	d.cls, d.rep = a.classes(d.k)
 	d.clos = make([][]uint32, len(a.inst)*d.k.n*d.k.nn)
@@ -559,7 +566,7 @@ func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 		by := fronted(st.k)
 		pcs, _ := w.parts(st.list)
 		follow(pcs, st.k)
-		*d.steps += ncls
+		*d.steps += ncls + stateWork
 		if cap(f.next)-len(f.next) < ncls {
 			f.next = slices.Grow(f.next, max(ncls, len(f.next)))
 		}
@@ -709,7 +716,7 @@ func (d *det) backward(limit, maxSteps int) (*dfa, error) {
 			}
 		}
 		w.split(out)
-		*d.steps += ncls
+		*d.steps += ncls + stateWork
 		for c := range ncls {
 			to := uint32(0)
 			if out[c] > 0 {
@@ -817,7 +824,7 @@ func (f *dfa) refine(part []uint32, n int, steps *int) int {
 	var rows []row
 	var touched, changed, number []uint32
 	for {
-		*steps += len(f.next)
+		*steps += len(dirty) * f.ncls
 		touched, changed, number = touched[:0], changed[:0], number[:0]
 		for _, s := range dirty {
 			noted[s] = false

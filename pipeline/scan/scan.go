@@ -81,7 +81,7 @@ type Options struct {
 	MaxStates     int   // of one table, after which a rule is put elsewhere [8192]
 	MaxRuleStates int   // of one rule alone [20000]
 	MaxBytes      int   // of all tables [64 MiB]
-	MaxSteps      int   // of work in all, a deterministic stand-in for time [4000 million]
+	MaxSteps      int   // of work in all, a deterministic stand-in for time [2000 million]
 	Memo          *Memo // of automata that are made once for several builds; nil: for this one only
 	joint         int   // states of a joint automaton, after which its rules are divided
 }
