@@ -101,7 +101,7 @@ func (p place) refused(e *scan.RuleError, r *scan.Rule) diag.Diagnostic {
 	}
 	msg := fmt.Sprintf("the %s cannot be used: it %s", what, e.Reason)
 	if e.Part != "" {
-		msg += fmt.Sprintf(": %q", diag.Word(e.Part, 80))
+		msg += ": " + diag.Word(fmt.Sprintf("%q", e.Part), 90)
 	}
 	text := cmp.Or(r.Pattern, r.Phrase)
 	if from < 0 {

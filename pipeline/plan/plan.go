@@ -169,6 +169,9 @@ func (b *builder) own(at place, r *scan.Rule) {
 		if d := termDoubt(r.Phrase); d != nil {
 			say(diag.Doubtful, diag.Note, d.part, d.message, d.hint)
 		}
+		if re := (*scan.RuleError)(nil); !strings.ContainsAny(strings.ToLower(r.Phrase), "abcdefghijklmnopqrstuvwxyz0123456789") && errors.As(r.Check(), &re) {
+			b.diags = append(b.diags, at.refused(re, r)) // of signs and invisible characters no word may be left
+		}
 		return
 	}
 	re, err := syntax.Parse(r.Pattern, syntax.Perl)
@@ -261,7 +264,7 @@ func patternHint(err error) string {
 			return form + `: a bracket that stands for itself is written \( or \[`
 		}
 	case syntax.ErrMissingRepeatArgument:
-		return form + `: a sign that stands for itself is written \* \+ or \?`
+		return form + `: a sign that stands for itself is written \* \+ \? or \{`
 	case syntax.ErrInvalidRepeatOp:
 		if strings.HasSuffix(x, "+") {
 			return form + ", which have no possessive repeats: one sign is enough, for no text takes them long"

@@ -138,7 +138,7 @@ func compileRule(r Rule) (*compiled, error) {
 		}
 		c.phrase = phraseWords(p)
 		if len(c.phrase) == 0 {
-			return nil, r.fail(r.Phrase, "has no words", "")
+			return nil, r.fail(r.Phrase, "has no words", "it is white space and characters that nobody sees")
 		}
 		if r.Group != 0 {
 			return nil, r.fail("", "is a phrase and has a group", "")

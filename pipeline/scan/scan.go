@@ -45,7 +45,7 @@ type Rule struct {
 	ID      string // unique, stable; names the rule in errors
 	Policy  uint8  // 0 to 63: the bit of the mask that makes its matches count
 	Pattern string // RE2 subset (package doc)
-	// Phrase is literal text. Its words, separated by single spaces, may be separated by any run of 1 to 16
+	// Phrase is literal text. Its words, separated by single spaces, may be separated by any run of 1 to 256
 	// spaces, tabs and line ends in the text. Where it begins or ends with an ASCII word character, a word
 	// boundary is required.
 	Phrase string
@@ -65,7 +65,7 @@ type Rule struct {
 	Cap       int       // bytes of its view; 0 = DefaultCap
 	// Span rules feed edits, blocks or blocking scores: they report exact spans and are held for. Other rules
 	// report the first position of each run of ends and a lower bound of the start (End - Cap), since their text
-	// may be gone. A rule
+	// may be gone: for the same reason their words may be longer than Cap. A rule
 	// with a validator, an allow-list, a distance or the Normalised view is always a Span rule: its text must be at hand.
 	Span bool
 }
