@@ -34,7 +34,7 @@ func (b *builder) tooLarge(c *compiled, re *syntax.Regexp, left bool, why string
 		if c.Group == 0 {
 			part = c.whole()
 		}
-		return c.fail(part, why, "write it as several patterns, each of which begins with literal text")
+		return c.fail(part, why, "write it as several patterns; words to choose from are terms rather than a pattern")
 	}
 	if b.cures++; b.cures > maxCures {
 		return c.failAt(reps[0], why, "lower the bounds of its repeats, or begin what follows a repeat with a character that is not repeated")
