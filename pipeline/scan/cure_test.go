@@ -243,24 +243,23 @@ func TestFuzzyTermsAreHeldAsReported(t *testing.T) {
 func TestReportedMemoryIsTaken(t *testing.T) {
 	for name, rule := range map[string]func(i int) Rule{
 		"terms": func(i int) Rule {
-			return Rule{Phrase: fmt.Sprintf("word%d token%d", i*7919%3000, i), Fold: true, View: Normalised}
+			return Rule{Phrase: fmt.Sprintf("word%d token%d", i*7919%1500, i), Fold: true, View: Normalised}
 		},
 		"fuzzy": func(i int) Rule {
-			return Rule{Phrase: fmt.Sprintf("word%d token%d", i*7919%3000, i), Fold: true, Distance: 2}
+			return Rule{Phrase: fmt.Sprintf("word%d token%d", i*7919%1500, i), Fold: true, Distance: 2}
 		},
 		"patterns": func(i int) Rule { return Rule{Pattern: fmt.Sprintf(`x%dy[0-9]{1,30}`, i), Span: true} },
 	} {
 		var rules []Rule
-		for i := range 3000 {
+		for i := range 1500 {
 			x := rule(i)
 			x.ID = fmt.Sprint(name, i)
 			rules = append(rules, x)
 		}
-		_, rep, err := Build(rules, Options{})
+		tb, rep, err := Build(rules, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		tb, _, _ := Build(rules, Options{})
 		b := tb.AppendBinary(nil)
 		heap := func() int {
 			var m runtime.MemStats

@@ -714,9 +714,9 @@ func TestExoticPatternsEqualRegexp(t *testing.T) {
 		t.Logf("%d cases from seed %d on; refused %v", cases, *exoticSeed, refused)
 		return
 	}
-	n := 120
+	n := 40
 	if testing.Short() {
-		n = 40
+		n = 20
 	}
 	for seed := range uint64(n) {
 		compared += exoticCase(t, *exoticSeed+seed, refused)
