@@ -737,6 +737,7 @@ func TestFoundByExoticPatterns(t *testing.T) {
 		{"a word ends where it ended, not where an older run that it meets had ended before", []string{`\p{Any}{1,}\*2`, `.`}, "1*2ⷴ", nil},
 		{"the longer of two beginnings goes first though the other is over before", []string{`Kword|wor`}, "Kword", nil},
 		{"in a stream as well", []string{`mytoken_[a-z]{8}|tok`}, "a mytoken_abcdefgh b", []int{5, 6}},
+		{"a short word behind a live start is found when that is over", []string{`\pL{2}x|a|sera-b`}, "sera-c b", []int{1, 2, 3, 4, 5, 6, 7}},
 		{"and where it begins like any word", []string{`\bxabcd[a-z]+|abc\d`}, "xabcde xabc1 abc1", []int{3, 9}},
 	} {
 		var rules []Rule

@@ -37,9 +37,9 @@ func readHeld(h []uint16, n int) heldStart {
 }
 
 // add adds the live start x of bundle k, in state a at the end of the piece, or where it stops to be run, if its first
-// bytes were told; else they are yet to be.
+// bytes were told; else they are yet to be. Of one that stops, a word may have ended that is shorter than these.
 func (l *lives) add(u *bundle, k, x, now int, a uint16, stops bool) {
-	if u.joint.info[a]&infoFront == 0 || now-x <= u.cut {
+	if u.joint.info[a]&infoFront == 0 || now-x <= u.cut && !stops {
 		return
 	}
 	if stops {
