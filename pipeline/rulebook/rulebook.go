@@ -23,7 +23,8 @@
 //
 //	[id] ENTITY group country     the entry; country is an ISO 3166 code or -
 //	pattern RE                    a pattern, or
-//	phrase TEXT                   a phrase; both may be repeated
+//	phrase TEXT                   a phrase, in all its forms if the head says so; both may be repeated
+//	exact TEXT                    a phrase without other forms
 //	fold | normalised | wide      options: ignore case; read the normalised view; on only where asked for
 //	check NAME [A [B]]            the validator of scan
 //	cap N                         bytes of the longest match
@@ -34,17 +35,21 @@
 //	source TEXT                   the document that defines it (default: the line `source` of the head)
 //	note TEXT
 //
-// In the head, `default fold normalised spaced` sets options for all entries of the file; `spaced` lets every
-// space of a pattern stand for white space of any length. A line `define NAME RE` makes {NAME} stand for RE in the patterns below. In examples <20w> is
-// replaced by 20 made-up characters of a class (d digits, h and H hex, a and A letters, n and N letters and
-// digits, w mixed letters and digits, b base64url), \n by a line end and ¦ by nothing, so that no example in the
-// repository looks like a real key.
+// In the head, `default fold normalised spaced forms` sets options for all entries of the file. `spaced` lets every
+// space of a pattern stand for white space of any length. With `forms` a phrase is found as people write it: its last
+// word in the plural too, with a hyphen for a space and a space for a hyphen. In a phrase {a,b} is either.
+//
+// A line `define NAME RE` makes {NAME} stand for RE in the patterns below, and `verbs NAME cut, hack into` for these
+// verbs, in the infinitive and with -ing. In examples <20w> is replaced by 20 made-up characters of a class (d digits, h
+// and H hex, a and A letters, n and N letters and digits, w mixed letters and digits, b base64url), \n by a line end and
+// ¦ by nothing, so that no example in the repository looks like a real key.
 package rulebook
 
 import (
 	"embed"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -62,6 +67,7 @@ type Entry struct {
 	Country   string // ISO 3166 code, empty = anywhere
 	Patterns  []string
 	Phrases   []string
+	Forms     []string // of each phrase a pattern of the forms in which people write it, "" for as it is
 	Fold      bool
 	View      scan.View
 	Wide      bool // ambiguous on its own; only where a kind asks for it
@@ -81,7 +87,8 @@ type Example struct {
 	Spans [][2]int // byte offsets, half open, in order
 }
 
-// Rules gives the scan rules of e for a policy. span asks for exact spans and hold-back (scan.Rule.Span).
+// Rules gives the scan rules of e for a policy: one for each pattern, then one for each phrase. span asks for exact
+// spans and hold-back (scan.Rule.Span).
 func (e *Entry) Rules(policy uint8, span bool) []scan.Rule {
 	var out []scan.Rule
 	for i, p := range e.Patterns {
@@ -92,7 +99,11 @@ func (e *Entry) Rules(policy uint8, span bool) []scan.Rule {
 	}
 	for i, p := range e.Phrases {
 		r := e.rule(policy, span, len(e.Patterns)+i)
-		r.Phrase = p
+		if e.Forms[i] != "" {
+			r.Pattern = e.Forms[i]
+		} else {
+			r.Phrase = p
+		}
 		out = append(out, r)
 	}
 	return out
@@ -229,7 +240,7 @@ func Parse(name, text string) ([]Entry, error) {
 	var cur *Entry
 	source := ""
 	defs := []string{}
-	var fold, normalised, spaced bool
+	var fold, normalised, spaced, forms bool
 	for n, line := range strings.Split(text, "\n") {
 		fail := func(format string, a ...any) ([]Entry, error) {
 			return nil, fmt.Errorf("parse %s:%d: %s", name, n+1, fmt.Sprintf(format, a...))
@@ -255,7 +266,7 @@ func Parse(name, text string) ([]Entry, error) {
 			}
 			continue
 		}
-		if cur == nil && key != "define" && key != "source" && key != "default" {
+		if cur == nil && key != "define" && key != "verbs" && key != "source" && key != "default" {
 			return fail("%q before the first entry", key)
 		}
 		switch key {
@@ -263,8 +274,12 @@ func Parse(name, text string) ([]Entry, error) {
 			k, v, _ := strings.Cut(val, " ")
 			v = strings.NewReplacer(defs...).Replace(v)
 			defs = append(defs, "{"+k+"}", v)
+		case "verbs":
+			k, v, _ := strings.Cut(val, " ")
+			defs = append(defs, "{"+k+"}", verbs(v))
 		case "default":
-			fold, normalised, spaced = strings.Contains(val, "fold"), strings.Contains(val, "normalised"), strings.Contains(val, "spaced")
+			o := strings.Fields(val)
+			fold, normalised, spaced, forms = slices.Contains(o, "fold"), slices.Contains(o, "normalised"), slices.Contains(o, "spaced"), slices.Contains(o, "forms")
 		case "source":
 			if cur == nil {
 				source = val
@@ -282,8 +297,14 @@ func Parse(name, text string) ([]Entry, error) {
 				val = scan.NormalisePattern(val)
 			}
 			cur.Patterns = append(cur.Patterns, val)
-		case "phrase":
-			cur.Phrases = append(cur.Phrases, val)
+		case "phrase", "exact":
+			for _, p := range choices(val) {
+				pattern := ""
+				if forms && key == "phrase" {
+					pattern = formsOf(p)
+				}
+				cur.Phrases, cur.Forms = append(cur.Phrases, p), append(cur.Forms, pattern)
+			}
 		case "fold":
 			cur.Fold = true
 		case "normalised":
@@ -326,6 +347,80 @@ func Parse(name, text string) ([]Entry, error) {
 	}
 	return out, nil
 }
+
+// choices gives the phrases that a phrase with {a,b} stands for.
+func choices(p string) []string {
+	to := strings.IndexByte(p, '}')
+	if to < 0 {
+		return []string{p}
+	}
+	from := strings.LastIndexByte(p[:to], '{')
+	var out []string
+	for _, c := range strings.Split(p[from+1:to], ",") {
+		out = append(out, choices(p[:from]+c+p[to+1:])...)
+	}
+	return out
+}
+
+// formsOf is a pattern of a phrase as people write it: its last word in the plural too, a hyphen where it has a space, a
+// space where it has a hyphen.
+func formsOf(p string) string {
+	var b strings.Builder
+	b.WriteString(`\b`)
+	for i := 0; i < len(p); i++ {
+		if p[i] == ' ' || p[i] == '-' && i > 0 && i+1 < len(p) && letter(p[i-1]) && letter(p[i+1]) {
+			b.WriteString(`(?:\s+|-)`)
+			continue
+		}
+		b.WriteString(regexp.QuoteMeta(p[i : i+1]))
+	}
+	return plural(b.String()) + `\b`
+}
+
+// plural is a pattern with the plural of its last word beside the singular.
+func plural(p string) string {
+	n := len(p)
+	if n < 3 || !letter(p[n-1]) || !letter(p[n-2]) || p[n-3] == '\\' || p[n-1] == 's' {
+		return p
+	}
+	switch {
+	case p[n-1] == 'y' && !strings.ContainsRune("aeiou", rune(p[n-2])):
+		return p[:n-1] + "(?:y|ies)"
+	case p[n-1] == 'x' || p[n-1] == 'z' || strings.HasSuffix(p, "ch") || strings.HasSuffix(p, "sh"):
+		return p + "(?:es)?"
+	}
+	return p + "s?"
+}
+
+// verbs is a choice of the verbs of a list, in the infinitive and with -ing.
+func verbs(list string) string {
+	var out []string
+	for _, v := range strings.Split(list, ", ") {
+		word, rest, more := strings.Cut(v, " ")
+		if more {
+			rest = " " + rest
+		}
+		out = append(out, v, ing(word)+rest)
+	}
+	return "(?:" + strings.Join(out, "|") + ")"
+}
+
+// ing is a verb with -ing: taking, cutting, tying.
+func ing(v string) string {
+	n := len(v)
+	vowel := func(i int) bool { return strings.IndexByte("aeiou", v[i]) >= 0 }
+	switch {
+	case strings.HasSuffix(v, "ie"):
+		return v[:n-2] + "ying"
+	case strings.HasSuffix(v, "e") && !strings.HasSuffix(v, "ee"):
+		return v[:n-1] + "ing"
+	case n >= 3 && !vowel(n-1) && vowel(n-2) && !vowel(n-3) && !strings.ContainsAny(v[:n-2], "aeiou") && !strings.ContainsAny(v[n-1:], "wxy"):
+		return v + v[n-1:] + "ing"
+	}
+	return v + "ing"
+}
+
+func letter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 
 // spaces lets each space of a pattern stand for white space, an optional one for none too.
 func spaces(p string) string {

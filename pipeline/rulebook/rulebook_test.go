@@ -172,3 +172,54 @@ func TestEveryPhraseFindsItself(t *testing.T) {
 		}
 	}
 }
+
+// A phrase of a list with forms is found as people write it, and only so.
+func TestPhrasesAreFoundInTheirForms(t *testing.T) {
+	es, err := rulebook.Parse("t.rules", "default fold normalised spaced forms\nsource s\n\n[a] A g -\nphrase surface-to-air missile\nphrase {armored,armoured} body{, plate}\n"+
+		"phrase ballistic frequency factory\nphrase gas box\nexact attorney-client\nphrase mention of vi{c,d}es\n+ «gas box»\n- x\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tb := build(t, &es[0])
+	var s scan.State
+	for text, want := range map[string]bool{
+		"surface-to-air missile": true, "Surface to Air Missiles": true, "surface-to air missiles": true, "surface to-air\nmissile": true,
+		"armored body": true, "armoured bodies": true, "armoured-body plates": true, "armored-body": true,
+		"ballistic frequency factories": true, "gas boxes": true, "gas-boxes": true, "GAS BOX": true,
+		"attorney-client": true, "attorney client": false, "attorney-clients": false,
+		"mention of vices": true, "mention of videses": false,
+		"surface missile": false, "surface-to-air missilest": false, "gas boxen": false, "armoured bodys": false,
+	} {
+		if got := len(find(t, tb, &s, text)) > 0; got != want {
+			t.Errorf("%q found: %v, want %v", text, got, want)
+		}
+	}
+	seen := map[string]bool{}
+	for _, r := range es[0].Rules(0, false) {
+		if seen[r.ID] || (r.Phrase == "") == (r.Pattern == "") {
+			t.Errorf("%s: phrase %q, pattern %q", r.ID, r.Phrase, r.Pattern)
+		}
+		seen[r.ID] = true
+	}
+}
+
+// A list of verbs stands for their infinitives and their forms with -ing.
+func TestVerbsAreFoundWithIng(t *testing.T) {
+	es, err := rulebook.Parse("t.rules", "default fold normalised spaced\nsource s\nverbs V disable, cut, tie, hack into, bypass, jumper, fool, drive, show, sneak, stab, flee\n\n[a] A g -\npattern \\b{V} it\\b\n+ «cut it»\n- x\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tb := build(t, &es[0])
+	var s scan.State
+	for _, v := range strings.Split("disable disabling cut cutting tie tying bypass bypassing jumper jumpering fool fooling drive driving show showing sneak sneaking stab stabbing flee fleeing hack\u00a0into hacking\ninto", " ") {
+		v = strings.ReplaceAll(v, "\u00a0", " ")
+		if got := find(t, tb, &s, "so "+v+" it"); len(got) != 1 {
+			t.Errorf("%q: found %q", v, got)
+		}
+	}
+	for _, v := range []string{"disableing", "cuting", "hack", "cuts", "foolling", "jumperring"} {
+		if got := find(t, tb, &s, v+" it"); len(got) != 0 {
+			t.Errorf("%q: found %q", v, got)
+		}
+	}
+}

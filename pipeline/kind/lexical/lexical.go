@@ -479,14 +479,22 @@ func (w *words) list(name string) { w.entries(rulebook.Terms(name)) }
 
 func (w *words) entries(es []rulebook.Entry) {
 	for i := range es {
-		for _, r := range es[i].Rules(0, false) {
+		for k, r := range es[i].Rules(0, false) {
 			w.builtIn++
-			if d := min(w.distance, nearOf(r.Phrase)); d > 0 {
-				r.Distance, r.Half = d, true
-				w.near.add(r.Phrase, fmt.Sprintf(" within %d", d))
+			if k -= len(es[i].Patterns); k >= 0 {
+				w.misspelt(r, es[i].Phrases[k], es[i].Entity)
 			}
 			w.find(r, es[i].Entity, "")
 		}
+	}
+}
+
+// misspelt declares a built-in phrase as a fuzzy term beside its rule, if that is wanted and it is long enough.
+func (w *words) misspelt(r scan.Rule, phrase, entity string) {
+	if d := min(w.distance, nearOf(phrase)); d > 0 {
+		r.ID, r.Pattern, r.Phrase, r.Group, r.Distance, r.Half = r.ID+"+", "", phrase, 0, d, true
+		w.near.add(phrase, fmt.Sprintf(" within %d", d))
+		w.find(r, entity, "")
 	}
 }
 
