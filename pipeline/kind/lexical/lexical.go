@@ -245,6 +245,7 @@ func LegalPrivilege() Kind {
 			p := params.(*PrivilegeParams)
 			w.action(p.Action, pipeline.Block)
 			w.list("privilege")
+			w.d.Fault(pipeline.FaultPartly, "privilege_markers", "the built-in phrase legal advice is not found in a disclaimer (this is not legal advice), nor attorney-client in front of relationship; as privilege_markers they are found everywhere", "")
 			w.terms("PRIVILEGE_MARKER", "privilege_markers", p.PrivilegeMarkers)
 		},
 	}
