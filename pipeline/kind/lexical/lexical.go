@@ -153,7 +153,7 @@ func EntityListFilter() Kind {
 			p := params.(*EntityListParams)
 			w.action(p.Action, pipeline.Block)
 			w.fuzzy(p.FuzzyMatching, p.MaxDistance)
-			w.terms("LISTED_ENTITY", "blocked_entities", p.BlockedEntities)
+			w.names("LISTED_ENTITY", "blocked_entities", p.BlockedEntities)
 			if len(p.BlockedEntities) == 0 {
 				w.d.Fault(pipeline.FaultNoEffect, "blocked_entities", "entity-list-filter has no built-in list: without blocked_entities it finds nothing", "")
 			}
@@ -369,6 +369,42 @@ func (w *words) terms(entity, field string, list []string) {
 		w.find(r, entity, path)
 	}
 	w.partly(field, &lowered, &exact)
+}
+
+// names declares own terms that are names: of two words or with hyphens, they are found with a space for the hyphen too
+// and with a hyphen for the space. A fuzzy term takes both as it is.
+func (w *words) names(entity, field string, list []string) {
+	w.terms(entity, field, list)
+	for i, t := range list {
+		if other := spelled(t); other != "" && w.distance == 0 {
+			path := fmt.Sprintf("%s/%d", field, i)
+			w.find(ownTerm(path+"-", other), entity, path)
+		}
+	}
+}
+
+// spelled is a name with hyphens with spaces instead, and a name of two words with a hyphen; empty for other names.
+func spelled(name string) string {
+	words := strings.Fields(name)
+	bare := strings.Join(words, " ")
+	between := func(i int) bool { // letters or digits on both sides
+		before, _ := utf8.DecodeLastRuneInString(bare[:i])
+		after, _ := utf8.DecodeRuneInString(bare[i+1:])
+		return (unicode.IsLetter(before) || unicode.IsDigit(before)) && (unicode.IsLetter(after) || unicode.IsDigit(after))
+	}
+	b := []byte(bare)
+	for i := range b {
+		if b[i] == '-' && between(i) {
+			b[i] = ' '
+		}
+	}
+	if i := strings.IndexByte(bare, ' '); string(b) == bare && len(words) == 2 && between(i) {
+		b[i] = '-'
+	}
+	if string(b) == bare {
+		return ""
+	}
+	return string(b)
 }
 
 // plain declares the own patterns that are plain text as fuzzy terms too, if that is wanted.
