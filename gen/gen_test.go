@@ -373,6 +373,7 @@ func TestPagesSayWhatSettingsFind(t *testing.T) {
 		"safety-filter":   {"With `mode: automotive`, reason code `safety.detected`: `VEHICLE_TAMPERING`, "},
 		"case-privacy":    {"With `detect_patterns: [docket_number]`, reason code `case_privacy.detected`: `DOCKET_NUMBER`."},
 		"student-privacy": {"With `age_gate: true`, "},
+		"pii-detector":    {"With `healthcare_mode: true`, reason code `pii.detected`: `MRN`, `US_NPI`, `US_DEA`, `US_MBI`, `US_HICN`, `HEALTH_PLAN`, `MEDICAID`."},
 	} {
 		for _, want := range wants {
 			if !strings.Contains(text["docs/policies/"+kind+".md"], want) {
@@ -380,7 +381,7 @@ func TestPagesSayWhatSettingsFind(t *testing.T) {
 			}
 		}
 	}
-	if strings.Contains(text["docs/policies/pii-detector.md"], "With `healthcare_mode") {
-		t.Error("pii-detector's page says what a refused setting finds")
+	if strings.Contains(text["docs/policies/safety-filter.md"], "With `max_age") {
+		t.Error("safety-filter's page says what a refused setting finds")
 	}
 }

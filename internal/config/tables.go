@@ -208,7 +208,6 @@ type refusal struct {
 
 var refusals = []refusal{
 	{"/policy/prompt-injection/backend", "external", "use backend: local, or leave it out"},
-	{"/policy/pii-detector/healthcare_mode", "true", "give the identifiers as detect_patterns until then"},
 	{"/policy/audit-logger/hipaa_audit_controls", "true", "leave it out until then"},
 	{"/policy/*/streaming_mode", "buffered", "streamed answers are scanned as they flow: leave it out"},
 }

@@ -362,7 +362,7 @@ func text(rng *rand.Rand, material []string) []byte {
 
 // refused are values that this version refuses by name.
 var refused = map[string]string{
-	"backend": "external", "healthcare_mode": "true", "hipaa_audit_controls": "true", "streaming_mode": "buffered", "analysis_mode": "external",
+	"backend": "external", "hipaa_audit_controls": "true", "streaming_mode": "buffered", "analysis_mode": "external",
 }
 
 var patterns = []string{`EMP-\d{4,6}`, `(?i)tok_[a-z0-9]{8,24}`, `\bcase \d+`, `(?i)bluefin|red fox`, `order \d{2}`, `[A-Z]{3}-\d{2}`}

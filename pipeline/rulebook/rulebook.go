@@ -8,7 +8,7 @@
 // A kind takes Entries and turns each into scan rules with Entry.Rules (policy number and Span set by the
 // caller), keeping the entry index beside each rule to name the entity of a match:
 //
-//   - pii-detector: PII(); with healthcare_mode PHI() too; pci_mode: false drops the entries with Group "payment".
+//   - pii-detector: PII(); with healthcare_mode Care() too; pci_mode: false drops the entries with Group "payment".
 //   - hipaa-phi-detector: HIPAA().
 //   - dlp-filter: its own patterns and terms; Secrets() with sensitivity_level high or restricted.
 //   - prompt-injection: Injection(). Entry.Group is the group of evidence and Entry.Weight its weight in 1/1000.
@@ -146,6 +146,18 @@ func PII() []Entry { return strict(load("pii")) }
 
 // PHI lists the clinical identifiers: record and plan numbers, provider numbers.
 func PHI() []Entry { return strict(load("phi")) }
+
+// Care lists the clinical identifiers that are told from other numbers in any text: those of patients, insured people and
+// providers that have a label or a check digit.
+func Care() []Entry {
+	var out []Entry
+	for _, e := range PHI() {
+		if e.Group == "care" {
+			out = append(out, e)
+		}
+	}
+	return out
+}
 
 // HIPAA lists what covers the Safe Harbor classes that patterns can find (45 CFR 164.514(b)(2)): the
 // identifiers of the United States and those without a country, the clinical ones, dates, ZIP codes, URLs and

@@ -64,8 +64,10 @@ func (Kind) Declare(params any, d *pipeline.Declaration) {
 	if err != nil || action != pipeline.Redact && action != pipeline.Block {
 		d.Fault(pipeline.FaultRange, "action", fmt.Sprintf("action must be redact or block; got %q", p.Action), "")
 	}
+	builtIn := rulebook.PII()
 	if p.HealthcareMode {
-		d.Fault(pipeline.FaultNotBuilt, "healthcare_mode", "healthcare_mode: true is documented but not built yet in this version", "give the identifiers as detect_patterns until then")
+		builtIn = append(builtIn, rulebook.Care()...)
+		d.Fault(pipeline.FaultPartly, "healthcare_mode", "healthcare_mode finds record and insurance numbers beside a word for them, provider numbers by word and check digit, Medicare numbers by their form; names, diagnoses and dates of treatment are not found", "")
 	}
 	if p.PCIMode {
 		d.Fault(pipeline.FaultPartly, "pci_mode", "pci_mode finds card numbers, and security codes beside a word for them; the holder's name is not found", "")
@@ -88,7 +90,7 @@ func (Kind) Declare(params any, d *pipeline.Declaration) {
 		}
 		d.Find(r, n, action, m, path, classes...)
 	}
-	for _, e := range rulebook.PII() {
+	for _, e := range builtIn {
 		if e.Group == "payment" && !p.PCIMode {
 			continue
 		}

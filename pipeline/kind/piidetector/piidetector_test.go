@@ -16,6 +16,11 @@ func TestConformance(t *testing.T) {
 	kindtest.Run(t, piidetector.Kind{}, "testdata/cases.txtar")
 }
 
+// Texts of an office and of a clinic.
+func TestEverydayTextsAreDecidedAsTheyAreMarked(t *testing.T) {
+	kindtest.Texts(t, "pii-detector", "testdata/everyday.texts")
+}
+
 func TestMetadataOffHidesTypes(t *testing.T) {
 	ch := kindtest.Chain(t, "policies:\n  chain: [pii-detector]\npolicy:\n  pii-detector:\n    redaction:\n      include_metadata: false\n")
 	n := 0
