@@ -70,7 +70,7 @@ func (Kind) Declare(params any, d *pipeline.Declaration) {
 		d.Fault(pipeline.FaultPartly, "healthcare_mode", "healthcare_mode finds record and insurance numbers beside a word for them, provider numbers by word and check digit, Medicare numbers by their form; names, diagnoses and dates of treatment are not found", "")
 	}
 	if p.PCIMode {
-		d.Fault(pipeline.FaultPartly, "pci_mode", "pci_mode finds card numbers, and security codes beside a word for them; the holder's name is not found", "")
+		d.Fault(pipeline.FaultPartly, "pci_mode", "pci_mode finds card numbers, and security codes and holders' names beside a word for them; a name beside the number alone is not found", "")
 	}
 	types := map[string]*pipeline.Marker{}
 	find := func(r scan.Rule, entity, path string) {
