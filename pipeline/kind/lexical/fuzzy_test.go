@@ -100,7 +100,7 @@ func TestFuzzyBuiltInsAreNoted(t *testing.T) {
 	}
 }
 
-// Entries of block_if that are plain text are fuzzy as other own terms are; lint names the others.
+// Entries of block_if that are plain text are terms, fuzzy as other own terms are; lint names the others.
 func TestFuzzyBlockIf(t *testing.T) {
 	chain := func(list, fuzzy string) pipeline.Chain {
 		return kindtest.Chain(t, "policies: {chain: [safety-filter]}\npolicy:\n  safety-filter: {block_if: ["+list+"]"+fuzzy+"}\n")
@@ -120,8 +120,11 @@ func TestFuzzyBlockIf(t *testing.T) {
 		{"vap[eo] shop", on, "the vape shp", "allow"},
 		{"vap[eo] shop", on, "the vapo shop", "block"},
 		{"vape shop", "", "the vape shp", "allow"},
-		{"vape shop", "", "the Vape Shop", "allow"},
-		{"vape shop", ", fuzzy_matching: true, max_distance: 0", "the Vape Shop", "allow"},
+		{"vape shop", "", "the Vape Shop", "block"}, // a term, in any case
+		{"vape shop", "", "VAPE\nSHOP", "block"},
+		{"vape shop", "", "vapeshop", "allow"},
+		{"vape shop", ", fuzzy_matching: true, max_distance: 0", "the Vape Shop", "block"},
+		{"vap[eo] shop", "", "the Vapo Shop", "allow"}, // a pattern is read as written
 	} {
 		o := kindtest.Piece(t, chain("'"+x.list+"'", x.fuzzy), pipeline.InputText, kindtest.Everything, []byte(x.text), nil)
 		if got, _, _ := strings.Cut(o.Decision, " "); got != x.want {

@@ -12,6 +12,7 @@ package lexical
 
 import (
 	"fmt"
+	"regexp"
 	"regexp/syntax"
 	"slices"
 	"strings"
@@ -125,6 +126,7 @@ func SafetyFilter() Kind {
 			w.fuzzy(p.FuzzyMatching, p.MaxDistance)
 			w.list("safety." + p.Mode)
 			w.patterns("SAFETY_PATTERN", "block_if", p.BlockIf)
+			w.categories("block_if", p.BlockIf)
 			w.plain("SAFETY_PATTERN", "block_if", p.BlockIf)
 			if p.MaxAge != 0 {
 				w.d.Fault(pipeline.FaultNotBuilt, "max_age", fmt.Sprintf("max_age: %d is documented but not built yet in this version", p.MaxAge), "leave max_age at 0; the list of mode education is applied at every age")
@@ -223,6 +225,7 @@ func MNPIFilter() Kind {
 			w.action(p.Action, pipeline.Block)
 			w.list("mnpi")
 			w.patterns("MNPI_PATTERN", "detect_patterns", p.DetectPatterns)
+			w.categories("detect_patterns", p.DetectPatterns)
 		},
 	}
 }
@@ -407,11 +410,9 @@ func spelled(name string) string {
 	return string(b)
 }
 
-// plain declares the own patterns that are plain text as fuzzy terms too, if that is wanted.
+// plain declares the own patterns that are plain text as terms too, fuzzy ones if that is wanted: who writes a plain
+// word into a list of what is unsafe means the word, at the beginning of a sentence as well.
 func (w *words) plain(entity, field string, list []string) {
-	if w.distance == 0 {
-		return
-	}
 	var lowered, exact, patterns named
 	for i, p := range list {
 		re, err := syntax.Parse(p, syntax.Perl)
@@ -424,12 +425,14 @@ func (w *words) plain(entity, field string, list []string) {
 		}
 		path := fmt.Sprintf("%s/%d", field, i)
 		r := ownTerm(path+"+", string(re.Rune))
-		if w.blur(&r, p, &lowered, &exact); r.Distance > 0 {
-			w.find(r, entity, path)
+		if strings.TrimSpace(r.Phrase) == "" {
+			continue
 		}
+		w.blur(&r, p, &lowered, &exact)
+		w.find(r, entity, path)
 	}
 	w.partly(field, &lowered, &exact)
-	if patterns.n > 0 {
+	if patterns.n > 0 && w.distance > 0 {
 		w.d.Fault(pipeline.FaultPartly, field, "only plain text is found misspelt too; these patterns are matched as they are written: "+patterns.String(), "")
 	}
 }
@@ -508,6 +511,18 @@ func (w *words) patterns(entity, field string, list []string) {
 	for i, p := range list {
 		path := fmt.Sprintf("%s/%d", field, i)
 		w.find(pipeline.OwnPattern(path, p), entity, path)
+	}
+}
+
+var category = regexp.MustCompile(`^[a-z]+(_[a-z]+)+$`)
+
+// categories warns of entries such as earnings_preview, which some published examples put where a pattern belongs.
+func (w *words) categories(field string, list []string) {
+	for i, p := range list {
+		if category.MatchString(p) {
+			w.d.Fault(pipeline.FaultCategory, fmt.Sprintf("%s/%d", field, i), fmt.Sprintf("%q looks like the name of a category; here it is a pattern that finds the word itself", p),
+				"the built-in list is always looked for: remove the entry, or write a regular expression of its text")
+		}
 	}
 }
 

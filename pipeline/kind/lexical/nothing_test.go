@@ -1,6 +1,7 @@
 package lexical_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/keeptrusts/kt/pipeline"
@@ -8,6 +9,27 @@ import (
 	"github.com/keeptrusts/kt/pipeline/kindtest"
 	"github.com/keeptrusts/kt/pipeline/plan"
 )
+
+// The name of a category where a pattern belongs finds the word itself, and lint says so.
+func TestNamesOfCategoriesAreWarnedOf(t *testing.T) {
+	for params, want := range map[string]string{
+		"mnpi-filter: {detect_patterns: [earnings_preview, '(?i)tender offer draft', falcon]}": "detect_patterns/0",
+		"safety-filter: {block_if: [vape shop, self_harm, '[a-z]_[a-z]', A_B]}":                 "block_if/1",
+		"mnpi-filter: {detect_patterns: ['project_[a-z]+']}":                                    "",
+	} {
+		kind, _, _ := strings.Cut(params, ":")
+		p, diags := plan.Build(kindtest.Config(t, "policies: {chain: ["+kind+"]}\npolicy:\n  "+params+"\n"))
+		var at []string
+		for _, d := range diags {
+			if d.Code == "KT2102" {
+				at = append(at, strings.TrimPrefix(d.Pointer, "/policy/"+kind+"/"))
+			}
+		}
+		if p == nil || strings.Join(at, " ") != want {
+			t.Errorf("%s: warned at %q, want %q\n%s", params, at, want, diags.Text())
+		}
+	}
+}
 
 // A policy that finds nothing says so.
 func TestAPolicyThatFindsNothingIsWarnedOf(t *testing.T) {
