@@ -82,7 +82,7 @@ func DLPFilter() Kind {
 	return Kind{
 		name: "dlp-filter", reason: "dlp.detected", classes: everywhere,
 		params: func() any {
-			return &DLPParams{DetectPatterns: []string{}, BlockedTerms: []string{}, Action: "redact", MaxDistance: 1, SensitivityLevel: "standard", StreamingMode: "realtime"}
+			return &DLPParams{DetectPatterns: []string{}, BlockedTerms: []string{}, Action: "redact", MaxDistance: defaultDistance, SensitivityLevel: "standard", StreamingMode: "realtime"}
 		},
 		declare: func(params any, w *words) {
 			p := params.(*DLPParams)
@@ -118,7 +118,7 @@ func SafetyFilter() Kind {
 	return Kind{
 		name: "safety-filter", reason: "safety.detected", classes: everywhere,
 		params: func() any {
-			return &SafetyParams{Mode: "critical_infrastructure", BlockIf: []string{}, Action: "block", MaxDistance: 1, StreamingMode: "realtime"}
+			return &SafetyParams{Mode: "critical_infrastructure", BlockIf: []string{}, Action: "block", MaxDistance: defaultDistance, StreamingMode: "realtime"}
 		},
 		declare: func(params any, w *words) {
 			p := params.(*SafetyParams)
@@ -149,7 +149,7 @@ func EntityListFilter() Kind {
 	return Kind{
 		name: "entity-list-filter", reason: "entity_list.detected", classes: everywhere,
 		params: func() any {
-			return &EntityListParams{BlockedEntities: []string{}, Action: "block", MaxDistance: 1, StreamingMode: "realtime"}
+			return &EntityListParams{BlockedEntities: []string{}, Action: "block", MaxDistance: defaultDistance, StreamingMode: "realtime"}
 		},
 		declare: func(params any, w *words) {
 			p := params.(*EntityListParams)
@@ -173,7 +173,7 @@ type TermsParams struct {
 }
 
 func termsDefaults() any {
-	return &TermsParams{BlockedTerms: []string{}, Action: "block", MaxDistance: 1, StreamingMode: "realtime"}
+	return &TermsParams{BlockedTerms: []string{}, Action: "block", MaxDistance: defaultDistance, StreamingMode: "realtime"}
 }
 
 // ITAREARFilter blocks terms of the munitions and commerce control lists, with own terms added.
@@ -248,8 +248,13 @@ func LegalPrivilege() Kind {
 			p := params.(*PrivilegeParams)
 			w.action(p.Action, pipeline.Block)
 			w.list("privilege")
-			w.d.Fault(pipeline.FaultPartly, "privilege_markers", "the built-in phrase legal advice is not found in a disclaimer (this is not legal advice), nor attorney-client in front of relationship; as privilege_markers they are found everywhere", "")
 			w.terms("PRIVILEGE_MARKER", "privilege_markers", p.PrivilegeMarkers)
+			own := func(term string) bool {
+				return slices.ContainsFunc(p.PrivilegeMarkers, func(m string) bool { return strings.EqualFold(strings.TrimSpace(m), term) })
+			}
+			if !own("legal advice") || !own("attorney-client") {
+				w.d.Fault(pipeline.FaultPartly, "privilege_markers", "the built-in phrase legal advice is not found in a disclaimer (this is not legal advice), nor attorney-client in front of relationship; as privilege_markers they are found everywhere", "")
+			}
 		},
 	}
 }
@@ -333,13 +338,16 @@ func (w *words) action(name string, allowed ...pipeline.Action) {
 	w.act = a
 }
 
+// defaultDistance is max_distance where the configuration does not name it.
+const defaultDistance = 1
+
 func (w *words) fuzzy(on bool, distance int) {
 	switch {
 	case distance < 0 || distance > scan.MaxDistance:
 		w.d.Fault(pipeline.FaultRange, "max_distance", fmt.Sprintf("max_distance must be 0 to %d; got %d", scan.MaxDistance, distance), "")
 	case on:
 		w.distance = distance
-	case w.d.Has("max_distance"):
+	case distance != defaultDistance && w.d.Has("max_distance"): // with its default it says nothing that is not so
 		w.d.Fault(pipeline.FaultDistance, "max_distance", "max_distance has no effect without fuzzy_matching: true", "")
 	}
 }
