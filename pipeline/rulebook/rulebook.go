@@ -99,7 +99,7 @@ func (e *Entry) Rules(policy uint8, span bool) []scan.Rule {
 	}
 	for i, p := range e.Phrases {
 		r := e.rule(policy, span, len(e.Patterns)+i)
-		if e.Forms[i] != "" {
+		if i < len(e.Forms) && e.Forms[i] != "" {
 			r.Pattern = e.Forms[i]
 		} else {
 			r.Phrase = p
