@@ -123,7 +123,7 @@ func countOf(n int, noun string) string {
 	return grouped(n) + " " + noun + "s"
 }
 
-// number is n, and nothing for 0.
+// number is n, and a dash for 0.
 func number(n int) string {
 	if n == 0 {
 		return "-"

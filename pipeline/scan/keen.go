@@ -301,25 +301,26 @@ func (t *Tables) fronts(q *quick, u *bundle) bool {
 			x, i, a, y, j, c = y, j, c, x, i, a
 		}
 		if info[c]&infoDist != infoDist {
-			if c, ok := t.refused(u, c, b, y, j, 0); !ok || c != anchorDead && !q.lives(y, c) {
+			if c, ok := t.refused(u, c, b, y, j, 0); !ok || c != anchorDead && !q.lives(y, c, 0) {
 				return false
 			}
 		}
 	}
 	a, ok := t.refused(u, a, b, x, i, 0)
-	return ok && (a == anchorDead || q.lives(x, a))
+	return ok && (a == anchorDead || q.lives(x, a, 0))
 }
 
-// lives notes a start that is live at the end of the piece, in the order of the text.
-func (q *quick) lives(x int, state uint16) bool {
-	k := q.nt
-	if k == len(q.told) {
+// lives notes a start of bundle k that is live at the end of the piece, in the order of the text. False says that there is
+// no room.
+func (q *quick) lives(x int, state uint16, k int) bool {
+	i := q.nt
+	if i == len(q.told) {
 		return false
 	}
-	for q.nt++; k > 0 && int(q.told[k-1].x) > x; k-- {
-		q.told[k] = q.told[k-1]
+	for q.nt++; i > 0 && int(q.told[i-1].x) > x; i-- {
+		q.told[i] = q.told[i-1]
 	}
-	q.told[k] = heldStart{int32(x), state, 0}
+	q.told[i] = heldStart{int32(x), state, uint8(k)}
 	return true
 }
 
@@ -332,7 +333,7 @@ func (t *Tables) meets(q *quick, g int, st uint32, i int, to lead) bool {
 		q.lead = to
 		return t.passes(q, &t.groups[g], st, i)
 	}
-	return to.rule == leadStart && q.lives(int(to.x), to.state)
+	return to.rule == leadStart && q.lives(int(to.x), to.state, 0)
 }
 
 // save leaves the threads and the starts that are alive to the next piece. It gives the least of free and where they

@@ -475,15 +475,11 @@ func (t *Tables) passes(q *quick, g *group, st uint32, i int) bool {
 // leads runs start x, which a filter of bundle u told of, to the end of the piece, and notes it if it is live there. False
 // says that it must be looked at with the others: a word ended, or there is no room.
 func (t *Tables) leads(q *quick, u *bundle, x int) bool {
-	if u == nil || x < 0 || q.nt == len(q.told) {
+	if u == nil || x < 0 {
 		return false
 	}
 	a, ok := u.leads(t, q.b, x, q.before)
-	if ok && a != anchorDead {
-		q.told[q.nt] = heldStart{int32(x), a, uint8(slices.Index(t.bundle, u))}
-		q.nt++
-	}
-	return ok
+	return ok && (a == anchorDead || q.lives(x, a, slices.Index(t.bundle, u)))
 }
 
 // begins tells whether a word of a bundle may begin at x, by one byte.
