@@ -9,7 +9,7 @@ import (
 )
 
 // tableMagic starts the binary form; the digits are the version of the format.
-const tableMagic = "ktscan16"
+const tableMagic = "ktscan17"
 
 type writer struct{ b []byte }
 
@@ -84,7 +84,11 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 		w.b = append(append(w.b, g.cls[:]...), g.rcls[:]...)
 		w.words(g.next)
 		w.words(g.acc)
-		w.bytes(g.told)
+		var ways []uint32
+		for _, x := range g.ways {
+			ways = append(ways, x.to, x.list)
+		}
+		w.words(ways)
 		w.bytes(g.live)
 		w.words(g.rnext)
 		w.halves(g.rules)
@@ -218,7 +222,10 @@ func Load(b []byte) (*Tables, error) {
 		copy(g.rcls[:], r.raw(256, 1))
 		g.next = r.words()
 		g.acc = r.words()
-		g.told = r.bytes()
+		ways := r.words()
+		for ; len(ways) > 1; ways = ways[2:] {
+			g.ways = append(g.ways, way{ways[0], ways[1]})
+		}
 		g.live = r.bytes()
 		g.rnext = r.words()
 		g.rules = r.halves()
@@ -292,12 +299,18 @@ func (t *Tables) valid() bool {
 		}
 		return true
 	}
-	table := func(next []uint32, states int, ncls uint32, cls *[256]uint8) bool {
+	table := func(next []uint32, ways []way, states int, ncls uint32, cls *[256]uint8) bool {
 		if ncls < 1 || uint64(len(next)) != uint64(states)*uint64(ncls) || states == 0 || len(next) > maxEntries {
 			return false
 		}
 		for _, v := range next {
-			if v &^= accept; v%ncls != 0 || int(v) >= len(next) {
+			if n := v &^ accept; n != v && ways != nil {
+				if int(n) >= len(ways) {
+					return false
+				}
+				v = ways[n].to
+			}
+			if v &^= toldBits; v%ncls != 0 || int(v) >= len(next) {
 				return false
 			}
 		}
@@ -313,32 +326,38 @@ func (t *Tables) valid() bool {
 	}
 	for i := range t.groups {
 		g := &t.groups[i]
-		if (i < t.nraw) != (g.view == Raw) || !table(g.next, len(g.live), g.ncls, &g.cls) {
+		if (i < t.nraw) != (g.view == Raw) || !table(g.next, g.ways, len(g.live), g.ncls, &g.cls) || len(g.ways) > 0 && !g.literal {
 			return false
 		}
 		if g.filter != noFilter {
 			reverse := len(g.rnext) > 0
-			if g.literal || len(g.rules) > 0 || reverse != (g.filter != prefixFilter) || len(g.acc) > 0 || len(g.told) != 0 && len(g.told) != len(g.live) ||
-				(len(g.told) > 0) != (g.filter == bothFilter) ||
-				reverse && (g.rncls == 0 || !table(g.rnext, len(g.rnext)/int(g.rncls), g.rncls, &g.rcls) || len(g.rnext) < 2*int(g.rncls)) {
+			if g.literal || len(g.rules) > 0 || reverse != (g.filter != prefixFilter) || len(g.acc) > 0 ||
+				reverse && (g.rncls == 0 || !table(g.rnext, nil, len(g.rnext)/int(g.rncls), g.rncls, &g.rcls) || len(g.rnext) < 2*int(g.rncls)) {
 				return false
 			}
 			continue
 		}
-		if len(g.acc) != len(g.live) || len(g.told) > 0 || len(g.rnext) > 0 {
+		if g.literal {
+			if len(g.acc) > 0 || len(g.rules) > 0 || len(g.rnext) > 0 {
+				return false
+			}
+			for _, w := range g.ways {
+				if !list(w.list, len(t.lits)) {
+					return false
+				}
+			}
+			continue
+		}
+		if len(g.acc) != len(g.live) || len(g.rnext) > 0 {
 			return false
 		}
-		most := len(g.rules)
-		if g.literal {
-			most = len(t.lits)
-		}
 		for _, off := range g.acc {
-			if !list(off, most) {
+			if !list(off, len(g.rules)) {
 				return false
 			}
 		}
 		for _, v := range g.next {
-			if (v&accept != 0) != (g.acc[(v&^accept)/g.ncls] != 0) {
+			if (v&accept != 0) != (g.acc[(v&^toldBits)/g.ncls] != 0) {
 				return false
 			}
 		}

@@ -71,9 +71,9 @@ type group struct {
 	ncls    uint32
 	inverse uint64   // 2^40 / ncls, rounded up
 	near    int32    // of a literal group: starts at most this far back can still fit every cap
-	next    []uint32 // by state*ncls+class: state*ncls, with accept set if the state has a list
-	acc     []uint32 // by state: offset of its list, 0 = none; no filter has it
-	told    []uint8  // by state: what a filter tells that is both
+	next    []uint32 // by state*ncls+class: state*ncls; with accept if something is told there, or on the way there:
+	acc     []uint32 // by state: offset of its list, 0 = none; a literal group or a filter has none;
+	ways    []way    // of a literal group: it has the number of one with accept
 	live    []uint8  // by state: 0 = nothing is under way; literal: symbols of the longest live prefix
 	rncls   uint32
 	rnext   []uint32 // end filter, reverse: 0 = dead, rncls = at the end; accept: a word may begin here
@@ -84,9 +84,25 @@ type group struct {
 	stops   bool       // white space is among them, so that looking for one is quick
 }
 
+// way is a way to a state of a literal group on which something is told.
+type way struct {
+	to   uint32 // state*ncls
+	list uint32 // its offset
+}
+
 const (
-	accept = 1 << 31 // the state has a list
+	accept    = 1 << 31 // something is told
+	tellShift = 29      // of what a filter tells
+	toldBits  = accept | (toldFront|toldEnd)<<tellShift
 )
+
+// land gives the state to which v of next leads.
+func (g *group) land(v uint32) uint32 {
+	if v&accept != 0 && g.literal {
+		return g.ways[v&^accept].to
+	}
+	return v &^ toldBits
+}
 
 // lit is one literal of a literal group: a phrase or a trigger.
 type lit struct {
@@ -1150,11 +1166,20 @@ func (f *dfa) order() {
 		wide = (wide + lineEntries - 1) / lineEntries * lineEntries
 	}
 	next := make([]uint32, f.n*wide)
+	tell := make([]uint16, f.n*wide)
+	move := func(to, from int) {
+		if next[to] = f.next[from]; f.tell != nil {
+			tell[to] = f.tell[from]
+		}
+	}
 	for s := range f.n {
 		for i, c := range place {
-			next[s*wide+i] = f.next[s*f.ncls+c]
+			move(s*wide+i, s*f.ncls+c)
 		}
-		next[s*wide+wide-1] = f.next[s*f.ncls+f.ncls-1]
+		move(s*wide+wide-1, s*f.ncls+f.ncls-1)
+	}
+	if f.tell != nil {
+		f.tell = tell
 	}
 	var to [256]uint8
 	for i, c := range place {
@@ -1170,7 +1195,7 @@ func (t *Tables) setForward(g *group, f *dfa, memo map[string]uint32) {
 	f.order()
 	g.cls, g.ncls = f.cls, uint32(f.ncls)
 	for s := range f.n {
-		if g.filter == noFilter {
+		if g.filter == noFilter && !g.literal {
 			g.acc = append(g.acc, t.list(memo, f.acc[s]))
 		}
 		live := uint8(min(f.attr[s]&^attrEnd, 255))
@@ -1179,10 +1204,24 @@ func (t *Tables) setForward(g *group, f *dfa, memo map[string]uint32) {
 		}
 		g.live = append(g.live, live)
 	}
-	for _, s := range f.next {
+	ways := map[way]uint32{}
+	for i, s := range f.next {
 		v := s * g.ncls
-		if len(f.acc[s]) > 0 {
+		switch {
+		case f.tell == nil && len(f.acc[s]) > 0:
 			v |= accept
+		case f.tell == nil || f.tell[i] == 0:
+		case g.literal:
+			w := way{v, t.list(memo, f.list[f.tell[i]])}
+			if _, ok := ways[w]; !ok {
+				ways[w] = uint32(len(g.ways))
+				g.ways = append(g.ways, w)
+			}
+			v = accept | ways[w]
+		default:
+			for _, what := range f.list[f.tell[i]] {
+				v |= accept | uint32(what)<<tellShift
+			}
 		}
 		g.next = append(g.next, v)
 	}
@@ -1286,7 +1325,7 @@ func (t *Tables) bytes() int {
 	}
 	for i := range t.groups {
 		g := &t.groups[i]
-		n += 4*(len(g.next)+len(g.acc)+len(g.rnext)) + len(g.told) + len(g.live) + int(unsafe.Sizeof(*g))
+		n += 4*(len(g.next)+len(g.acc)+2*len(g.ways)+len(g.rnext)) + len(g.live) + int(unsafe.Sizeof(*g))
 	}
 	classes := map[*[256]uint8]bool{}
 	for i := range t.anch {

@@ -402,6 +402,8 @@ type dfa struct {
 	ncls int // the text's end included
 	next []uint32
 	acc  [][]uint16 // by state: rules, sorted
+	tell []uint16   // as next, of one that tells early: which of list is told on the way there
+	list [][]uint16 // of rules, sorted; the first one is empty
 	attr []uint16   // by state: greatest attr of what is under way; 0: nothing
 	dist []uint16   // by state: bytes to the nearest end
 	n    int
@@ -418,6 +420,8 @@ type detMode struct {
 	// now tells which rules have ends that depend on nothing that follows: they are accepted by the state in which
 	// the word ends. nil: none.
 	now func(rule uint16) bool
+	// early is for one that tells which words ended on the way to a state, so that it needs fewer.
+	early bool
 }
 
 // budgetError says why an automaton was given up.
@@ -529,16 +533,39 @@ func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 		}
 		return frontOf[k]
 	}
-	join := func(own uint32, by front) uint32 {
+	type way struct {
+		to   uint32
+		list uint16
+	}
+	lists := map[string]uint16{}
+	early := func(rules []uint32) uint16 { // gives the number of a list
+		var key []byte
+		for _, r := range rules {
+			key = binary.LittleEndian.AppendUint16(key, uint16(r))
+		}
+		id, ok := lists[string(key)]
+		if !ok {
+			id = uint16(len(f.list))
+			var list []uint16
+			for _, r := range rules {
+				list = append(list, uint16(r))
+			}
+			lists[string(key)], f.list = id, append(f.list, list)
+		}
+		return id
+	}
+	early(nil)
+	join := func(own uint32, by front) way {
 		pcs, rules := w.parts(own)
 		begun := w.at(by.list)
 		if m.anchored && len(pcs) == 0 {
 			if len(rules) == 0 {
-				return 0
+				return way{}
 			}
 			by.k = 0
 		}
-		if len(begun) > 0 || m.now != nil {
+		list := uint16(0)
+		if len(begun) > 0 || m.now != nil || m.early {
 			l := slices.Concat(pcs, begun, rules)
 			if m.now != nil {
 				for _, pc := range l[:len(pcs)+len(begun)] {
@@ -550,11 +577,18 @@ func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 				}
 			}
 			slices.Sort(l)
-			own = w.id(slices.Compact(l))
+			if l = slices.Compact(l); m.early {
+				n := len(l)
+				for n > 0 && l[n-1]&isRule != 0 {
+					n--
+				}
+				l, list = l[:n], early(l[n:])
+			}
+			own = w.id(l)
 		}
-		return intern(state{own, by.k, 0})
+		return way{intern(state{own, by.k, 0}), list}
 	}
-	joined := map[uint64]uint32{} // by front and what was under way
+	joined := map[uint64]way{} // by front and what was under way
 	for i := 0; i < len(states); i++ {
 		if len(states) > m.limit {
 			return nil, errStates
@@ -571,14 +605,14 @@ func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 			f.next = slices.Grow(f.next, max(ncls, len(f.next)))
 		}
 		var key uint64 // of the class before
-		var same uint32
+		var same way
 		for c := range ncls {
-			var to uint32
+			var to way
 			switch {
 			case m.anchored && i == 0:
 			case m.anchored && i == 2:
-				if to = 1; c < len(d.rep) {
-					to = intern(state{begin, d.k.of[d.rep[c]], 2})
+				if to.to = 1; c < len(d.rep) {
+					to.to = intern(state{begin, d.k.of[d.rep[c]], 2})
 				}
 			default:
 				k := uint64(by[c])<<32 | uint64(out[c])
@@ -593,7 +627,9 @@ func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 				}
 				key, same = k, to
 			}
-			f.next = append(f.next, to)
+			if f.next = append(f.next, to.to); m.early {
+				f.tell = append(f.tell, to.list)
+			}
 		}
 	}
 	f.n = len(states)
@@ -781,10 +817,13 @@ func (f *dfa) minimise(fixed int, steps *int) {
 			visit(int(t))
 		}
 	}
-	g := &dfa{cls: f.cls, ncls: f.ncls, n: len(order)}
+	g := &dfa{cls: f.cls, ncls: f.ncls, n: len(order), list: f.list}
 	for _, s := range order {
 		for _, t := range f.next[s*f.ncls : (s+1)*f.ncls] {
 			g.next = append(g.next, uint32(num[part[t]]))
+		}
+		if f.tell != nil {
+			g.tell = append(g.tell, f.tell[s*f.ncls:(s+1)*f.ncls]...)
 		}
 		g.acc = append(g.acc, f.acc[s])
 		g.attr = append(g.attr, f.attr[s])
@@ -938,13 +977,18 @@ func (f *dfa) predecessors() (from, preds []uint32) {
 	return from, preds
 }
 
-// hash tells states of one part apart by the parts that they go to: two independent 64-bit hashes, the same in every run.
+// hash tells states of one part apart by the parts that they go to, and by what is told on the way: two independent
+// 64-bit hashes, the same in every run.
 func (f *dfa) hash(s uint32, part []uint32) (h [2]uint64) {
 	h[1] = 0x9E3779B97F4A7C15
-	for _, t := range f.next[int(s)*f.ncls : (int(s)+1)*f.ncls] {
-		h[0] = (h[0] ^ uint64(part[t])) * 0x9FB21C651E98DF25
+	for i := int(s) * f.ncls; i < (int(s)+1)*f.ncls; i++ {
+		x := uint64(part[f.next[i]])
+		if f.tell != nil {
+			x |= uint64(f.tell[i]) << 32
+		}
+		h[0] = (h[0] ^ x) * 0x9FB21C651E98DF25
 		h[0] ^= h[0] >> 32
-		h[1] = (h[1]+uint64(part[t]))*0xD6E8FEB86659FD93 + 1
+		h[1] = (h[1]+x)*0xD6E8FEB86659FD93 + 1
 		h[1] ^= h[1] >> 29
 	}
 	return h
@@ -953,17 +997,22 @@ func (f *dfa) hash(s uint32, part []uint32) (h [2]uint64) {
 // mergeColumns merges classes that no state tells apart; the last class stays last.
 func (f *dfa) mergeColumns() {
 	n := f.ncls - 1
+	at := func(i int) uint64 {
+		if f.tell == nil {
+			return uint64(f.next[i])
+		}
+		return uint64(f.next[i]) | uint64(f.tell[i])<<32
+	}
 	hash := make([]uint64, n) // of each column
 	for s := range f.n {
-		row := f.next[s*f.ncls : (s+1)*f.ncls]
 		for c := range hash {
-			h := (hash[c] ^ uint64(row[c])) * 0x9FB21C651E98DF25
+			h := (hash[c] ^ at(s*f.ncls+c)) * 0x9FB21C651E98DF25
 			hash[c] = h ^ h>>32
 		}
 	}
 	same := func(c, k int) bool {
 		for i := 0; i < len(f.next); i += f.ncls {
-			if f.next[i+c] != f.next[i+k] {
+			if at(i+c) != at(i+k) {
 				return false
 			}
 		}
@@ -984,13 +1033,16 @@ func (f *dfa) mergeColumns() {
 	}
 	keep = append(keep, f.ncls-1)
 	next := make([]uint32, 0, f.n*len(keep))
+	var tell []uint16
 	for s := range f.n {
 		for _, c := range keep {
-			next = append(next, f.next[s*f.ncls+c])
+			if next = append(next, f.next[s*f.ncls+c]); f.tell != nil {
+				tell = append(tell, f.tell[s*f.ncls+c])
+			}
 		}
 	}
 	for b := range f.cls {
 		f.cls[b] = to[f.cls[b]]
 	}
-	f.next, f.ncls = next, len(keep)
+	f.next, f.tell, f.ncls = next, tell, len(keep)
 }

@@ -574,7 +574,7 @@ func (t *Tables) much(tw *twin) bool {
 	n := 0
 	for _, x := range tw.told[:tw.n] {
 		if g := &t.groups[x.group]; g.filter == noFilter {
-			n += len(t.listAt(g.acc[g.number(x.st)]))
+			n += len(t.listAt(g.listOf(x.st)))
 		}
 	}
 	return n > muchTold
@@ -598,9 +598,9 @@ func (f *feed) steps(lo, hi, i, n int, st []uint32, mayStop bool) int {
 			break
 		}
 		for g := range st {
-			if st[g]&accept != 0 {
-				st[g] &^= accept
-				f.events(lo+g, st[g], i-1, i)
+			if s := st[g]; s&accept != 0 {
+				st[g] = f.t.groups[lo+g].land(s)
+				f.events(lo+g, s, i-1, i)
 			}
 		}
 		if mayStop && f.w != nil && (f.w.nd > f.had.nd+muchTold || f.w.nth > max(f.had.nth, maxThreads/2)) && i < n {
@@ -623,7 +623,7 @@ func (t *Tables) Skim(s *State, p []byte) (told int) {
 		}
 		told++
 		for g := range st {
-			st[g] &^= accept
+			st[g] = t.groups[g].land(st[g])
 		}
 		p = p[n:]
 	}
@@ -749,7 +749,7 @@ func (f *feed) finish(st []uint32) {
 		to := grp.next[st[g]+grp.ncls-1]
 		if to&accept != 0 {
 			n := len(f.v[grp.view].b)
-			f.events(g, to&^accept, n, n)
+			f.events(g, to, n, n)
 		}
 	}
 }
@@ -770,8 +770,8 @@ func (f *feed) events(g int, st uint32, e, now int) {
 		return
 	}
 	f.work()
-	l := f.t.lists[grp.acc[st/grp.ncls]:]
-	l = l[1 : 1+l[0]]
+	l := f.t.listAt(grp.listOf(st))
+	st = grp.land(st)
 	prev := f.hit[g]
 	f.hit[g] = lastHit{e, st}
 	for _, local := range l {
@@ -785,6 +785,14 @@ func (f *feed) events(g int, st uint32, e, now int) {
 		}
 		f.openEnd(r, grp.view, e)
 	}
+}
+
+// listOf gives the offset of the list that the way v of next tells of, not in a filter.
+func (g *group) listOf(v uint32) uint32 {
+	if v &^= accept; g.literal {
+		return g.ways[v].list
+	}
+	return g.acc[g.number(v)]
 }
 
 func (t *Tables) inList(off uint32, x uint16) bool {
@@ -917,7 +925,7 @@ func (f *feed) replay(back, n, nn int) {
 		f.floor = i
 		st[g] = 0
 		if c := v.byteAt(i - 1); c >= 0 {
-			st[g] = grp.next[uint32(grp.cls[c])] &^ accept
+			st[g] = grp.land(grp.next[uint32(grp.cls[c])])
 		}
 		f.hit[g] = lastHit{i - 1, 0}
 		if grp.filter != noFilter {
@@ -935,7 +943,7 @@ func (f *feed) replay(back, n, nn int) {
 			grp := &t.groups[g]
 			if to := grp.next[st[g]+grp.ncls-1]; to&accept != 0 && grp.filter == noFilter {
 				k := len(f.v[grp.view].b)
-				f.events(g, to&^accept, k, k)
+				f.events(g, to, k, k)
 			}
 		}
 	}
@@ -949,8 +957,8 @@ func (f *feed) stepOne(g, i, n int, st []uint32) {
 	for ; i < n; i++ {
 		s = grp.next[s+uint32(grp.cls[b[i]])]
 		if s&accept != 0 {
-			s &^= accept
 			f.events(g, s, i, i+1)
+			s = grp.land(s)
 		}
 	}
 	st[g] = s

@@ -331,7 +331,7 @@ func BenchmarkScan(b *testing.B) {
 		for range b.N {
 			for i := 0; i < len(text); i += 20 {
 				for _, c := range text[i:min(i+20, len(text))] {
-					q = lit.next[q+uint32(lit.cls[c])] &^ accept
+					q = lit.land(lit.next[q+uint32(lit.cls[c])])
 				}
 				sum += q
 			}

@@ -24,7 +24,7 @@ const (
 	bothFilter
 )
 
-// What a filter tells (group.told, of one that is both) and has under way (group.live).
+// What a filter tells (in group.next) and has under way (group.live).
 const (
 	toldFront = 1 << iota // the first bytes of a word were read
 	toldEnd               // a word may have ended
@@ -43,13 +43,14 @@ const (
 	commonLetters = "etaoinsr"
 )
 
-var filterStates = 4096 // of a filter; tests lower it
+var filterStates = 6144 // of a filter; tests lower it
 
-// prefixOf cuts the words of n after k bytes, and gives for each instruction how many bytes stand in front. whole
-// says that no word is shorter.
+// prefixOf cuts the words of n after k bytes, and gives for each instruction how many bytes stand in front. What may
+// follow those is looked at as what follows a word is. whole says that no word is shorter.
 func prefixOf(n *nfa, k int) (out *nfa, depths []uint16, whole bool) {
 	whole = true
-	out = &nfa{looks: append(slices.Clone(n.looks), anyLook)}
+	out = &nfa{looks: slices.Clone(n.looks)}
+	next := map[[2]byte]uint32{} // looks at one byte of a range
 	type node struct{ pc, depth uint32 }
 	ids := map[node]uint32{}
 	var visit func(pc, depth uint32) uint32
@@ -62,16 +63,24 @@ func prefixOf(n *nfa, k int) (out *nfa, depths []uint16, whole bool) {
 		id = uint32(len(out.inst))
 		ids[at] = id
 		out.inst, depths = append(out.inst, inst{}), append(depths, uint16(depth))
-		if depth == uint32(k) {
-			out.inst[id] = inst{op: opMatch, arg: uint32(len(out.looks) - 1)}
-			return id
-		}
 		in := n.inst[pc]
 		switch in.op {
 		case opMatch:
-			whole = false
+			whole = whole && depth == uint32(k)
 		case opByte:
-			in.out = visit(in.out, depth+1)
+			if depth < uint32(k) {
+				in.out = visit(in.out, depth+1)
+				break
+			}
+			span := [2]byte{in.lo, in.hi}
+			look, ok := next[span]
+			if !ok {
+				look = uint32(len(out.looks))
+				next[span] = look
+				out.looks = append(out.looks, lookSet{})
+				out.looks[look].add(int(in.lo), int(in.hi))
+			}
+			in = inst{op: opMatch, arg: look}
 		case opSplit:
 			in.out, in.arg = visit(in.out, depth), visit(in.arg, depth)
 		case opEmpty, opBehind:
@@ -157,7 +166,7 @@ func (b *builder) filters(view View, rules []int, ends int) error {
 		if err != nil {
 			return err
 		}
-		f, _, err := b.determinise(a, detMode{limit: filterWork})
+		f, _, err := b.determinise(a, detMode{limit: filterWork, early: true})
 		if err == errSteps {
 			return err
 		}
@@ -268,7 +277,7 @@ func (b *builder) bothPart(front, wordy []int, above, k int) (p *endPart, n int,
 	if err != nil {
 		return nil, 0, err
 	}
-	f, _, err := b.tried(a, detMode{limit: filterWork})
+	f, _, err := b.tried(a, detMode{limit: filterWork, early: true})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -300,7 +309,7 @@ func (b *builder) endFilterIn(rules []int, above, limit int) (*endPart, error) {
 	if err := b.addWords(a, rules, above); err != nil {
 		return nil, err
 	}
-	f, r, err := b.tried(a, detMode{limit: limit, reverse: true})
+	f, r, err := b.tried(a, detMode{limit: limit, reverse: true, early: true})
 	return &endPart{rules: rules, fwd: f, rev: r}, err
 }
 
@@ -381,15 +390,6 @@ func (b *builder) addEnd(view View, p *endPart, kind filterKind, k int, whole bo
 func (b *builder) addFilter(view View, kind filterKind, k int, whole bool, fwd, rev *dfa) {
 	g := group{view: view, filter: kind, prefix: uint8(k), whole: whole}
 	b.t.setForward(&g, fwd, nil)
-	if kind == bothFilter {
-		for _, l := range fwd.acc {
-			what := uint8(0)
-			for _, x := range l {
-				what |= uint8(x)
-			}
-			g.told = append(g.told, what)
-		}
-	}
 	if rev != nil {
 		b.t.setReverse(&g, rev)
 	}
@@ -441,7 +441,7 @@ func (g *group) findSure(u *bundle) {
 	seen := map[pair]bool{}
 	var level []pair
 	visit := func(st uint32, q uint16) {
-		p := pair{st &^ accept, q}
+		p := pair{st &^ toldBits, q}
 		if seen[p] {
 			return
 		}
@@ -459,7 +459,7 @@ func (g *group) findSure(u *bundle) {
 		}
 		kind := uint16(u.kind[b])
 		for st := uint32(0); int(st) < len(g.next); st += g.ncls {
-			x := pair{g.next[st+uint32(g.cls[b])] &^ accept, kind}
+			x := pair{g.next[st+uint32(g.cls[b])] &^ toldBits, kind}
 			if begun[x] {
 				continue
 			}
@@ -495,21 +495,13 @@ const (
 // An interval of starts that are to be run, both ends included.
 type interval struct{ from, to int32 }
 
-// tells is what a filter tells in a state on which it stands with accept set.
-func (g *group) tells(st uint32) uint32 {
-	switch g.filter {
-	case prefixFilter:
-		return toldFront
-	case endFilter:
-		return toldEnd
-	}
-	return uint32(g.told[g.number(st)])
-}
+// tells is what a filter tells on the way to a state.
+func tells(st uint32) uint32 { return st >> tellShift & (toldFront | toldEnd) }
 
 // candidate notes the starts of words that may have ended, or whose first bytes may have been read, in front of
-// index e.
+// index e: st is what the filter told.
 func (f *feed) candidate(k int, g *group, st uint32, e int) {
-	what := g.tells(st)
+	what := tells(st)
 	if what&toldFront != 0 {
 		hi := e - 1
 		if g.whole {

@@ -68,11 +68,11 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bo
 			if (s0|s1)&accept == 0 {
 				continue
 			}
-			if at = n + i + 1; s0&accept != 0 && !t.nothing(b, before, at, 0, s0&^accept, &to) || s1&accept != 0 && !t.nothing(b, before, at, 1, s1&^accept, &to) {
+			if at = n + i + 1; s0&accept != 0 && !t.nothing(b, before, at, 0, s0, &to) || s1&accept != 0 && !t.nothing(b, before, at, 1, s1, &to) {
 				s.st[0], s.st[1] = s0, s1
 				return 0, at, to, false
 			}
-			s0, s1 = s0&^accept, s1&^accept
+			s0, s1 = t.groups[0].land(s0), t.groups[1].land(s1)
 		}
 		s.st[0], s.st[1] = s0, s1
 	} else {
@@ -83,12 +83,12 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bo
 				break
 			}
 			for g := range st {
-				if st[g]&accept != 0 && !t.nothing(b, before, at, g, st[g]&^accept, &to) {
+				if st[g]&accept != 0 && !t.nothing(b, before, at, g, st[g], &to) {
 					return 0, at, to, false
 				}
 			}
 			for g := range st {
-				st[g] &^= accept
+				st[g] = t.groups[g].land(st[g])
 			}
 		}
 	}
@@ -212,15 +212,15 @@ func (t *Tables) before(s *State) int {
 	return -1
 }
 
-// nothing tells whether what group k tells at index i is seen to lead to nothing within b; before is the byte in
-// front of b. If not, it notes where it leads to.
+// nothing tells whether what group k tells at index i on the way to st is seen to lead to nothing within b; before is the
+// byte in front of b. If not, it notes where it leads to.
 func (t *Tables) nothing(b []byte, before, i, k int, st uint32, to *lead) bool {
 	g := &t.groups[k]
 	to.group, to.rule = int8(k), leadNone
 	if !g.literal {
-		return g.filter != noFilter && t.noWord(b, before, i, g, g.tells(st), to)
+		return g.filter != noFilter && t.noWord(b, before, i, g, tells(st), to)
 	}
-	for _, k := range t.listAt(g.acc[g.number(st)]) {
+	for _, k := range t.listAt(g.listOf(st)) {
 		l := &t.lits[k]
 		switch {
 		case l.trigger && !l.follows(b[i:]):

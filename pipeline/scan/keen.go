@@ -110,12 +110,12 @@ func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool)
 	u, now := t.glide.u, len(b)
 	st := s.st
 	for g := range t.groups { // what glides came upon; what it was told of before led to nothing
-		if st[g]&accept != 0 {
-			st[g] &^= accept
-			if g > int(to.group) && t.nothing(b, q.before, i, g, st[g], &to) {
+		if a := st[g]; a&accept != 0 {
+			st[g] = t.groups[g].land(a)
+			if g > int(to.group) && t.nothing(b, q.before, i, g, a, &to) {
 				continue
 			}
-			if g >= int(to.group) && !t.meets(&q, g, st[g], i, to) {
+			if g >= int(to.group) && !t.meets(&q, g, a, i, to) {
 				return 0, false
 			}
 		}
@@ -130,14 +130,16 @@ func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool)
 				continue
 			}
 			if s0&accept != 0 {
-				if s0 &^= accept; !t.comesUpon(&q, 0, s0, i+1) {
+				if !t.comesUpon(&q, 0, s0, i+1) {
 					return 0, false
 				}
+				s0 = t.groups[0].land(s0)
 			}
 			if s1&accept != 0 {
-				if s1 &^= accept; !t.comesUpon(&q, 1, s1, i+1) {
+				if !t.comesUpon(&q, 1, s1, i+1) {
 					return 0, false
 				}
+				s1 = t.groups[1].land(s1)
 			}
 		}
 		st[0], st[1] = s0, s1
@@ -146,8 +148,8 @@ func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool)
 		k, _ := t.step(0, len(t.groups), st[:len(t.groups)], b[i:])
 		i += k
 		for g := range t.groups {
-			if st[g]&accept != 0 {
-				if st[g] &^= accept; !t.comesUpon(&q, g, st[g], i) {
+			if a := st[g]; a&accept != 0 {
+				if st[g] = t.groups[g].land(a); !t.comesUpon(&q, g, a, i) {
 					return 0, false
 				}
 			}
@@ -269,7 +271,7 @@ func (t *Tables) comesUpon(q *quick, g int, st uint32, i int) bool {
 		}
 		return t.meets(q, g, st, i, to)
 	}
-	what := grp.tells(st)
+	what := tells(st)
 	if what&toldEnd != 0 && !t.noWord(q.b, q.before, i, grp, toldEnd, &to) {
 		return false
 	}

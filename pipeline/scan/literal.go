@@ -368,7 +368,7 @@ func (b *builder) literalGroup(view View, t *trie, memo map[string]uint32) (*gro
 		}
 	}
 	a.inst = k.inst
-	f, _, err := b.determinise(a, detMode{limit: 1 << 20, now: func(rule uint16) bool { return t.lits[rule].now }})
+	f, _, err := b.determinise(a, detMode{limit: 1 << 20, now: func(rule uint16) bool { return t.lits[rule].now }, early: true})
 	if err != nil {
 		return nil, err
 	}
@@ -379,12 +379,12 @@ func (b *builder) literalGroup(view View, t *trie, memo map[string]uint32) (*gro
 	}
 	off := uint16(len(b.t.lits))
 	b.t.lits = append(b.t.lits, t.lits...)
-	for s := range f.acc {
-		for i := range f.acc[s] {
-			f.acc[s][i] += off
+	for _, list := range f.list {
+		for i := range list {
+			list[i] += off
 		}
 		// What began first is handled first.
-		slices.SortStableFunc(f.acc[s], func(i, j uint16) int { return cmp.Compare(b.t.lits[j].syms, b.t.lits[i].syms) })
+		slices.SortStableFunc(list, func(i, j uint16) int { return cmp.Compare(b.t.lits[j].syms, b.t.lits[i].syms) })
 	}
 	g := &group{view: view, literal: true}
 	b.t.setForward(g, f, memo)

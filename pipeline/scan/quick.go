@@ -155,18 +155,18 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin, to lead) (free 
 	var came lead
 	for ; ; to.group = -1 {
 		for g := range t.groups {
-			if st[g]&accept != 0 {
-				st[g] &^= accept
+			if a := st[g]; a&accept != 0 {
+				st[g] = t.groups[g].land(a)
 				grp := &t.groups[g]
 				if grp.filter == noFilter && q.nw == 0 && g != int(to.group) {
-					if t.nothing(b, q.before, i, g, st[g], &came) {
+					if t.nothing(b, q.before, i, g, a, &came) {
 						continue
 					}
 					if q.lead.rule != leadStart {
 						q.lead = came
 					}
 				}
-				if !t.passes(&q, grp, st[g], i) {
+				if !t.passes(&q, grp, a, i) {
 					return 0, false
 				}
 			}
@@ -431,7 +431,7 @@ func (g *group) begun(q *quick, lo int) bool {
 func (t *Tables) passes(q *quick, g *group, st uint32, i int) bool {
 	switch {
 	case g.filter != noFilter:
-		what := g.tells(st)
+		what := tells(st)
 		var to lead
 		if what&toldEnd != 0 && !t.noWord(q.b, q.before, i, g, toldEnd, &to) {
 			return false
@@ -455,7 +455,7 @@ func (t *Tables) passes(q *quick, g *group, st uint32, i int) bool {
 	case !g.literal:
 		return false
 	}
-	for _, k := range t.listAt(g.acc[g.number(st)]) {
+	for _, k := range t.listAt(g.listOf(st)) {
 		l := &t.lits[k]
 		if l.trigger && !l.follows(q.b[i:]) {
 			continue

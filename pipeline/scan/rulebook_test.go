@@ -252,7 +252,7 @@ func oneCase(t *testing.T, seed uint64, texts, size int) (ran, over int) {
 	m := &material{near: examples(es), far: examples(allEntries), english: english, r: r}
 	var tb *scan.Tables
 	var err error
-	states := []int{4096, 4096, 1000, 100}[seed%4]
+	states := []int{6144, 6144, 1000, 100}[seed%4]
 	scan.WithFilterStates(states, func() { tb, _, err = scan.Build(rules, scan.Options{}) })
 	if err != nil {
 		return 0, 0 // a cap or a view that does not fit the pattern

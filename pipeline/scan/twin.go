@@ -45,7 +45,7 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, before, from int, tw *twi
 	s, guess := *st, [maxGroups]uint32{}
 	k := t.pack[p[h-1]]
 	for g, next := range t.next[:groups] {
-		guess[g] = next[k>>(8*g)&255] &^ accept // after the same byte at the text's beginning
+		guess[g] = t.groups[g].land(next[k>>(8*g)&255]) // after the same byte at the text's beginning
 	}
 	r := guess
 	var late [maxTold]tell // of the second half
@@ -76,7 +76,7 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, before, from int, tw *twi
 		i++
 		for g, next := range t.next[:groups] {
 			c := uint32(k >> (8 * g) & 255)
-			s[g], guess[g] = next[s[g]+c], next[guess[g]+c]&^accept
+			s[g], guess[g] = next[s[g]+c], t.groups[g].land(next[guess[g]+c])
 		}
 		if n+groups > maxTold {
 			return false
@@ -122,8 +122,7 @@ func (t *Tables) tells(told []tell, n int, b []byte, before, i int, st []uint32)
 		if s&accept == 0 {
 			continue
 		}
-		s &^= accept
-		st[g] = s
+		st[g] = t.groups[g].land(s)
 		if again(told[:n], uint8(g), s) || !t.nothing(b, before, i, g, s, &to) {
 			told[n+more] = tell{uint16(i), uint8(g), s}
 			more++
