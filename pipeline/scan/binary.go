@@ -118,7 +118,10 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 	for _, u := range t.bundle {
 		w.num(int(u.view))
 		w.halves(u.rules)
-		w.anchored(&u.joint)
+		w.b = append(w.b, u.joint.cls[:]...)
+		w.num(int(u.joint.ncls))
+		w.words(u.joint.next)
+		w.halves(u.joint.info)
 		w.words(u.acc)
 		w.words(u.alive)
 	}
@@ -253,7 +256,12 @@ func Load(b []byte) (*Tables, error) {
 	}
 	n = r.num(MaxRules)
 	for i := 0; i < n && !r.bad; i++ {
-		t.bundle = append(t.bundle, &bundle{view: View(r.num(1)), rules: r.halves(), joint: r.anchored(), acc: r.words(), alive: r.words()})
+		u := &bundle{view: View(r.num(1)), rules: r.halves()}
+		u.joint.cls = new([256]uint8)
+		copy(u.joint.cls[:], r.raw(256, 1))
+		u.joint.ncls, u.joint.next, u.joint.info = uint32(r.num(257)), r.words(), r.halves()
+		u.acc, u.alive = r.words(), r.words()
+		t.bundle = append(t.bundle, u)
 	}
 	if !r.bad {
 		r.fuzzy(t)

@@ -1114,7 +1114,8 @@ func (b *builder) makeBundle(view View, rules []int, memo map[string]uint32) err
 		}
 	}
 	f.minimise(3, &b.steps)
-	u := &bundle{view: view, joint: anchored{cls: &f.cls, ncls: uint32(f.ncls)}}
+	f.endsLast()
+	u := &bundle{view: view, joint: united{cls: &f.cls, ncls: uint32(f.ncls)}}
 	for _, i := range rules {
 		u.rules = append(u.rules, uint16(i))
 		b.t.rules[i].flags |= flagBundle
@@ -1129,7 +1130,7 @@ func (b *builder) makeBundle(view View, rules []int, memo map[string]uint32) err
 		u.joint.info = append(u.joint.info, v)
 	}
 	for _, s := range f.next {
-		u.joint.next = append(u.joint.next, uint16(s))
+		u.joint.next = append(u.joint.next, s*uint32(f.ncls))
 	}
 	for q, d := range u.joint.distances() {
 		u.joint.info[q] = u.joint.info[q]&infoAccept | min(d, infoDist)
@@ -1336,7 +1337,7 @@ func (t *Tables) bytes() int {
 		}
 	}
 	for _, u := range t.bundle {
-		n += 2*(len(u.joint.next)+len(u.joint.info)+len(u.first)+len(u.rules)+len(u.near)+len(u.only)) + 4*(len(u.acc)+len(u.alive)+len(u.own)) + int(unsafe.Sizeof(*u)) + len(u.joint.cls)
+		n += 2*(len(u.joint.info)+len(u.rules)+len(u.near)+len(u.only)) + 4*(len(u.joint.next)+len(u.first)+len(u.acc)+len(u.alive)+len(u.own)) + int(unsafe.Sizeof(*u)) + len(u.joint.cls)
 	}
 	for i := range t.fuzzy {
 		n += t.fuzzy[i].bytes()

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"slices"
 	"unicode/utf8"
 )
@@ -10,10 +11,10 @@ import (
 type bundle struct {
 	view  View
 	rules []uint16
-	joint anchored
+	joint united
 	acc   []uint32 // by state: offset of the list of the rules whose word ended before the last byte
 	alive []uint32 // by state: offset of the list of the rules whose words may still end
-	first []uint16 // by kind of the byte in front and byte: the state after it
+	first []uint32 // by kind of the byte in front and byte: the row of the state after it
 	cut   int      // bytes of a start that such a filter knows
 	near  []uint16 // by state: starts at most this far back are live under the cap of a rule
 	only  []uint16 // by state: the number of the rule whose word ended + 1, if it is one and judges its words; else 0
@@ -21,6 +22,40 @@ type bundle struct {
 	own   []uint32 // by rule: the list of it alone, 0 if no state has it
 	bot   uint8    // kind of the text's beginning
 	kind  [256]uint8
+}
+
+// united is the automaton of a bundle. A run of it is a row at a time, from which the next one is known without a
+// multiplication; what is kept is its number.
+type united struct {
+	next    []uint32 // by state*ncls+class: state*ncls
+	info    []uint16 // as of an anchored automaton
+	ncls    uint32
+	cls     *[256]uint8
+	inverse uint64 // 2^40 / ncls, rounded up
+	last    uint32 // the last row in which no word ended; without the first one, see leaves
+}
+
+// row gives the row of a state.
+func (j *united) row(q uint16) uint32 { return uint32(q) * j.ncls }
+
+// number gives the state of a row.
+func (j *united) number(row uint32) uint16 {
+	return uint16(uint64(row) * j.inverse >> 40) // exact for rows below 2^24
+}
+
+// leaves tells, for last of an automaton, whether row is dead or a word ended in it: all states in which one did are
+// behind the others.
+func leaves(row, last uint32) bool { return row-1 >= last }
+
+// ended gives the state in which a run is that comes to row at the end of the text: dead, if no word can end any more.
+func (j *united) ended(row uint32) uint16 {
+	if row == 0 {
+		return anchorDead
+	}
+	if q := j.number(row); j.info[q]&infoDist != infoDist {
+		return q
+	}
+	return anchorDead
 }
 
 // liveStart is a start at which the joint automaton is live at the end of the block, in state q.
@@ -34,9 +69,10 @@ const maxLive = 16 // starts of a bundle that are noted; more are looked for aga
 // finish fills what follows from the automaton.
 func (u *bundle) finish(t *Tables) {
 	j := &u.joint
-	ids := map[uint16]uint8{}
-	var starts []uint16
-	id := func(q uint16) uint8 {
+	j.finish()
+	ids := map[uint32]uint8{}
+	var starts []uint32
+	id := func(q uint32) uint8 {
 		k, ok := ids[q]
 		if !ok {
 			k = uint8(len(starts))
@@ -48,7 +84,7 @@ func (u *bundle) finish(t *Tables) {
 	for b := range 256 {
 		u.kind[b] = id(j.next[anchorFront*j.ncls+uint32(j.cls[b])])
 	}
-	u.bot = id(anchorBegin)
+	u.bot = id(j.row(anchorBegin))
 	u.cut = prefixBytes
 	for g := range t.groups {
 		if grp := &t.groups[g]; grp.view == u.view && grp.prefix > 0 {
@@ -58,10 +94,10 @@ func (u *bundle) finish(t *Tables) {
 	for _, r := range u.rules {
 		u.far = max(u.far, int(t.rules[r].reach))
 	}
-	u.first = make([]uint16, len(starts)*256)
+	u.first = make([]uint32, len(starts)*256)
 	for k, q := range starts {
 		for b := range 256 {
-			u.first[k*256+b] = j.next[uint32(q)*j.ncls+uint32(j.cls[b])]
+			u.first[k*256+b] = j.next[q+uint32(j.cls[b])]
 		}
 	}
 	u.only = make([]uint16, len(u.acc))
@@ -87,9 +123,38 @@ func (u *bundle) finish(t *Tables) {
 	}
 }
 
+// finish fills what follows from the rest.
+func (j *united) finish() {
+	j.inverse = (1<<40 + uint64(j.ncls) - 1) / uint64(j.ncls)
+	n := len(j.info)
+	for n > 0 && j.info[n-1]&infoAccept != 0 {
+		n--
+	}
+	j.last = uint32(n)*j.ncls - 1
+}
+
+// valid checks that every index that a run follows is in range, and the order of the states.
+func (j *united) valid() bool {
+	if j.ncls < 1 || len(j.next) != len(j.info)*int(j.ncls) || len(j.info) < 3 || len(j.next) > maxEntries || len(j.info) >= notSeen {
+		return false
+	}
+	for _, v := range j.next {
+		if int(v) >= len(j.next) || v%j.ncls != 0 {
+			return false
+		}
+	}
+	for _, c := range j.cls {
+		if uint32(c) >= j.ncls-1 {
+			return false
+		}
+	}
+	order := func(x, y uint16) int { return cmp.Compare(x&infoAccept, y&infoAccept) }
+	return j.info[anchorFront]&infoAccept == 0 && slices.IsSortedFunc(j.info, order)
+}
+
 // distances gives the bytes to the nearest end of a word from each state, the byte that shows it not counted.
-func (a *anchored) distances() []uint16 {
-	n := uint32(len(a.info))
+func (j *united) distances() []uint16 {
+	n := uint32(len(j.info))
 	dist := make([]uint16, n)
 	for i := range dist {
 		dist[i] = distNone
@@ -100,8 +165,9 @@ func (a *anchored) distances() []uint16 {
 			if dist[q] != distNone {
 				continue
 			}
-			for c, to := range a.next[q*a.ncls : (q+1)*a.ncls] {
-				if d == 0 && a.info[to]&infoAccept != 0 || d > 0 && uint32(c) < a.ncls-1 && dist[to] == d-1 {
+			for c, to := range j.next[q*j.ncls : (q+1)*j.ncls] {
+				to /= j.ncls
+				if d == 0 && j.info[to]&infoAccept != 0 || d > 0 && uint32(c) < j.ncls-1 && dist[to] == d-1 {
 					dist[q], again = d, true
 					break
 				}
@@ -194,12 +260,12 @@ func sortIntervals(iv []interval) {
 // trace remembers the states of a run of the joint automaton. A run that comes to the same state at the same place
 // goes on alike.
 type trace struct {
-	from   int // the state after byte i stands in q[i-from]
+	from   int // the row after byte i stands in q[i-from]
 	n      int
 	first  int // the first byte after which a word had ended,
 	accept int // and the last; -1 = none
 	list   uint32
-	q      [maxTrace]uint16
+	q      [maxTrace]uint32
 }
 
 const maxTrace = 768 // bytes
@@ -215,12 +281,12 @@ func (t *trace) ends(i int, list uint32) {
 // manyLists stands for the lists of rules of a run in which more than one kind of word ended.
 const manyLists = ^uint32(0)
 
-// joint runs the joint automaton from start s, after whose first byte it is in state q, to the end of the text. to
+// joint runs the joint automaton from start s, after whose first byte it is in row q, to the end of the text. to
 // is the state there, dead if the words that began at s are over; list is that of the rules whose word ended, 0 for
 // none. Allocates: never.
-func (f *feed) joint(u *bundle, q uint16, s int) (to uint16, list uint32) {
+func (f *feed) joint(u *bundle, q uint32, s int) (to uint16, list uint32) {
 	b := f.v[u.view].b
-	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
+	next, cls, last := u.joint.next, u.joint.cls, u.joint.last
 	i := s + 1
 	n := min(len(b), s+u.far+1)
 	f.ended = 0
@@ -234,11 +300,11 @@ func (f *feed) joint(u *bundle, q uint16, s int) (to uint16, list uint32) {
 		own.from, own.n, own.first, own.accept, own.list = i, n-i, -1, -1, 0
 	}
 	for ; i < n; i++ {
-		if q = next[uint32(q)*ncls+uint32(cls[b[i]])]; q == anchorDead {
-			return q, list
-		}
-		if info[q]&infoAccept != 0 {
-			list, f.ended = bothLists(list, u.acc[q]), i
+		if q = next[q+uint32(cls[b[i]])]; leaves(q, last) {
+			if q == 0 {
+				return anchorDead, list
+			}
+			list, f.ended = bothLists(list, u.acc[u.joint.number(q)]), i
 			if own != nil {
 				own.ends(i, list)
 			}
@@ -267,37 +333,34 @@ func (f *feed) along(u *bundle, old *trace, i, n int, list uint32) (to uint16, b
 			list = manyLists
 		}
 	}
-	to = old.q[min(old.n, n-old.from)-1]
+	q := old.q[min(old.n, n-old.from)-1]
 	for i = old.from + old.n; i < n; i++ { // the older one was shorter
-		if to = u.joint.next[uint32(to)*u.joint.ncls+uint32(u.joint.cls[b[i]])]; to == anchorDead {
-			return to, list
+		if q = u.joint.next[q+uint32(u.joint.cls[b[i]])]; q == 0 {
+			return anchorDead, list
 		}
-		old.q[old.n] = to
+		old.q[old.n] = q
 		old.n++
-		if u.joint.info[to]&infoAccept != 0 {
-			list, f.ended = bothLists(list, u.acc[to]), i
-			old.ends(i, bothLists(old.list, u.acc[to]))
+		if leaves(q, u.joint.last) {
+			more := u.acc[u.joint.number(q)]
+			list, f.ended = bothLists(list, more), i
+			old.ends(i, bothLists(old.list, more))
 		}
 	}
-	return f.over(u, to, n, list)
+	return f.over(u, q, n, list)
 }
 
-// over gives what joint does for a run that is in state q in front of byte n, its last
-// byte.
-func (f *feed) over(u *bundle, q uint16, n int, list uint32) (to uint16, both uint32) {
+// over gives what joint does for a run that is in row q in front of byte n, its last.
+func (f *feed) over(u *bundle, q uint32, n int, list uint32) (to uint16, both uint32) {
 	if n < len(f.v[u.view].b) {
 		return anchorDead, list
 	}
 	if f.end {
-		if q = u.joint.next[uint32(q)*u.joint.ncls+u.joint.ncls-1]; u.joint.info[q]&infoAccept != 0 {
-			list, f.ended = bothLists(list, u.acc[q]), n
+		if q = u.joint.next[q+u.joint.ncls-1]; q != 0 && leaves(q, u.joint.last) {
+			list, f.ended = bothLists(list, u.acc[u.joint.number(q)]), n
 		}
 		return anchorDead, list
 	}
-	if u.joint.info[q]&infoDist == infoDist {
-		q = anchorDead
-	}
-	return q, list
+	return u.joint.ended(q), list
 }
 
 func bothLists(a, b uint32) uint32 {
@@ -307,18 +370,19 @@ func bothLists(a, b uint32) uint32 {
 	return manyLists
 }
 
-// firstAt is the state after the first byte of a word that begins at s.
-func (f *feed) firstAt(u *bundle, s int) uint16 {
+// firstAt is the row after the first byte of a word that begins at s.
+func (f *feed) firstAt(u *bundle, s int) uint32 {
 	v := &f.v[u.view]
 	return u.first[u.kindAt(v.b, s, v.byteAt(-1))<<8|uint32(v.b[s])]
 }
 
 // liveAt is the state at the end of the text of a run from s.
 func (f *feed) liveAt(u *bundle, s int) uint16 {
-	q := f.firstAt(u, s)
-	if q != anchorDead {
-		q, _ = f.joint(u, q, s)
+	first := f.firstAt(u, s)
+	if first == 0 {
+		return anchorDead
 	}
+	q, _ := f.joint(u, first, s)
 	return q
 }
 
@@ -328,7 +392,7 @@ func (f *feed) liveAt(u *bundle, s int) uint16 {
 func (f *feed) meets(u *bundle, s int, q uint16) (to uint16, ok bool) {
 	v := &f.v[u.view]
 	b, bound, tr := v.b, int(f.bound[u.view]), &f.trace[0]
-	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
+	next, cls := u.joint.next, u.joint.cls
 	if s == bound+1 {
 		f.traced, f.traceOf = 1, nil
 		tr.q[0], tr.n = f.firstAt(u, bound), 1
@@ -337,9 +401,9 @@ func (f *feed) meets(u *bundle, s int, q uint16) (to uint16, ok bool) {
 		return anchorDead, true
 	}
 	p := f.firstAt(u, s)
-	for i := s; p != anchorDead; p = next[uint32(p)*ncls+uint32(cls[b[i]])] {
+	for i := s; p != 0; p = next[p+uint32(cls[b[i]])] {
 		for tr.n <= i-bound && tr.n < maxTrace {
-			tr.q[tr.n] = next[uint32(tr.q[tr.n-1])*ncls+uint32(cls[b[bound+tr.n]])]
+			tr.q[tr.n] = next[tr.q[tr.n-1]+uint32(cls[b[bound+tr.n]])]
 			tr.n++
 		}
 		if i-bound >= tr.n || i-s > longMeet {
@@ -349,10 +413,7 @@ func (f *feed) meets(u *bundle, s int, q uint16) (to uint16, ok bool) {
 			return q, true
 		}
 		if i++; i == len(b) {
-			if info[p]&infoDist == infoDist {
-				p = anchorDead
-			}
-			return p, true
+			return u.joint.ended(p), true
 		}
 	}
 	return anchorDead, true
@@ -377,12 +438,12 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 	}
 	for _, x := range iv {
 		for s = max(s, int(x.from)); s <= int(x.to) && s < n; s++ {
-			q := f.firstAt(u, s)
-			if q == anchorDead {
+			first := f.firstAt(u, s)
+			if first == 0 {
 				continue
 			}
 			if own != 0 && s > from && !f.end {
-				if to, ok := f.until(u, q, s, own); ok {
+				if to, ok := f.until(u, first, s, own); ok {
 					if u.joint.info[to]&infoFront != 0 && n-s > u.cut {
 						f.s.flags |= stateFront
 						f.frontAt = min(f.frontAt, v.rawAt(s))
@@ -398,7 +459,7 @@ func (f *feed) bundle(u *bundle, iv []interval, hold int) int {
 					continue
 				}
 			}
-			q, list := f.joint(u, q, s)
+			q, list := f.joint(u, first, s)
 			if list != 0 {
 				if list == manyLists {
 					f.words(u, s, lives, many)
@@ -529,16 +590,7 @@ func (f *feed) open(u *bundle) uint16 {
 	if q == anchorDead || !f.t.marks { // or the text is not ASCII
 		return anchorDead
 	}
-	for _, c := range v.b[f.old:] {
-		if q == anchorDead {
-			return q
-		}
-		q = u.joint.next[uint32(q)*u.joint.ncls+uint32(u.joint.cls[c])]
-	}
-	if u.joint.info[q]&infoDist == infoDist {
-		return anchorDead
-	}
-	return q
+	return u.alone(u.joint.row(q), v.b[f.old:])
 }
 
 // sole tells whether start s, which is live in state q at the end of the text, is so for one rule, under its cap.
@@ -569,20 +621,20 @@ func (f *feed) threadOf(u *bundle) (list uint32, from int) {
 	return list, from
 }
 
-// until runs the joint automaton from start s, after whose first byte it is in state q, until its words can only be
+// until runs the joint automaton from start s, after whose first byte it is in row q, until its words can only be
 // those of one list. ok is false if one ends before, or if it takes long.
-func (f *feed) until(u *bundle, q uint16, s int, list uint32) (to uint16, ok bool) {
+func (f *feed) until(u *bundle, q uint32, s int, list uint32) (to uint16, ok bool) {
 	b := f.v[u.view].b
-	next, cls, ncls := u.joint.next, u.joint.cls, u.joint.ncls
+	next, cls, last := u.joint.next, u.joint.cls, u.joint.last
 	for _, c := range b[s+1 : min(len(b), s+1+shortWay)] {
-		if u.alive[q] == list {
-			return q, true
+		if to = u.joint.number(q); u.alive[to] == list {
+			return to, true
 		}
-		if q = next[uint32(q)*ncls+uint32(cls[c])]; q == anchorDead || u.joint.info[q]&infoAccept != 0 {
+		if q = next[q+uint32(cls[c])]; leaves(q, last) {
 			break
 		}
 	}
-	return q, false
+	return anchorDead, false
 }
 
 const shortWay = 12 // bytes
@@ -631,21 +683,23 @@ func (f *feed) counts(u *bundle, s int, q uint16) bool {
 func (f *feed) words(u *bundle, s int, lives []liveStart, many bool) {
 	v := &f.v[u.view]
 	b := v.b
-	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
+	next, cls, last := u.joint.next, u.joint.cls, u.joint.last
 	q := u.first[u.kindAt(b, s, v.byteAt(-1))<<8|uint32(b[s])]
 	told := ^uint32(0) // the list of rules that s was tried for already: a thread looks at all ends of its start
 	n := min(len(b), s+u.far+1)
 	i := s + 1
-	for ; i < n && q != anchorDead; i++ {
-		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
-		if info[q]&infoAccept != 0 && u.acc[q] != told {
-			told = u.acc[q]
+	for ; i < n && q != 0; i++ {
+		if q = next[q+uint32(cls[b[i]])]; q == 0 || !leaves(q, last) {
+			continue
+		}
+		if list := u.acc[u.joint.number(q)]; list != told {
+			told = list
 			f.wordsOf(u, told, s, 0, lives, many)
 		}
 	}
-	if f.end && q != anchorDead && i == len(b) {
-		if q = next[uint32(q)*ncls+ncls-1]; info[q]&infoAccept != 0 {
-			f.wordsOf(u, u.acc[q], s, 0, lives, many)
+	if f.end && q != 0 && i == len(b) {
+		if q = next[q+u.joint.ncls-1]; q != 0 && leaves(q, last) {
+			f.wordsOf(u, u.acc[u.joint.number(q)], s, 0, lives, many)
 		}
 	}
 }

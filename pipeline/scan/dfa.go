@@ -833,6 +833,29 @@ func (f *dfa) minimise(fixed int, steps *int) {
 	f.mergeColumns()
 }
 
+// endsLast moves the states that accept behind the others.
+func (f *dfa) endsLast() {
+	num := make([]uint32, f.n)
+	var order []int
+	for _, ends := range []bool{false, true} {
+		for s := range f.n {
+			if (len(f.acc[s]) > 0) == ends {
+				num[s] = uint32(len(order))
+				order = append(order, s)
+			}
+		}
+	}
+	g := *f
+	g.next, g.acc, g.attr, g.dist = nil, nil, nil, nil
+	for _, s := range order {
+		for _, t := range f.next[s*f.ncls : (s+1)*f.ncls] {
+			g.next = append(g.next, num[t])
+		}
+		g.acc, g.attr, g.dist = append(g.acc, f.acc[s]), append(g.attr, f.attr[s]), append(g.dist, f.dist[s])
+	}
+	*f = g
+}
+
 // refine splits parts, n at first, until the states of each go to the same parts, and gives their number. It goes in
 // rounds, each of which tells words apart that are a byte longer. In one, only states are looked at that go to what
 // got a new number in the round before; the largest piece of a part keeps its number.

@@ -50,7 +50,7 @@ func Explain(t *Tables) string {
 		}
 	}
 	for _, u := range t.bundle {
-		fmt.Fprintf(&b, "bundle view %d: %d rules %d states %d classes %d bytes\n", u.view, len(u.rules), len(u.joint.info), u.joint.ncls, 2*len(u.joint.next))
+		fmt.Fprintf(&b, "bundle view %d: %d rules %d states %d classes %d bytes\n", u.view, len(u.rules), len(u.joint.info), u.joint.ncls, 4*len(u.joint.next))
 	}
 	n := 0
 	for i := range t.anch {

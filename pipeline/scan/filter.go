@@ -465,7 +465,7 @@ func (g *group) findSure(u *bundle) {
 			}
 			begun[x] = true
 			for _, c := range []byte(letters) {
-				visit(g.next[x.st+uint32(g.cls[c])], u.first[kind<<8|uint16(c)])
+				visit(g.next[x.st+uint32(g.cls[c])], u.joint.number(u.first[kind<<8|uint16(c)]))
 			}
 		}
 	}
@@ -476,7 +476,7 @@ func (g *group) findSure(u *bundle) {
 		}
 		for _, p := range last {
 			for _, c := range []byte(letters) {
-				visit(g.next[p.st+uint32(g.cls[c])], u.joint.next[uint32(p.q)*u.joint.ncls+uint32(u.joint.cls[c])])
+				visit(g.next[p.st+uint32(g.cls[c])], u.joint.number(u.joint.next[u.joint.row(p.q)+uint32(u.joint.cls[c])]))
 			}
 		}
 	}

@@ -124,7 +124,7 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bo
 			if now-bound > int(u.near[q]) { // the rules that are alive only become fewer
 				return 0, at, to, false
 			}
-			if q = u.alone(q, b[n:]); q != anchorDead {
+			if q = u.alone(u.joint.row(q), b[n:]); q != anchorDead {
 				if now-bound > int(u.near[q]) {
 					return 0, at, to, false
 				}
@@ -141,14 +141,15 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bo
 			best = lo
 		}
 		for x := lo; x < best; x++ {
-			q := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
-			if q == anchorDead {
+			row := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+			if row == 0 {
 				continue
 			}
+			var q uint16
 			if best-x > 3 && now-x <= maxPath {
 				x, q = u.search(b, x, best, before)
 			} else {
-				q = u.alone(q, b[x+1:])
+				q = u.alone(row, b[x+1:])
 			}
 			if q == anchorDead {
 				continue
@@ -178,20 +179,20 @@ const (
 // search finds the first start from x on and in front of best that is alive at the end of b. Most runs meet one that is
 // dead already and die with it. Without one it gives best.
 func (u *bundle) search(b []byte, x, best, before int) (at int, q uint16) {
-	next, cls, ncls := u.joint.next, u.joint.cls, u.joint.ncls
-	var dead [maxPath]uint16 // by distance from x: a state that leads to nothing there
+	next, cls := u.joint.next, u.joint.cls
+	var dead [maxPath]uint32 // by distance from x: a row that leads to nothing there
 	lo := x
 	for ; x < best; x++ {
-		q = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+		row := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
 		i := x + 1
-		for ; i < len(b) && q != anchorDead; i++ {
-			if q = next[uint32(q)*ncls+uint32(cls[b[i]])]; q == dead[i-lo] {
-				q = anchorDead
+		for ; i < len(b) && row != 0; i++ {
+			if row = next[row+uint32(cls[b[i]])]; row == dead[i-lo] {
+				row = 0
 				break
 			}
-			dead[i-lo] = q
+			dead[i-lo] = row
 		}
-		if u.joint.info[q]&infoDist != infoDist {
+		if q = u.joint.ended(row); q != anchorDead {
 			return x, q
 		}
 	}

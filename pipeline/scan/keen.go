@@ -78,13 +78,14 @@ func (l *lives) save(s *State, h []uint16, now int) {
 // if that is notSeen. Words that end in front of since were seen. Behind a start that is live at best, in that state,
 // it may stop.
 func (t *Tables) goesOn(u *bundle, b []byte, before, x int, a uint16, n, since, best int, state uint16) (to uint16, live, stops, ok bool) {
+	row := u.joint.row(a)
 	if a == notSeen {
-		a, n = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], x+1
+		row, n = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], x+1
 	}
 	if x > best && t.lone(u.alive[state]) {
-		return t.covered(u, a, b, x, n, since, u.alive[state])
+		return t.covered(u, row, b, x, n, since, u.alive[state])
 	}
-	if to, ok = t.refused(u, a, b, x, n, since); ok {
+	if to, ok = t.refused(u, row, b, x, n, since); ok {
 		live, ok = t.fits(u, to, len(b)-x)
 	}
 	return to, live, false, ok
@@ -173,7 +174,7 @@ func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool)
 	held := q.first() <= far // for a thread: which of the starts are live can wait
 	best, state := now, uint16(anchorDead)
 	if a := m.q; !held && a != anchorDead && int(m.back) <= n && (len(old) == 0 || n-int(old[0]&maxNote) != bound) && (now-n <= 8 || n > 32 || len(old) > 0) {
-		if a = u.alone(a, b[n:]); a != anchorDead {
+		if a = u.alone(u.joint.row(a), b[n:]); a != anchorDead {
 			if now-bound > int(u.near[a]) {
 				return 0, false
 			}
@@ -228,16 +229,17 @@ func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool)
 			best, state = lo, anchorDead
 		}
 		for x := lo; x < best; x++ {
-			a := u.first[u.kindAt(b, x, q.before)<<8|uint32(b[x])]
-			if a == anchorDead {
+			row := u.first[u.kindAt(b, x, q.before)<<8|uint32(b[x])]
+			if row == 0 {
 				continue
 			}
+			var a uint16
 			if best-x > 3 && now-x <= maxPath {
 				if x, a = u.search(b, x, best, q.before); x == best {
 					break
 				}
 			} else {
-				a = u.alone(a, b[x+1:])
+				a = u.alone(row, b[x+1:])
 			}
 			if a == anchorDead {
 				continue
@@ -286,30 +288,35 @@ func (t *Tables) comesUpon(q *quick, g int, st uint32, i int) bool {
 // are live at the end of the piece are added to told. False says that a word ended which takes more than the quick path,
 // or that there is no room.
 func (t *Tables) fronts(q *quick, u *bundle) bool {
-	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
+	next, cls, last := u.joint.next, u.joint.cls, u.joint.last
 	b, x := q.b, int(q.starts[0])
 	a, i := u.first[u.kindAt(b, x, q.before)<<8|uint32(b[x])], x+1
 	for _, y := range q.starts[1:q.n] {
 		y := int(y)
 		c, j := u.first[u.kindAt(b, y, q.before)<<8|uint32(b[y])], y+1
-		for i < len(b) && j < len(b) && a != anchorDead && c != anchorDead {
-			a, c = next[uint32(a)*ncls+uint32(cls[b[i]])], next[uint32(c)*ncls+uint32(cls[b[j]])]
-			if (info[a]|info[c])&infoAccept != 0 && (info[a]&infoAccept != 0 && !u.refuses(t, a, b[x:i]) || info[c]&infoAccept != 0 && !u.refuses(t, c, b[y:j])) {
+		for i < len(b) && j < len(b) && a != 0 && c != 0 {
+			a, c = next[a+uint32(cls[b[i]])], next[c+uint32(cls[b[j]])]
+			if (leaves(a, last) || leaves(c, last)) && (!u.passable(t, a, b[x:i]) || !u.passable(t, c, b[y:j])) {
 				return false
 			}
 			i, j = i+1, j+1
 		}
-		if a == anchorDead || i == len(b) { // the other one goes on
+		if a == 0 || i == len(b) { // the other one goes on
 			x, i, a, y, j, c = y, j, c, x, i, a
 		}
-		if info[c]&infoDist != infoDist {
+		if c != 0 {
 			if c, ok := t.refused(u, c, b, y, j, 0); !ok || c != anchorDead && !q.lives(y, c, 0) {
 				return false
 			}
 		}
 	}
-	a, ok := t.refused(u, a, b, x, i, 0)
-	return ok && (a == anchorDead || q.lives(x, a, 0))
+	to, ok := t.refused(u, a, b, x, i, 0)
+	return ok && (to == anchorDead || q.lives(x, to, 0))
+}
+
+// passable tells whether no word ended in row q, or the checks of its rules are against the word w.
+func (u *bundle) passable(t *Tables, q uint32, w []byte) bool {
+	return q == 0 || !leaves(q, u.joint.last) || u.refuses(t, u.joint.number(q), w)
 }
 
 // lives notes a start of bundle k that is live at the end of the piece, in the order of the text. False says that there is

@@ -203,7 +203,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin, to lead) (free 
 		if m := s.live[u.view]; !held && t.marks && int(m.back) <= n && m.q != anchorDead && (now-n <= 8 || n > 32 || again) && !q.thread {
 			a, ok := m.q, true
 			if i := n + u.joint.stays(a, b[n:]); i < len(b) || u.joint.info[a]&infoAccept != 0 || u.joint.info[a]&infoDist == infoDist {
-				a, ok = t.refused(u, a, b, bound, i, n)
+				a, ok = t.refused(u, u.joint.row(a), b, bound, i, n)
 			}
 			if !ok {
 				return 0, false
@@ -485,7 +485,7 @@ func (t *Tables) leads(q *quick, u *bundle, x int) bool {
 // begins tells whether a word of a bundle may begin at x, by one byte.
 func (t *Tables) begins(q *quick, x int) bool {
 	for _, u := range t.bundle {
-		if u.first[u.kindAt(q.b, x, q.before)<<8|uint32(q.b[x])] != anchorDead {
+		if u.first[u.kindAt(q.b, x, q.before)<<8|uint32(q.b[x])] != 0 {
 			return true
 		}
 	}

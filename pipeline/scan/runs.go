@@ -3,20 +3,20 @@ package scan
 // live is search in a longer text: without a live start it gives best and its state. ok is false if a word is seen to have
 // ended at index since or later, or if it takes a closer look.
 func (t *Tables) live(u *bundle, b []byte, before, lo, since, best int, state uint16) (x int, q uint16, ok bool) {
-	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
-	var dead [longPath]uint16 // by distance from lo: a state that leads to nothing there
+	next, cls, last := u.joint.next, u.joint.cls, u.joint.last
+	var dead [longPath]uint32 // by distance from lo: a row that leads to nothing there
 	for x = lo; x < best; x++ {
-		q = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
-		for i := x + 1; i < len(b) && q != anchorDead; i++ {
-			if q = next[uint32(q)*ncls+uint32(cls[b[i]])]; q == dead[i-lo] {
-				q = anchorDead
+		row := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+		for i := x + 1; i < len(b) && row != 0; i++ {
+			if row = next[row+uint32(cls[b[i]])]; row == dead[i-lo] {
+				row = 0
 				break
 			}
-			if dead[i-lo] = q; info[q]&infoAccept != 0 && i >= since {
+			if dead[i-lo] = row; leaves(row, last) && row != 0 && i >= since {
 				return x, q, false
 			}
 		}
-		if info[q]&infoDist == infoDist {
+		if q = u.joint.ended(row); q == anchorDead {
 			continue
 		}
 		live, ok := t.fits(u, q, len(b)-x)
@@ -192,37 +192,47 @@ func (a *anchored) run(r *rule, s uint16, b []byte, x, i int) (state uint16, see
 // leads runs the joint automaton from start x of b to its end; before is the byte in front of b. ok is false if a word
 // ended on the way that the checks of its rules do not refuse.
 func (u *bundle) leads(t *Tables, b []byte, x, before int) (q uint16, ok bool) {
-	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
-	q = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
-	for i := x + 1; i < len(b) && q != anchorDead; i++ {
-		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
-		if info[q]&infoAccept != 0 && !u.refuses(t, q, b[x:i]) {
+	next, cls, last := u.joint.next, u.joint.cls, u.joint.last
+	row := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+	if row == 0 {
+		return anchorDead, true
+	}
+	for i := x + 1; i < len(b); i++ {
+		if row = next[row+uint32(cls[b[i]])]; !leaves(row, last) {
+			continue
+		}
+		if row == 0 {
+			return anchorDead, true
+		}
+		if q = u.joint.number(row); !u.refuses(t, q, b[x:i]) {
 			return q, false
 		}
 	}
-	if info[q]&infoDist == infoDist {
-		q = anchorDead
-	}
-	return q, true
+	return u.joint.ended(row), true
 }
 
-// refused goes on from state q of a run from start x, the byte at index i of b being the next, to the end of b. ok is
+// refused goes on from row q of a run from start x, the byte at index i of b being the next, to the end of b. ok is
 // false if a word may be a match that is seen to have ended at index since or later.
-func (t *Tables) refused(u *bundle, q uint16, b []byte, x, i, since int) (to uint16, ok bool) {
-	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
+func (t *Tables) refused(u *bundle, q uint32, b []byte, x, i, since int) (to uint16, ok bool) {
+	if q == 0 {
+		return anchorDead, true
+	}
+	next, cls, last := u.joint.next, u.joint.cls, u.joint.last
 	for ; i < len(b); i++ {
-		if q == anchorDead {
-			return q, true
+		if q = next[q+uint32(cls[b[i]])]; !leaves(q, last) {
+			continue
 		}
-		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
-		if info[q]&infoAccept != 0 && i >= since && !u.refuses(t, q, b[x:i]) {
-			return q, false
+		if q == 0 {
+			return anchorDead, true
+		}
+		if i < since {
+			continue
+		}
+		if to = u.joint.number(q); !u.refuses(t, to, b[x:i]) {
+			return to, false
 		}
 	}
-	if info[q]&infoDist == infoDist {
-		q = anchorDead
-	}
-	return q, true
+	return u.joint.ended(q), true
 }
 
 // refuses tells whether the checks of all rules whose words end in state q are against the word w.
@@ -250,20 +260,21 @@ func (t *Tables) open(u *bundle, b []byte, before, x, since int) (q uint16, live
 	return q, live, ok
 }
 
-// covered is refused for a start behind one that is live at the end of b, by the one rule of a list: it stops where it
+// covered is refused, from state q, for a start behind one that is live at the end of b, by the one rule of a list: it stops where it
 // could come to nothing but a match of that rule, for which the earlier start goes first.
-func (t *Tables) covered(u *bundle, q uint16, b []byte, x, i, since int, list uint32) (to uint16, live, stops, ok bool) {
-	next, info, cls, ncls := u.joint.next, u.joint.info, u.joint.cls, u.joint.ncls
-	for ; i < len(b) && q != anchorDead; i++ {
-		if u.alive[q] == list {
-			return q, true, true, true
+func (t *Tables) covered(u *bundle, q uint32, b []byte, x, i, since int, list uint32) (to uint16, live, stops, ok bool) {
+	next, cls, last := u.joint.next, u.joint.cls, u.joint.last
+	for ; i < len(b) && q != 0; i++ {
+		if to = u.joint.number(q); u.alive[to] == list {
+			return to, true, true, true
 		}
-		q = next[uint32(q)*ncls+uint32(cls[b[i]])]
-		if info[q]&infoAccept != 0 && i >= since && !u.refuses(t, q, b[x:i]) {
-			return q, false, false, false
+		q = next[q+uint32(cls[b[i]])]
+		if leaves(q, last) && q != 0 && i >= since && !u.refuses(t, u.joint.number(q), b[x:i]) {
+			return to, false, false, false
 		}
 	}
-	return q, info[q]&infoDist != infoDist, false, true
+	to = u.joint.ended(q)
+	return to, to != anchorDead, false, true
 }
 
 // lone tells whether a list has one rule.
@@ -299,51 +310,72 @@ func (u *bundle) reach(t *Tables, q uint16) (back int, sure bool) {
 // the end of b and its cap is used up: most runs meet that one. Without one it gives best and its state. Words that ended
 // on the way were seen to by whoever was told of them. ok is false if it takes a closer look.
 func (t *Tables) heir(u *bundle, b []byte, before, bound int, q uint16, best int, state uint16) (x int, at uint16, ok bool) {
-	next, cls, ncls := u.joint.next, u.joint.cls, u.joint.ncls
-	old, k := u.first[u.kindAt(b, bound, before)<<8|uint32(b[bound])], bound // the run from bound is in state old after index k
+	next, cls := u.joint.next, u.joint.cls
+	old, k := u.first[u.kindAt(b, bound, before)<<8|uint32(b[bound])], bound // the run from bound is in row old after index k
 	far, sure := u.reach(t, q)
 	for x = max(bound+1, len(b)-u.far); x < best; x++ {
 		p, i, back := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], x, len(b)-x
 		if i++; i < len(b) {
-			if p = next[uint32(p)*ncls+uint32(cls[b[i]])]; p == anchorDead {
+			if p = next[p+uint32(cls[b[i]])]; p == 0 {
 				continue // as most starts at the cap
 			}
 			old, k = u.joint.walk(old, b[k+1:i+1]), i
 			o := old
-			for i++; i < len(b) && p != o && p != anchorDead; i++ {
+			for i++; i < len(b) && p != o && p != 0; i++ {
 				c := uint32(cls[b[i]])
-				p, o = next[uint32(p)*ncls+c], next[uint32(o)*ncls+c]
+				p, o = next[p+c], next[o+c]
 			}
 			if p == o {
 				if back <= far {
 					return x, q, true
 				}
-				if p = q; sure {
+				if p = u.joint.row(q); sure {
 					continue
 				}
 			}
 		}
-		if u.joint.info[p]&infoDist == infoDist {
+		to := u.joint.ended(p)
+		if to == anchorDead {
 			continue
 		}
-		live, ok := t.fits(u, p, back)
+		live, ok := t.fits(u, to, back)
 		if live || !ok {
-			return x, p, ok
+			return x, to, ok
 		}
 	}
 	return best, state, true
 }
 
-// alone is on where nothing can have ended.
-func (u *bundle) alone(q uint16, p []byte) uint16 {
-	next, cls, ncls := u.joint.next, u.joint.cls, u.joint.ncls
+// alone gives the state behind p of a run that is in row q, whatever ends on the way.
+func (u *bundle) alone(q uint32, p []byte) uint16 {
+	next, cls := u.joint.next, u.joint.cls
 	for _, c := range p {
-		if q = next[uint32(q)*ncls+uint32(cls[c])]; q == anchorDead {
-			return q
+		if q = next[q+uint32(cls[c])]; q == 0 {
+			return anchorDead
 		}
 	}
-	if u.joint.info[q]&infoDist == infoDist {
-		q = anchorDead
+	return u.joint.ended(q)
+}
+
+// walk is alone, without a look at the end.
+func (j *united) walk(q uint32, p []byte) uint32 {
+	for _, c := range p {
+		q = j.next[q+uint32(j.cls[c])]
 	}
 	return q
+}
+
+// stays is that of an anchored automaton.
+func (j *united) stays(q uint16, p []byte) int {
+	if j.info[q]&infoAccept != 0 {
+		return 0
+	}
+	at := j.row(q)
+	row := j.next[at : at+j.ncls]
+	for i, c := range p {
+		if row[j.cls[c]] != at {
+			return i
+		}
+	}
+	return len(p)
 }
