@@ -206,6 +206,10 @@ type anchored struct {
 	ncls uint32
 	cls  *[256]uint8 // many have theirs in common
 	head [4]uint64   // bit by byte: a word may begin with it
+	sole int16       // the one byte with which a word may begin, -1: there are more
+	loop uint16      // a state that goes on to itself over some bytes, 0 = none
+	over *[256]uint8 // 1 for these bytes; many have theirs in common
+	to   []uint8     // by state: how many of these lead to it, whichever they are, and no word ends on the way; 0: none do
 }
 
 const (
@@ -1296,8 +1300,16 @@ func (t *Tables) finish() {
 		}
 	}
 	t.marks = true
+	clear(classes)
 	for i := range t.anch {
-		t.anch[i].heads()
+		a := &t.anch[i]
+		a.heads()
+		if a.loops(); a.over != nil {
+			if classes[*a.over] == nil {
+				classes[*a.over] = a.over
+			}
+			a.over = classes[*a.over]
+		}
 	}
 	seen := [2]bool{}
 	for _, u := range t.bundle {
@@ -1331,9 +1343,12 @@ func (t *Tables) bytes() int {
 	classes := map[*[256]uint8]bool{}
 	for i := range t.anch {
 		a := &t.anch[i]
-		if n += 2*(len(a.next)+len(a.info)) + int(unsafe.Sizeof(*a)); !classes[a.cls] {
-			classes[a.cls] = true
-			n += len(a.cls)
+		n += 2*(len(a.next)+len(a.info)) + len(a.to) + int(unsafe.Sizeof(*a))
+		for _, c := range []*[256]uint8{a.cls, a.over} {
+			if c != nil && !classes[c] {
+				classes[c] = true
+				n += len(c)
+			}
 		}
 	}
 	for _, u := range t.bundle {

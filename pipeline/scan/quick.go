@@ -25,6 +25,8 @@ type quick struct {
 	told   [maxHeld]heldStart // starts that are live at the end of this one, in the states there
 	nt     int                // of told
 	from   int                // the state of no thread that goes on changed from here on
+	over   *[256]uint8        // a set of bytes, and
+	stayed int                // how many of them follow the last piece
 }
 
 const (
@@ -53,6 +55,17 @@ func (q *quick) later(rule, state uint16, x int) bool {
 func (q *quick) begun(rule, state uint16, x int) bool {
 	q.from = len(q.b)
 	return q.later(rule, state, x)
+}
+
+// stays is that of the automaton for the bytes from n on. Threads of a piece most often stay over the same ones.
+func (q *quick) stays(a *anchored, state uint16, n int) int {
+	if state != a.loop {
+		return a.stays(state, q.b[n:])
+	}
+	if q.over != a.over {
+		q.over, q.stayed = a.over, within(a.over, q.b[n:])
+	}
+	return q.stayed
 }
 
 // heir is that of the automaton.
@@ -686,7 +699,7 @@ func (t *Tables) resume(s *State, q *quick, n int) bool {
 			}
 		default:
 			a := &t.anch[r.anchor]
-			i := n + a.stays(h[1], q.b[n:])
+			i := n + q.stays(a, h[1], n)
 			if i < len(q.b) {
 				q.from = len(q.b)
 			}

@@ -1,5 +1,7 @@
 package scan
 
+import "bytes"
+
 // live is search in a longer text: without a live start it gives best and its state. ok is false if a word is seen to have
 // ended at index since or later, or if it takes a closer look.
 func (t *Tables) live(u *bundle, b []byte, before, lo, since, best int, state uint16) (x int, q uint16, ok bool) {
@@ -48,9 +50,74 @@ func (a *anchored) heads() {
 			may[c] = may[c] || to != anchorDead
 		}
 	}
+	n := 0
 	for b, c := range a.cls {
 		if may[c] {
 			a.head[b/64] |= 1 << (b % 64)
+			a.sole, n = int16(b), n+1
+		}
+	}
+	if n != 1 {
+		a.sole = -1
+	}
+}
+
+// nextHead gives the index from x on at which a word may begin, len(b) if there is none.
+func (a *anchored) nextHead(b []byte, x int) int {
+	if a.sole >= 0 && x < len(b) {
+		if k := bytes.IndexByte(b[x:], byte(a.sole)); k >= 0 {
+			return x + k
+		}
+		return len(b)
+	}
+	for x < len(b) && !a.mayBegin(b[x]) {
+		x++
+	}
+	return min(x, len(b))
+}
+
+// loops fills loop, with the state to which most states are led that way, and to.
+func (a *anchored) loops() {
+	states := len(a.info)
+	best := 0
+	for q := anchorFront + 1; q < states; q++ {
+		var over []uint32 // classes
+		for c, to := range a.next[q*int(a.ncls) : (q+1)*int(a.ncls)-1] {
+			if int(to) == q {
+				over = append(over, uint32(c))
+			}
+		}
+		if len(over) == 0 || a.info[q]&infoAccept != 0 {
+			continue
+		}
+		to, n := make([]uint8, states), 0
+		next := make([]uint16, states) // where all these classes lead from a state, 0 = not to one
+		for s := range next {
+			row := a.next[s*int(a.ncls):]
+			next[s] = row[over[0]]
+			for _, c := range over[1:] {
+				if row[c] != next[s] {
+					next[s] = 0
+					break
+				}
+			}
+			if a.info[next[s]]&infoAccept != 0 {
+				next[s] = 0
+			}
+		}
+		for again, k := true, 1; again && k < 256; k++ {
+			again = false
+			for s, x := range next {
+				if s != q && to[s] == 0 && x != 0 && (int(x) == q && k == 1 || k > 1 && int(to[x]) == k-1) {
+					to[s], n, again = uint8(k), n+1, true
+				}
+			}
+		}
+		if n > best {
+			best, a.loop, a.to, a.over = n, uint16(q), to, new([256]uint8)
+			for b, c := range a.cls {
+				a.over[b] = uint8(boolInt(int(a.next[q*int(a.ncls)+int(c)]) == q))
+			}
 		}
 	}
 }
@@ -69,10 +136,7 @@ func (a *anchored) fits(r *rule, q uint16, back int) bool {
 func (a *anchored) heir(r *rule, b []byte, before, x, n int, q uint16, from int) (to int, state uint16, ok bool) {
 	next, info, cls, ncls := a.next, a.info, a.cls, a.ncls
 	old, k := a.at(b, x, before), x // the run from x is in state old in front of index k
-	for x = max(x+1, len(b)-int(r.cap)); x < n; x++ {
-		if !a.mayBegin(b[x]) {
-			continue
-		}
+	for x = a.nextHead(b[:n], max(x+1, len(b)-int(r.cap))); x < n; x = a.nextHead(b[:n], x+1) {
 		// Most come to the state in which the old one ends. Up to there the runs are side by side, each at its own place.
 		p, i := a.at(b, x, before), x
 		for end := min(len(b), x+longMeet); i < end && (p != q || i < from && from < end); i++ {
@@ -81,6 +145,10 @@ func (a *anchored) heir(r *rule, b []byte, before, x, n int, q uint16, from int)
 			}
 			if info[p]&infoAccept != 0 {
 				return 0, 0, false
+			}
+			if a.loop == q && i+1 >= from && a.to[p] > 0 && len(b)-i-1 >= int(a.to[p]) {
+				p, i = q, len(b)
+				break
 			}
 			if k <= i && from >= end {
 				old, k = next[uint32(old)*ncls+uint32(cls[b[k]])], k+1
@@ -120,6 +188,9 @@ func (a *anchored) stays(q uint16, p []byte) int {
 	if a.info[q]&infoAccept != 0 {
 		return 0
 	}
+	if q == a.loop {
+		return within(a.over, p)
+	}
 	row, cls := a.next[uint32(q)*a.ncls:], a.cls
 	for i, c := range p {
 		if row[cls[c]] != q {
@@ -127,6 +198,21 @@ func (a *anchored) stays(q uint16, p []byte) int {
 		}
 	}
 	return len(p)
+}
+
+// within is the number of bytes of p in front of the first one that is not of a set.
+func within(set *[256]uint8, p []byte) int {
+	i := 0
+	for ; i+8 <= len(p); i += 8 {
+		v := (*[8]byte)(p[i:])
+		if set[v[0]]&set[v[1]]&set[v[2]]&set[v[3]]&set[v[4]]&set[v[5]]&set[v[6]]&set[v[7]] == 0 {
+			break
+		}
+	}
+	for i < len(p) && set[p[i]] != 0 {
+		i++
+	}
+	return i
 }
 
 // stayed is the number of bytes at the end of p over which state q goes on to itself, 0 if a word ends in it.

@@ -349,6 +349,10 @@ func (f *feed) follow(th, old *thread, ru *rule) {
 	y.pos = old.pos
 	p, i := th.q, th.s
 	for end := min(old.pos, i+longMeet); i < end && (p != old.cut || i < y.from); i++ {
+		if a.loop == old.cut && i >= y.from && a.to[p] > 0 && old.pos-i >= int(a.to[p]) {
+			th.q, th.pos = old.cut, old.pos
+			return
+		}
 		if p = a.next[uint32(p)*a.ncls+uint32(a.cls[b[i]])]; p == anchorDead || i > th.s && a.info[p]&infoAccept != 0 {
 			return
 		}
