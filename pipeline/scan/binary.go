@@ -394,6 +394,14 @@ func (t *Tables) valid() bool {
 				return false
 			}
 		}
+		last := uint8(0)
+		for s, off := range u.acc {
+			sort := u.sort(t, s, off != 0, t.listAt(u.alive[s]))
+			if sort < last || s <= anchorFront && off != 0 {
+				return false
+			}
+			last = sort
+		}
 	}
 	for i := range t.anch {
 		if !t.anch[i].valid() {

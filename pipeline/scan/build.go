@@ -1118,14 +1118,18 @@ func (b *builder) makeBundle(view View, rules []int, memo map[string]uint32) err
 		}
 	}
 	f.minimise(3, &b.steps)
-	f.endsLast()
 	u := &bundle{view: view, joint: united{cls: &f.cls, ncls: uint32(f.ncls)}}
 	for _, i := range rules {
 		u.rules = append(u.rules, uint16(i))
 		b.t.rules[i].flags |= flagBundle
 	}
-	for s, live := range liveRules(f) {
-		u.alive = append(u.alive, b.t.list(memo, live))
+	live := liveRules(f)
+	var sorts []uint8
+	for s := range f.n {
+		sorts = append(sorts, u.sort(b.t, s, len(f.acc[s]) > 0, live[s]))
+	}
+	for s, old := range f.sortBy(sorts) {
+		u.alive = append(u.alive, b.t.list(memo, live[old]))
 		u.acc = append(u.acc, b.t.list(memo, f.acc[s]))
 		v := min(f.dist[s], infoDist)
 		if u.acc[s] != 0 {

@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"cmp"
 	"slices"
 	"unicode/utf8"
 )
@@ -32,7 +31,33 @@ type united struct {
 	ncls    uint32
 	cls     *[256]uint8
 	inverse uint64 // 2^40 / ncls, rounded up
-	last    uint32 // the last row in which no word ended; without the first one, see leaves
+	last    uint32 // the last entry of rows in which no word ended: see leaves
+	front   uint32 // the first row of sortFront, and
+	width   uint32 // the entries of all of them
+}
+
+// The states of a bundle stand in the order of their sorts.
+const (
+	sortFixed = iota // those of every anchored automaton
+	sortWords        // only rules of an end filter are alive
+	sortFront        // a rule of a prefix filter is
+	sortEnd          // a word ended
+)
+
+// sort gives the sort of a state; ended says that a word ended in it, and live are the rules whose words may still end.
+func (u *bundle) sort(t *Tables, state int, ended bool, live []uint16) uint8 {
+	switch {
+	case state <= anchorFront:
+		return sortFixed
+	case ended:
+		return sortEnd
+	}
+	for _, local := range live {
+		if t.rules[u.rules[local]].flags&flagEndFilter == 0 {
+			return sortFront
+		}
+	}
+	return sortWords
 }
 
 // row gives the row of a state.
@@ -69,7 +94,7 @@ const maxLive = 16 // starts of a bundle that are noted; more are looked for aga
 // finish fills what follows from the automaton.
 func (u *bundle) finish(t *Tables) {
 	j := &u.joint
-	j.finish()
+	j.inverse = (1<<40 + uint64(j.ncls) - 1) / uint64(j.ncls)
 	ids := map[uint32]uint8{}
 	var starts []uint32
 	id := func(q uint32) uint8 {
@@ -113,27 +138,24 @@ func (u *bundle) finish(t *Tables) {
 		}
 	}
 	u.near = make([]uint16, len(u.alive))
+	var first [sortEnd + 1]int // state of each sort, or of the next one
 	for q, off := range u.alive {
-		for _, local := range t.listAt(off) {
+		live := t.listAt(off)
+		for _, local := range live {
 			u.near[q] = max(u.near[q], uint16(max(0, t.rules[u.rules[local]].near)))
 			if t.rules[u.rules[local]].flags&flagEndFilter == 0 {
 				j.info[q] |= infoFront
 			}
 		}
+		for k := int(u.sort(t, q, u.acc[q] != 0, live)) + 1; k <= sortEnd; k++ {
+			first[k] = q + 1
+		}
 	}
+	j.front, j.width = uint32(first[sortFront])*j.ncls, uint32(first[sortEnd]-first[sortFront])*j.ncls
+	j.last = uint32(first[sortEnd])*j.ncls - 1
 }
 
-// finish fills what follows from the rest.
-func (j *united) finish() {
-	j.inverse = (1<<40 + uint64(j.ncls) - 1) / uint64(j.ncls)
-	n := len(j.info)
-	for n > 0 && j.info[n-1]&infoAccept != 0 {
-		n--
-	}
-	j.last = uint32(n)*j.ncls - 1
-}
-
-// valid checks that every index that a run follows is in range, and the order of the states.
+// valid checks that every index that a run follows is in range.
 func (j *united) valid() bool {
 	if j.ncls < 1 || len(j.next) != len(j.info)*int(j.ncls) || len(j.info) < 3 || len(j.next) > maxEntries || len(j.info) >= notSeen {
 		return false
@@ -148,8 +170,7 @@ func (j *united) valid() bool {
 			return false
 		}
 	}
-	order := func(x, y uint16) int { return cmp.Compare(x&infoAccept, y&infoAccept) }
-	return j.info[anchorFront]&infoAccept == 0 && slices.IsSortedFunc(j.info, order)
+	return true
 }
 
 // distances gives the bytes to the nearest end of a word from each state, the byte that shows it not counted.

@@ -833,17 +833,15 @@ func (f *dfa) minimise(fixed int, steps *int) {
 	f.mergeColumns()
 }
 
-// endsLast moves the states that accept behind the others.
-func (f *dfa) endsLast() {
+// sortBy brings the states in the order of their keys. It gives the old numbers in that order.
+func (f *dfa) sortBy(key []uint8) (order []int) {
+	for s := range f.n {
+		order = append(order, s)
+	}
+	slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(key[x], key[y]) })
 	num := make([]uint32, f.n)
-	var order []int
-	for _, ends := range []bool{false, true} {
-		for s := range f.n {
-			if (len(f.acc[s]) > 0) == ends {
-				num[s] = uint32(len(order))
-				order = append(order, s)
-			}
-		}
+	for i, s := range order {
+		num[s] = uint32(i)
 	}
 	g := *f
 	g.next, g.acc, g.attr, g.dist = nil, nil, nil, nil
@@ -854,6 +852,7 @@ func (f *dfa) endsLast() {
 		g.acc, g.attr, g.dist = append(g.acc, f.acc[s]), append(g.attr, f.attr[s]), append(g.dist, f.dist[s])
 	}
 	*f = g
+	return order
 }
 
 // refine splits parts, n at first, until the states of each go to the same parts, and gives their number. It goes in

@@ -309,7 +309,7 @@ func (t *Tables) noWord(b []byte, before, i int, g *group, what uint32, to *lead
 		if !g.whole || x < 0 || x == 0 && before == unknownByte {
 			return false
 		}
-		if q, ok := u.leads(t, b, x, before); !ok || q != anchorDead {
+		if q, ok := u.leadsFront(t, b, x, before); !ok || q != anchorDead {
 			to.found(leadStart, x, q, ok)
 			return false
 		}

@@ -288,35 +288,47 @@ func (t *Tables) comesUpon(q *quick, g int, st uint32, i int) bool {
 // are live at the end of the piece are added to told. False says that a word ended which takes more than the quick path,
 // or that there is no room.
 func (t *Tables) fronts(q *quick, u *bundle) bool {
-	next, cls, last := u.joint.next, u.joint.cls, u.joint.last
+	next, cls, front, width := u.joint.next, u.joint.cls, u.joint.front, u.joint.width
 	b, x := q.b, int(q.starts[0])
 	a, i := u.first[u.kindAt(b, x, q.before)<<8|uint32(b[x])], x+1
 	for _, y := range q.starts[1:q.n] {
 		y := int(y)
 		c, j := u.first[u.kindAt(b, y, q.before)<<8|uint32(b[y])], y+1
-		for i < len(b) && j < len(b) && a != 0 && c != 0 {
+		for i < len(b) && j < len(b) && a >= front && c >= front {
 			a, c = next[a+uint32(cls[b[i]])], next[c+uint32(cls[b[j]])]
-			if (leaves(a, last) || leaves(c, last)) && (!u.passable(t, a, b[x:i]) || !u.passable(t, c, b[y:j])) {
+			if (a-front >= width || c-front >= width) && (!u.passable(t, a, b[x:i]) || !u.passable(t, c, b[y:j])) {
 				return false
 			}
 			i, j = i+1, j+1
 		}
-		if a == 0 || i == len(b) { // the other one goes on
+		if a < front || i == len(b) { // the other one goes on
 			x, i, a, y, j, c = y, j, c, x, i, a
 		}
-		if c != 0 {
-			if c, ok := t.refused(u, c, b, y, j, 0); !ok || c != anchorDead && !q.lives(y, c, 0) {
-				return false
-			}
+		if !t.frontEnds(q, u, c, y, j) {
+			return false
 		}
 	}
-	to, ok := t.refused(u, a, b, x, i, 0)
-	return ok && (to == anchorDead || q.lives(x, to, 0))
+	return t.frontEnds(q, u, a, x, i)
+}
+
+// frontEnds goes on with the run of fronts from start x, in row a in front of index i, to the end of the piece.
+func (t *Tables) frontEnds(q *quick, u *bundle, a uint32, x, i int) bool {
+	next, cls, front, width, b := u.joint.next, u.joint.cls, u.joint.front, u.joint.width, q.b
+	for ; i < len(b) && a >= front; i++ {
+		if a = next[a+uint32(cls[b[i]])]; a-front >= width && !u.passable(t, a, b[x:i]) {
+			return false
+		}
+	}
+	if a < front {
+		return true
+	}
+	to := u.joint.ended(a)
+	return to == anchorDead || q.lives(x, to, 0)
 }
 
 // passable tells whether no word ended in row q, or the checks of its rules are against the word w.
 func (u *bundle) passable(t *Tables, q uint32, w []byte) bool {
-	return q == 0 || !leaves(q, u.joint.last) || u.refuses(t, u.joint.number(q), w)
+	return q <= u.joint.last || u.refuses(t, u.joint.number(q), w)
 }
 
 // lives notes a start of bundle k that is live at the end of the piece, in the order of the text. False says that there is

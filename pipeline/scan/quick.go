@@ -491,7 +491,7 @@ func (t *Tables) leads(q *quick, u *bundle, x int) bool {
 	if u == nil || x < 0 {
 		return false
 	}
-	a, ok := u.leads(t, q.b, x, q.before)
+	a, ok := u.leadsFront(t, q.b, x, q.before)
 	return ok && (a == anchorDead || q.lives(x, a, slices.Index(t.bundle, u)))
 }
 

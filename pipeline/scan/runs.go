@@ -275,6 +275,25 @@ func (a *anchored) run(r *rule, s uint16, b []byte, x, i int) (state uint16, see
 	return s, refused > 0, true
 }
 
+// leadsFront is leads for a start that a prefix filter tells of: it is as if it were dead where only rules of an end filter
+// are alive.
+func (u *bundle) leadsFront(t *Tables, b []byte, x, before int) (q uint16, ok bool) {
+	next, cls, front, width := u.joint.next, u.joint.cls, u.joint.front, u.joint.width
+	row := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+	for i := x + 1; i < len(b); i++ {
+		if row = next[row+uint32(cls[b[i]])]; row-front < width {
+			continue
+		}
+		if row < front {
+			return anchorDead, true
+		}
+		if q = u.joint.number(row); !u.refuses(t, q, b[x:i]) {
+			return q, false
+		}
+	}
+	return u.joint.ended(row), true
+}
+
 // leads runs the joint automaton from start x of b to its end; before is the byte in front of b. ok is false if a word
 // ended on the way that the checks of its rules do not refuse.
 func (u *bundle) leads(t *Tables, b []byte, x, before int) (q uint16, ok bool) {
