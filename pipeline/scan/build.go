@@ -207,9 +207,10 @@ type anchored struct {
 	cls  *[256]uint8 // many have theirs in common
 	head [4]uint64   // bit by byte: a word may begin with it
 	sole int16       // the one byte with which a word may begin, -1: there are more
-	loop uint16      // a state that goes on to itself over some bytes, 0 = none
-	over *[256]uint8 // 1 for these bytes; many have theirs in common
-	to   []uint8     // by state: how many of these lead to it, whichever they are, and no word ends on the way; 0: none do
+	over *[256]uint8 // 1 for the bytes of a set: many have theirs in common
+	path []uint16    // states, each of which goes on to the next one over these bytes, whichever they are; no word ends in them
+	pos  []uint8     // by state: its place in path + 1, 0 = it is not there
+	loop uint16      // the last state of path, if it goes on to itself, else 0
 }
 
 const (
@@ -1308,7 +1309,7 @@ func (t *Tables) finish() {
 	for i := range t.anch {
 		a := &t.anch[i]
 		a.heads()
-		if a.loops(); a.over != nil {
+		if a.findPath(); a.over != nil {
 			if classes[*a.over] == nil {
 				classes[*a.over] = a.over
 			}
@@ -1347,7 +1348,7 @@ func (t *Tables) bytes() int {
 	classes := map[*[256]uint8]bool{}
 	for i := range t.anch {
 		a := &t.anch[i]
-		n += 2*(len(a.next)+len(a.info)) + len(a.to) + int(unsafe.Sizeof(*a))
+		n += 2*(len(a.next)+len(a.info)) + len(a.pos) + 2*len(a.path) + int(unsafe.Sizeof(*a))
 		for _, c := range []*[256]uint8{a.cls, a.over} {
 			if c != nil && !classes[c] {
 				classes[c] = true

@@ -1,6 +1,9 @@
 package scan
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // live is search in a longer text: without a live start it gives best and its state. ok is false if a word is seen to have
 // ended at index since or later, or if it takes a closer look.
@@ -76,50 +79,110 @@ func (a *anchored) nextHead(b []byte, x int) int {
 	return min(x, len(b))
 }
 
-// loops fills loop, with the state to which most states are led that way, and to.
-func (a *anchored) loops() {
-	states := len(a.info)
-	best := 0
-	for q := anchorFront + 1; q < states; q++ {
-		var over []uint32 // classes
-		for c, to := range a.next[q*int(a.ncls) : (q+1)*int(a.ncls)-1] {
-			if int(to) == q {
-				over = append(over, uint32(c))
+// findPath fills path and what belongs to it: the longest one for the set of bytes over which most states go on.
+func (a *anchored) findPath() {
+	n, width := len(a.info), int(a.ncls)
+	size := make([]int, width) // of each class, in bytes
+	for _, c := range a.cls {
+		size[c]++
+	}
+	goes := func(s int, to uint16) (set classSet) {
+		for c, x := range a.next[s*width : (s+1)*width-1] {
+			if x == to {
+				set.add(c)
 			}
 		}
-		if len(over) == 0 || a.info[q]&infoAccept != 0 {
+		return set
+	}
+	sets := map[classSet]int{}
+	var most classSet
+	count := make([]int, n) // bytes by state that they lead to
+	for s := anchorFront + 1; s < n; s++ {
+		best := uint16(anchorDead)
+		row := a.next[s*width : (s+1)*width-1]
+		for c, to := range row {
+			if to == anchorDead || a.info[to]&infoAccept != 0 {
+				continue
+			}
+			if count[to] += size[c]; best == anchorDead || count[to] > count[best] {
+				best = to
+			}
+		}
+		enough := best != anchorDead && count[best] >= minPathBytes
+		for _, to := range row {
+			count[to] = 0
+		}
+		if !enough {
 			continue
 		}
-		to, n := make([]uint8, states), 0
-		next := make([]uint16, states) // where all these classes lead from a state, 0 = not to one
-		for s := range next {
-			row := a.next[s*int(a.ncls):]
-			next[s] = row[over[0]]
-			for _, c := range over[1:] {
-				if row[c] != next[s] {
-					next[s] = 0
-					break
-				}
-			}
-			if a.info[next[s]]&infoAccept != 0 {
-				next[s] = 0
-			}
-		}
-		for again, k := true, 1; again && k < 256; k++ {
-			again = false
-			for s, x := range next {
-				if s != q && to[s] == 0 && x != 0 && (int(x) == q && k == 1 || k > 1 && int(to[x]) == k-1) {
-					to[s], n, again = uint8(k), n+1, true
-				}
-			}
-		}
-		if n > best {
-			best, a.loop, a.to, a.over = n, uint16(q), to, new([256]uint8)
-			for b, c := range a.cls {
-				a.over[b] = uint8(boolInt(int(a.next[q*int(a.ncls)+int(c)]) == q))
-			}
+		set := goes(s, best)
+		if sets[set]++; sets[set] > sets[most] {
+			most = set
 		}
 	}
+	if sets[most] == 0 {
+		return
+	}
+	var classes []int
+	for c := range width - 1 {
+		if most.has(c) {
+			classes = append(classes, c)
+		}
+	}
+	next := make([]uint16, n) // over all of the set; 0: not to one state
+	for s := anchorFront + 1; s < n; s++ {
+		row := a.next[s*width:]
+		to := row[classes[0]]
+		if slices.ContainsFunc(classes, func(c int) bool { return row[c] != to }) || a.info[to]&infoAccept != 0 {
+			continue
+		}
+		next[s] = to
+	}
+	var path []uint16
+	seen := make([]int, n) // by state: the last one from which it was met
+	for s := anchorFront + 1; s < n; s++ {
+		path = path[:0]
+		for x := uint16(s); x != anchorDead && len(path) < maxPathStates && seen[x] != s && a.info[x]&infoAccept == 0; x = next[x] {
+			seen[x] = s
+			path = append(path, x)
+		}
+		if len(path) > len(a.path) {
+			a.path = slices.Clone(path)
+		}
+	}
+	if len(a.path) < 2 && (len(a.path) == 0 || next[a.path[0]] != a.path[0]) {
+		a.path = nil
+		return
+	}
+	a.pos, a.over = make([]uint8, n), new([256]uint8)
+	for i, s := range a.path {
+		a.pos[s] = uint8(i + 1)
+	}
+	if last := a.path[len(a.path)-1]; next[last] == last {
+		a.loop = last
+	}
+	for b, c := range a.cls {
+		a.over[b] = uint8(boolInt(most.has(int(c))))
+	}
+}
+
+const (
+	minPathBytes  = 8   // of a set of bytes over which a path is worth it
+	maxPathStates = 255 // of a path
+)
+
+// along goes on from state s, which is on the path, over the bytes of the path's set at the beginning of p. It gives how
+// many these are.
+func (a *anchored) along(s uint16, p []byte) (to uint16, n int) {
+	i, last := int(a.pos[s])-1, len(a.path)-1
+	if i == last && a.loop == 0 {
+		return s, 0
+	}
+	if a.loop == 0 {
+		p = p[:min(len(p), last-i)]
+	}
+	n = within(a.over, p)
+	return a.path[min(i+n, last)], n
 }
 
 // mayBegin tells whether a word may begin with c.
@@ -146,7 +209,7 @@ func (a *anchored) heir(r *rule, b []byte, before, x, n int, q uint16, from int)
 			if info[p]&infoAccept != 0 {
 				return 0, 0, false
 			}
-			if a.loop == q && i+1 >= from && a.to[p] > 0 && len(b)-i-1 >= int(a.to[p]) {
+			if a.loop == q && i+1 >= from && a.leadsOn(p, len(b)-i-1) {
 				p, i = q, len(b)
 				break
 			}
@@ -200,6 +263,12 @@ func (a *anchored) stays(q uint16, p []byte) int {
 	return len(p)
 }
 
+// leadsOn tells whether n bytes of the path's set lead from state s to its last state.
+func (a *anchored) leadsOn(s uint16, n int) bool {
+	i := int(a.pos[s])
+	return i > 0 && len(a.path)-i <= n
+}
+
 // within is the number of bytes of p in front of the first one that is not of a set.
 func within(set *[256]uint8, p []byte) int {
 	i := 0
@@ -245,6 +314,9 @@ func (a *anchored) walk(q uint16, p []byte) uint16 {
 	return q
 }
 
+// shortPath is how many bytes must be left for it to pay to look for a path.
+const shortPath = 4
+
 // longStay is how many bytes must be left for it to pay to ask whether a run stays in its state.
 const longStay = 32
 
@@ -259,6 +331,11 @@ func (a *anchored) run(r *rule, s uint16, b []byte, x, i int) (state uint16, see
 		was := s
 		if s = a.next[uint32(s)*a.ncls+uint32(a.cls[b[i]])]; s == anchorDead {
 			return anchorDead, refused > 0, true
+		}
+		if a.pos != nil && a.pos[s] != 0 && len(b)-i > shortPath {
+			to, n := a.along(s, b[i+1:])
+			s, i = to, i+n
+			continue
 		}
 		if s == was && len(b)-i > longStay {
 			i += a.stays(s, b[i+1:])

@@ -349,7 +349,7 @@ func (f *feed) follow(th, old *thread, ru *rule) {
 	y.pos = old.pos
 	p, i := th.q, th.s
 	for end := min(old.pos, i+longMeet); i < end && (p != old.cut || i < y.from); i++ {
-		if a.loop == old.cut && i >= y.from && a.to[p] > 0 && old.pos-i >= int(a.to[p]) {
+		if a.loop == old.cut && i >= y.from && a.leadsOn(p, old.pos-i) {
 			th.q, th.pos = old.cut, old.pos
 			return
 		}
