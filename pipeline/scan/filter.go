@@ -34,7 +34,7 @@ const (
 )
 
 const (
-	prefixBytes   = 4     // of a prefix filter, if it stays small
+	prefixBytes   = 5     // of a prefix filter, if it stays small
 	filterWork    = 16000 // states of a filter, before states that cannot be told apart are merged
 	maxEnds       = 2     // end filters of one view, beside the other
 	manyRules     = 64    // in one end filter,
@@ -160,7 +160,17 @@ func (b *builder) filters(view View, rules []int, ends int) error {
 		return nil
 	}
 	slices.Sort(front)
-	for k := prefixBytes; ; k-- {
+	k := prefixBytes
+	if short, err := b.shorter(front, k); err != nil {
+		return err
+	} else if short { // where it begins is known at once if no word is
+		short, err = b.shorter(front, k-1)
+		if err != nil {
+			return err
+		}
+		k -= boolInt(!short)
+	}
+	for ; ; k-- {
 		a := &auto{}
 		whole, err := b.addFronts(a, front, k)
 		if err != nil {
@@ -183,6 +193,20 @@ func (b *builder) filters(view View, rules []int, ends int) error {
 		b.addFilter(view, prefixFilter, k, whole, f, nil)
 		return nil
 	}
+}
+
+// shorter tells whether a word of one of the rules is shorter than k bytes.
+func (b *builder) shorter(rules []int, k int) (bool, error) {
+	for _, i := range rules {
+		n, err := b.ruleNFA(i, b.comp[i].exact)
+		if err != nil {
+			return false, err
+		}
+		if _, _, all := prefixOf(n, k); !all {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // addFronts adds the first k bytes of the words of rules. whole says that no word is shorter.
@@ -251,7 +275,7 @@ func (b *builder) bothFilter(view View, front, wordy []int) (bool, error) {
 }
 
 // bothPart makes a filter of the first k bytes of words and of whole words. A rule of front whose first k bytes are
-// those of any word is told by its whole words. n is how many states it took before it was minimised.
+// those of any word, or that has shorter ones, is told by its whole words. n is how many states it took before it was minimised.
 func (b *builder) bothPart(front, wordy []int, above, k int) (p *endPart, n int, err error) {
 	var short []int
 	whole := slices.Clone(wordy)
@@ -260,7 +284,7 @@ func (b *builder) bothPart(front, wordy []int, above, k int) (p *endPart, n int,
 		if err != nil {
 			return nil, 0, err
 		}
-		if n.common(k) {
+		if _, _, all := prefixOf(n, k); n.common(k) || !all {
 			whole = append(whole, i)
 		} else {
 			short = append(short, i)
