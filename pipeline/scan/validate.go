@@ -541,19 +541,27 @@ var ibanLength = func() (n [26][26]uint8) {
 
 func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
 
-// ibanDigits is, by byte, what it does to a number that is read as ISO 13616 says, in which A stands for 10: it is
-// multiplied by by, and add is added. Other characters do nothing.
-var ibanDigits = func() (d [256]struct{ by, add, n uint8 }) {
+// ibanDigits is, by byte, what it stands for in a number that is read as ISO 13616 says, in which A is 10: its value, in
+// that many digits. Other characters stand for nothing.
+var ibanDigits = func() (d [256]struct{ value, digits, n uint8 }) {
 	for c := range d {
-		d[c].by = 1
 		switch c := byte(c); {
 		case c >= '0' && c <= '9':
-			d[c].by, d[c].add, d[c].n = 10, c-'0', 1
+			d[c].value, d[c].digits, d[c].n = c-'0', 1, 1
 		case isUpper(upper(c)):
-			d[c].by, d[c].add, d[c].n = 100, upper(c)-'A'+10, 1
+			d[c].value, d[c].digits, d[c].n = upper(c)-'A'+10, 2, 1
 		}
 	}
 	return d
+}()
+
+// tens97 has the powers of ten modulo 97.
+var tens97 = func() (p [128]uint8) {
+	r := 1
+	for k := range p {
+		p[k], r = uint8(r), r*10%97
+	}
+	return p
 }()
 
 func iban(w []byte) bool {
@@ -571,16 +579,15 @@ func iban(w []byte) bool {
 	for n := uint8(0); n < 4; front++ {
 		n += ibanDigits[w[front]].n
 	}
-	r := uint64(0)
-	for _, p := range [2][]byte{w[front:], w[:front]} {
-		for _, c := range p {
-			d := &ibanDigits[c]
-			if r = r*uint64(d.by) + uint64(d.add); r > 1<<56 {
-				r %= 97
-			}
+	sum, k := uint32(0), uint8(0) // from the last digit on: each is read without waiting for the others
+	for _, p := range [2][]byte{w[:front], w[front:]} {
+		for i := len(p) - 1; i >= 0; i-- {
+			d := &ibanDigits[p[i]]
+			sum += uint32(d.value) * uint32(tens97[k&127])
+			k += d.digits
 		}
 	}
-	return r%97 == 1
+	return sum%97 == 1
 }
 
 // alnum is the number of ASCII letters and digits in w.
