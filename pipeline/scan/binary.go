@@ -307,18 +307,24 @@ func (t *Tables) valid() bool {
 		}
 		return true
 	}
-	table := func(next []uint32, ways []way, states int, ncls uint32, cls *[256]uint8) bool {
+	table := func(next []uint32, g *group, states int, ncls uint32, cls *[256]uint8) bool { // g: what is told is its
 		if ncls < 1 || uint64(len(next)) != uint64(states)*uint64(ncls) || states == 0 || len(next) > maxEntries {
 			return false
 		}
 		for _, v := range next {
-			if n := v &^ accept; n != v && ways != nil {
-				if int(n) >= len(ways) {
+			switch {
+			case v&accept == 0:
+			case g != nil && g.literal:
+				if v &^= accept; int(v) >= len(g.ways) {
 					return false
 				}
-				v = ways[n].to
+				v = g.ways[v].to
+			case g != nil && g.filter != noFilter:
+				v &^= toldBits
+			default:
+				v &^= accept
 			}
-			if v &^= toldBits; v%ncls != 0 || int(v) >= len(next) {
+			if v%ncls != 0 || int(v) >= len(next) {
 				return false
 			}
 		}
@@ -334,7 +340,7 @@ func (t *Tables) valid() bool {
 	}
 	for i := range t.groups {
 		g := &t.groups[i]
-		if (i < t.nraw) != (g.view == Raw) || !table(g.next, g.ways, len(g.live), g.ncls, &g.cls) || len(g.ways) > 0 && !g.literal {
+		if (i < t.nraw) != (g.view == Raw) || !table(g.next, g, len(g.live), g.ncls, &g.cls) || len(g.ways) > 0 && !g.literal {
 			return false
 		}
 		if g.filter != noFilter {
@@ -365,7 +371,7 @@ func (t *Tables) valid() bool {
 			}
 		}
 		for _, v := range g.next {
-			if (v&accept != 0) != (g.acc[(v&^toldBits)/g.ncls] != 0) {
+			if (v&accept != 0) != (g.acc[(v&^accept)/g.ncls] != 0) {
 				return false
 			}
 		}

@@ -71,9 +71,9 @@ type group struct {
 	ncls    uint32
 	inverse uint64   // 2^40 / ncls, rounded up
 	near    int32    // of a literal group: starts at most this far back can still fit every cap
-	next    []uint32 // by state*ncls+class: state*ncls; with accept if something is told there, or on the way there:
-	acc     []uint32 // by state: offset of its list, 0 = none; a literal group or a filter has none;
-	ways    []way    // of a literal group: it has the number of one with accept
+	next    []uint32 // by state*ncls+class: state*ncls, with accept if something is told: land, listOf and tells say more
+	acc     []uint32 // by state: offset of its list, 0 = none; literal groups and filters have none
+	ways    []way    // of a literal group: an entry of next with accept is the number of one
 	live    []uint8  // by state: 0 = nothing is under way; literal: symbols of the longest live prefix
 	rncls   uint32
 	rnext   []uint32 // end filter, reverse: 0 = dead, rncls = at the end; accept: a word may begin here
@@ -96,7 +96,7 @@ const (
 	toldBits  = accept | (toldFront|toldEnd)<<tellShift
 )
 
-// land gives the state to which v of next leads.
+// land gives the state to which an entry of next leads.
 func (g *group) land(v uint32) uint32 {
 	if v&accept != 0 && g.literal {
 		return g.ways[v&^accept].to
@@ -1176,9 +1176,12 @@ func (f *dfa) order() {
 		wide = (wide + lineEntries - 1) / lineEntries * lineEntries
 	}
 	next := make([]uint32, f.n*wide)
-	tell := make([]uint16, f.n*wide)
+	var tell []uint32
+	if f.tell != nil {
+		tell = make([]uint32, f.n*wide)
+	}
 	move := func(to, from int) {
-		if next[to] = f.next[from]; f.tell != nil {
+		if next[to] = f.next[from]; tell != nil {
 			tell[to] = f.tell[from]
 		}
 	}
@@ -1188,9 +1191,6 @@ func (f *dfa) order() {
 		}
 		move(s*wide+wide-1, s*f.ncls+f.ncls-1)
 	}
-	if f.tell != nil {
-		f.tell = tell
-	}
 	var to [256]uint8
 	for i, c := range place {
 		to[c] = uint8(i)
@@ -1198,7 +1198,7 @@ func (f *dfa) order() {
 	for b, c := range f.cls {
 		f.cls[b] = to[c]
 	}
-	f.next, f.ncls = next, wide
+	f.next, f.tell, f.ncls = next, tell, wide
 }
 
 func (t *Tables) setForward(g *group, f *dfa, memo map[string]uint32) {

@@ -402,7 +402,7 @@ type dfa struct {
 	ncls int // the text's end included
 	next []uint32
 	acc  [][]uint16 // by state: rules, sorted
-	tell []uint16   // as next, of one that tells early: which of list is told on the way there
+	tell []uint32   // as next, of one that tells early: which of list is told on the way there
 	list [][]uint16 // of rules, sorted; the first one is empty
 	attr []uint16   // by state: greatest attr of what is under way; 0: nothing
 	dist []uint16   // by state: bytes to the nearest end
@@ -535,17 +535,17 @@ func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 	}
 	type way struct {
 		to   uint32
-		list uint16
+		list uint32
 	}
-	lists := map[string]uint16{}
-	early := func(rules []uint32) uint16 { // gives the number of a list
+	lists := map[string]uint32{}
+	early := func(rules []uint32) uint32 { // gives the number of a list
 		var key []byte
 		for _, r := range rules {
 			key = binary.LittleEndian.AppendUint16(key, uint16(r))
 		}
 		id, ok := lists[string(key)]
 		if !ok {
-			id = uint16(len(f.list))
+			id = uint32(len(f.list))
 			var list []uint16
 			for _, r := range rules {
 				list = append(list, uint16(r))
@@ -564,7 +564,7 @@ func (d *det) forward(m detMode, maxSteps int) (*dfa, error) {
 			}
 			by.k = 0
 		}
-		list := uint16(0)
+		list := uint32(0)
 		if len(begun) > 0 || m.now != nil || m.early {
 			l := slices.Concat(pcs, begun, rules)
 			if m.now != nil {
@@ -1055,7 +1055,7 @@ func (f *dfa) mergeColumns() {
 	}
 	keep = append(keep, f.ncls-1)
 	next := make([]uint32, 0, f.n*len(keep))
-	var tell []uint16
+	var tell []uint32
 	for s := range f.n {
 		for _, c := range keep {
 			if next = append(next, f.next[s*f.ncls+c]); f.tell != nil {

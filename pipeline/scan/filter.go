@@ -45,12 +45,12 @@ const (
 
 var filterStates = 6144 // of a filter; tests lower it
 
-// prefixOf cuts the words of n after k bytes, and gives for each instruction how many bytes stand in front. What may
-// follow those is looked at as what follows a word is. whole says that no word is shorter.
+// prefixOf cuts the words of n after k bytes, and gives for each instruction how many bytes stand in front. The byte behind
+// them must be one that may follow. whole says that no word is shorter.
 func prefixOf(n *nfa, k int) (out *nfa, depths []uint16, whole bool) {
 	whole = true
 	out = &nfa{looks: slices.Clone(n.looks)}
-	next := map[[2]byte]uint32{} // looks at one byte of a range
+	next := map[[2]byte]uint32{} // looks at that byte, by its range
 	type node struct{ pc, depth uint32 }
 	ids := map[node]uint32{}
 	var visit func(pc, depth uint32) uint32
@@ -160,15 +160,14 @@ func (b *builder) filters(view View, rules []int, ends int) error {
 		return nil
 	}
 	slices.Sort(front)
-	k := prefixBytes
-	if short, err := b.shorter(front, k); err != nil {
-		return err
-	} else if short { // where it begins is known at once if no word is
+	k := prefixBytes // a byte less if all words have that many then: it is known where they begin
+	short, err := b.shorter(front, k)
+	if short && err == nil {
 		short, err = b.shorter(front, k-1)
-		if err != nil {
-			return err
-		}
 		k -= boolInt(!short)
+	}
+	if err != nil {
+		return err
 	}
 	for ; ; k-- {
 		a := &auto{}
@@ -275,7 +274,8 @@ func (b *builder) bothFilter(view View, front, wordy []int) (bool, error) {
 }
 
 // bothPart makes a filter of the first k bytes of words and of whole words. A rule of front whose first k bytes are
-// those of any word, or that has shorter ones, is told by its whole words. n is how many states it took before it was minimised.
+// those of any word, or that has shorter words, is told by its whole words. n is how many states it took before it was
+// minimised.
 func (b *builder) bothPart(front, wordy []int, above, k int) (p *endPart, n int, err error) {
 	var short []int
 	whole := slices.Clone(wordy)

@@ -98,7 +98,7 @@ func (d *det) dead() bool {
 
 // key stands for an automaton and what is to be made of it.
 func (a *auto) key(m detMode) [sha256.Size]byte {
-	b := []byte{byte(boolInt(m.anchored)), byte(boolInt(m.word)), byte(boolInt(m.reverse))}
+	b := []byte{byte(boolInt(m.anchored)), byte(boolInt(m.word)), byte(boolInt(m.reverse)), byte(boolInt(m.early))}
 	b = binary.LittleEndian.AppendUint32(b, uint32(m.limit))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(a.inst)))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(a.looks)))

@@ -1,7 +1,11 @@
 package scan
 
 import (
+	"bytes"
+	"math/big"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"testing"
 )
 
@@ -81,6 +85,141 @@ func TestTheHeirIsTheFirstStartThatIsLive(t *testing.T) {
 	}
 	if found < 1000 || none < 1000 || ended < 50 {
 		t.Errorf("%d found, %d without one, %d in which a word ended: too few of a kind", found, none, ended)
+	}
+}
+
+// What a run takes at once along a path is what it comes to byte by byte.
+func TestPathsAreWhatStepsComeTo(t *testing.T) {
+	r := rand.New(rand.NewPCG(20, 27))
+	took, runs := 0, 0
+	for _, p := range []string{
+		`\bkey-[a-z0-9_-]{20,}\b`,
+		`\bkey-[a-z0-9]{36}\b`,
+		`\bkey-[a-z0-9]{5,9}(?:\.[a-z0-9]{12}){2}`,
+		`\bkey[a-z-]{3,}\.[a-z]{2}\b`,
+		`\bkey-(?:[a-c]{12}|[x-z0-9]{30})+;`,
+		`\bkey-[A-Za-z0-9_-]{300}`,
+	} {
+		tb, _, err := Build([]Rule{{ID: "k", Pattern: p, Span: true, Cap: 400}}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ru := &tb.rules[0]
+		a := &tb.anch[ru.anchor]
+		if len(a.path) == 0 {
+			t.Fatalf("%s has no path", p)
+		}
+		plain := *a
+		plain.pos = nil
+		text := func() []byte {
+			b := make([]byte, 1+r.IntN(120))
+			for i := range b {
+				if b[i] = "abcxyz0189"[r.IntN(10)]; r.IntN(40) == 0 {
+					b[i] = "-. A;"[r.IntN(5)]
+				}
+			}
+			return b
+		}
+		for range 5_000 {
+			b := text()
+			s := a.path[r.IntN(len(a.path))]
+			to, n := a.along(s, b)
+			q := s
+			for _, c := range b[:n] {
+				if q = a.next[uint32(q)*a.ncls+uint32(a.cls[c])]; a.info[q]&infoAccept != 0 || q == anchorDead {
+					t.Fatalf("%s from %d over %q: a word ends in state %d, or it is dead", p, s, b[:n], q)
+				}
+			}
+			if q != to || n < len(b) && a.over[b[n]] != 0 && (q != a.path[len(a.path)-1] || a.loop != 0) {
+				t.Fatalf("%s from %d over %q: state %d after %d bytes, want %d", p, s, b, to, n, q)
+			}
+			if a.leadsOn(s, len(b)) && a.loop != 0 && n == len(b) && to != a.loop {
+				t.Fatalf("%s from %d: %d bytes do not lead to the last state", p, s, len(b))
+			}
+			if b = append([]byte("key-"), b...); n > 0 {
+				took++
+			}
+			x, seen, ok := a.run(ru, a.at(b, 0, -1), b, 0, 0)
+			y, seen2, ok2 := plain.run(ru, a.at(b, 0, -1), b, 0, 0)
+			if x != y || seen != seen2 || ok != ok2 {
+				t.Fatalf("%s on %q: state %d, %v, %v; byte by byte %d, %v, %v", p, b, x, seen, ok, y, seen2, ok2)
+			}
+			if x != anchorDead {
+				runs++
+			}
+		}
+	}
+	if took < 5_000 || runs < 1_000 {
+		t.Errorf("%d paths were taken, %d runs were alive: too few", took, runs)
+	}
+}
+
+// The states of a joint automaton stand in the order of their sorts, and its rows say which is which.
+func TestStatesOfABundleAreSorted(t *testing.T) {
+	tb, _, err := Build(reference(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sorts [sortEnd + 1]int
+	for _, u := range tb.bundle {
+		j, last := &u.joint, uint8(0)
+		for q := range j.info {
+			row := j.row(uint16(q))
+			sort := u.sort(tb, q, u.acc[q] != 0, tb.listAt(u.alive[q]))
+			if sort < last || j.number(row) != uint16(q) {
+				t.Fatalf("state %d is of sort %d behind %d; its row is that of %d", q, sort, last, j.number(row))
+			}
+			if leaves(row, j.last) != (q == anchorDead || sort == sortEnd) || (row-j.front < j.width) != (sort == sortFront) {
+				t.Fatalf("state %d of sort %d: leaves %v, front %v", q, sort, leaves(row, j.last), row-j.front < j.width)
+			}
+			last = sort
+			sorts[sort]++
+		}
+	}
+	if min(sorts[sortWords], sorts[sortFront], sorts[sortEnd]) == 0 {
+		t.Errorf("states of each sort: %v", sorts)
+	}
+}
+
+// The check number of an IBAN is that of the whole number modulo 97 (ISO 7064).
+func TestIBANsAreCheckedAsOneNumber(t *testing.T) {
+	r := rand.New(rand.NewPCG(13616, 1))
+	good := 0
+	for range 20_000 {
+		k := 4 * r.IntN(len(ibanLengths)/4)
+		var w []byte
+		w = append(w, ibanLengths[k:k+2]...)
+		for range 10*int(ibanLengths[k+2]-'0') + int(ibanLengths[k+3]-'0') - 2 {
+			w = append(w, "0123456789012345678901234567ABCXYZabz"[r.IntN(37)])
+		}
+		number := func(w []byte) *big.Int {
+			s := ""
+			for _, c := range slices.Concat(w[4:], w[:4]) {
+				if c = upper(c); isUpper(c) {
+					s += strconv.Itoa(int(c-'A') + 10)
+				} else {
+					s += string(c)
+				}
+			}
+			n, ok := new(big.Int).SetString(s, 10)
+			if !ok {
+				t.Fatalf("%q is no number", s)
+			}
+			return n.Mod(n, big.NewInt(97))
+		}
+		if r.IntN(2) == 0 { // so that the number is 1 modulo 97
+			w[2], w[3] = '0', '0'
+			c := 98 - number(w).Int64()
+			w[2], w[3] = byte('0'+c/10), byte('0'+c%10)
+		}
+		want := number(w).Int64() == 1
+		if spaced := bytes.Join([][]byte{w[:4], w[4:8], w[8:]}, []byte(" ")); iban(w) != want || iban(spaced) != want {
+			t.Fatalf("%q: %v, spaced %v; want %v", w, iban(w), iban(spaced), want)
+		}
+		good += boolInt(want)
+	}
+	if good < 5_000 || good > 15_000 {
+		t.Errorf("%d of 20,000 are right", good)
 	}
 }
 
