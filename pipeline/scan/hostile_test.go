@@ -268,3 +268,38 @@ func TestPhrasesPassOverLongWhiteSpace(t *testing.T) {
 		}
 	}
 }
+
+// What is under way inside a match of its rule comes to nothing: it is held for only if it may be another rule's.
+func TestInsideAMatchItsRuleHoldsForNothing(t *testing.T) {
+	name := Rule{ID: "name", Pattern: `\bDr\.? [A-Z][a-z]{1,20}(?: [A-Z][a-z]{1,20})?`, Span: true}
+	frame := Rule{ID: "frame", Pattern: `--begin [a-z]{4,}(?:--end--)?`, Span: true}
+	other := Rule{ID: "other", Pattern: `\bDr\. No[0-9]`, Span: true}
+	for _, c := range []struct {
+		rules []Rule
+		text  string
+		keep  int
+	}{
+		{[]Rule{name}, "Dr Wy Dr.", 9},
+		{[]Rule{name, other}, "Dr Wy Dr.", 0},
+		{[]Rule{name, other}, "Dr Wy Dr. ", 0},
+		{[]Rule{name, other}, "Dr Wy Dr. A", 11},
+		{[]Rule{frame}, "--begin text--end---", 19},
+		{[]Rule{frame}, "--begin text--end--b", 20},
+		{[]Rule{frame, name}, "--begin text--end-- ", 20},
+	} {
+		tb, _, err := Build(c.rules, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for cut := range len(c.text) {
+			var s State
+			var out Matches
+			s.Reset(^uint64(0))
+			_, free := tb.Feed(&s, []byte(c.text[:cut]), 0, false, &out)
+			_, keep := tb.Feed(&s, []byte(c.text[free:]), cut-free, false, &out)
+			if free+keep != c.keep {
+				t.Errorf("%q cut at %d: held from %d, want %d", c.text, cut, free+keep, c.keep)
+			}
+		}
+	}
+}

@@ -117,13 +117,13 @@ func (f *feed) holdLiteral(g, hold int) int {
 	x, ok := v.back(now, int(d))
 	from := max(x, 0) // the first start that counts, if x does not
 	if ok && x >= 0 {
-		if now-x <= int(grp.near) || f.comes(grp.view, x) {
+		if now-x <= int(grp.near) && !f.covers(grp.view, x) || f.comes(grp.view, x) {
 			f.keepGuards(grp.view, x)
 			return min(hold, v.rawAt(x))
 		}
 		from = x + 1
 	}
-	// There is too long a gap, the cap is used up, or the literal began in front of the held text.
+	// There is too long a gap, the cap is used up, it is inside a match, or the literal began in front of the held text.
 	for ; from < now; from++ {
 		if f.comes(grp.view, from) {
 			f.keepGuards(grp.view, from)
@@ -147,6 +147,24 @@ func (f *feed) keepGuards(view View, x int) {
 	}
 }
 
+// covers tells whether a rule may be under way at index x that had a match there already: it begins no other one inside it.
+func (f *feed) covers(view View, x int) bool {
+	w := f.w
+	if w == nil {
+		return false
+	}
+	for i := range w.gd[:w.ngd] {
+		g := &w.gd[i]
+		if ru := &f.t.rules[g.rule]; x < g.e && ru.view == view && ru.anchor >= 0 {
+			th := f.begin(ru, g.rule, x, x)
+			if f.advance(&th, len(f.v[view].b)); th.q != anchorDead {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // comes tells whether the literal that is under way at index x, or what it begins, can still fit the cap of a rule.
 func (f *feed) comes(view View, x int) bool {
 	v := &f.v[view]
@@ -167,6 +185,9 @@ func (f *feed) comes(view View, x int) bool {
 				if g := f.guardOf(l.rule); g != nil && x < g.e {
 					continue
 				}
+			}
+			if !f.t.anch[ru.anchor].mayBegin(v.b[x]) {
+				continue
 			}
 			th := f.begin(ru, l.rule, x, x)
 			if f.advance(&th, len(v.b)); f.alive(&th, ru, v) {
