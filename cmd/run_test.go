@@ -20,13 +20,20 @@ import (
 	"github.com/keeptrusts/kt/cmd"
 	"github.com/keeptrusts/kt/internal/audit"
 	"github.com/keeptrusts/kt/pipeline/compiled/quickstart"
+	"github.com/keeptrusts/kt/pipeline/kindtest"
 	"github.com/keeptrusts/kt/upstream/mock"
 )
 
 // TestMain makes the test binary a kt when it is asked to: process tests start it.
 func TestMain(m *testing.M) {
 	if os.Getenv("KT_TEST_MAIN") != "" {
+		if data := os.Getenv("KEEPTRUSTS_DATA_DIR"); data != "" && os.MkdirAll(data, 0o700) == nil { // the demo's gateways have folders of their own
+			_ = os.Symlink(kindtest.TablesDir(), filepath.Join(data, "cache"))
+		}
 		cmd.Main(quickstart.Chain)
+	}
+	if sharedCache = kindtest.TablesDir(); sharedCache != "" {
+		os.Exit(m.Run())
 	}
 	dir, err := os.MkdirTemp("", "kt-cmd-test")
 	if err != nil {
@@ -48,16 +55,10 @@ func kt(t *testing.T, dir string, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(sharedCache, filepath.Join(dir, "data", "cache")); err != nil && !errors.Is(err, os.ErrExist) {
-		t.Fatal(err)
-	}
 	c := exec.Command(self, args...)
 	var log bytes.Buffer
 	c.Dir, c.Stdout, c.Stderr = dir, &log, &log
-	c.Env = append(os.Environ(), "KT_TEST_MAIN=1", "OPENAI_API_KEY=sk-upstream", "KEEPTRUSTS_DATA_DIR="+filepath.Join(dir, "data"))
+	c.Env = append(os.Environ(), "KT_TEST_MAIN=1", "KT_TEST_TABLES="+sharedCache, "OPENAI_API_KEY=sk-upstream", "KEEPTRUSTS_DATA_DIR="+filepath.Join(dir, "data"))
 	t.Cleanup(func() {
 		if c.Process != nil {
 			_ = c.Process.Kill()

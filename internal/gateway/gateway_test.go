@@ -28,6 +28,7 @@ import (
 	"github.com/keeptrusts/kt/internal/gateway"
 	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/pipeline/interp"
+	"github.com/keeptrusts/kt/pipeline/kindtest"
 	"github.com/keeptrusts/kt/pipeline/plan"
 	"github.com/keeptrusts/kt/upstream"
 	"github.com/keeptrusts/kt/upstream/mock"
@@ -89,10 +90,7 @@ func chainOf(t testing.TB, yaml string) pipeline.Chain {
 	if diags.HasErrors() {
 		t.Fatal(diags.Text())
 	}
-	c, err := interp.New(p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := interp.NewWith(p, kindtest.Engine(t, p))
 	chains.Store(yaml, c)
 	return c
 }

@@ -87,10 +87,24 @@ func Chain(t testing.TB, yaml string) pipeline.Chain {
 // run side by side wait for the first of them.
 var engines sync.Map // of func() (*plan.Engine, diag.List)
 
-// Engine gives the tables of a plan, built once in a test binary.
+// TablesDir is the folder in which test binaries share tables, empty for none.
+// make names it by the sources of the engine, so that no table in it is older
+// than what builds it.
+func TablesDir() string { return os.Getenv("KT_TEST_TABLES") }
+
+// Engine gives the tables of a plan, built once in a test binary. Where make
+// names a folder for them, they are built once for all test binaries: under the
+// race detector building takes eight times as long, in one goroutine.
 func Engine(t testing.TB, p *plan.Plan) *plan.Engine {
 	t.Helper()
-	build, _ := engines.LoadOrStore(p.Info.Digest, sync.OnceValues(p.Engine))
+	build, _ := engines.LoadOrStore(p.Info.Digest, sync.OnceValues(func() (*plan.Engine, diag.List) {
+		dir := TablesDir()
+		if dir == "" {
+			return p.Engine()
+		}
+		e, _, diags, _ := p.CachedEngine(dir) // where the folder cannot be written to, that costs time only
+		return e, diags
+	}))
 	e, diags := build.(func() (*plan.Engine, diag.List))()
 	if e == nil {
 		t.Fatalf("build tables:\n%s", diags.Text())
