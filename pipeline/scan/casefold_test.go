@@ -60,10 +60,7 @@ func randomTerm(r *rand.Rand, letters []rune) string {
 // TestTermsAreFoundInAnyCase looks for terms of each script as they are, near matches and patterns.
 func TestTermsAreFoundInAnyCase(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	n := 60
-	if testing.Short() {
-		n = 20
-	}
+	n := Rounds(60, 20, 4)
 	for script, letters := range scripts {
 		for i := range n {
 			term := randomTerm(r, letters)
@@ -173,15 +170,12 @@ func diffMixed(t *testing.T, seed uint64) bool {
 }
 
 func TestMixedLettersEqualTheOracle(t *testing.T) {
-	n := uint64(600)
-	if testing.Short() {
-		n = 200
-	}
+	n := Rounds(600, 200, 30)
 	over := 0
-	for seed := range n {
+	for seed := range uint64(n) {
 		over += boolInt(!diffMixed(t, seed))
 	}
-	if t.Logf("gave up %d of %d times", over, n); over*10 > int(n) {
+	if t.Logf("gave up %d of %d times", over, n); over*10 > n {
 		t.Errorf("gave up %d of %d times", over, n)
 	}
 }

@@ -21,7 +21,7 @@ func TestCuresWork(t *testing.T) {
 		_, _, err := Build([]Rule{x}, Options{})
 		return err
 	}
-	for _, c := range []struct {
+	for i, c := range []struct {
 		rule Rule
 		part string
 	}{
@@ -35,6 +35,9 @@ func TestCuresWork(t *testing.T) {
 		{Rule{Pattern: `(?s).*foo.*bar.{100,}.{1,500}`}, `.{1,500}`},
 		{Rule{Pattern: `foo.{0,300}bar.{0,300}=(\d+)`, Group: 1}, `.{0,300}`},
 	} {
+		if i%Rounds(1, 1, 4) > 0 {
+			continue
+		}
 		c.rule.ID, c.rule.Span, c.rule.Cap = "a", true, MaxCap
 		err := build(c.rule)
 		var re *RuleError

@@ -714,10 +714,7 @@ func TestExoticPatternsEqualRegexp(t *testing.T) {
 		t.Logf("%d cases from seed %d on; refused %v", cases, *exoticSeed, refused)
 		return
 	}
-	n := 40
-	if testing.Short() {
-		n = 20
-	}
+	n := Rounds(40, 20, 8)
 	for seed := range uint64(n) {
 		compared += exoticCase(t, *exoticSeed+seed, refused)
 	}

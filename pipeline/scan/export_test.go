@@ -4,7 +4,21 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/keeptrusts/kt/internal/invariant"
 )
+
+// Rounds is how many rounds a test runs, or how long its texts are: all, or less with -short. Under the race detector,
+// where a round takes ten times as long, few: what runs one goroutine races with nothing, however often it does so.
+func Rounds(all, short, race int) int {
+	switch {
+	case invariant.Race:
+		return race
+	case testing.Short():
+		return short
+	}
+	return all
+}
 
 // An Oracle is the oracle for tests outside the package.
 type Oracle struct{ t *plainTables }

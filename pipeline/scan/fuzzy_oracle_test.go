@@ -187,18 +187,15 @@ func diffFuzzy(t *testing.T, seed uint64) bool {
 }
 
 func TestFuzzyListsEqualTheOracle(t *testing.T) {
-	n := uint64(800)
-	if testing.Short() {
-		n = 100
-	}
+	n := Rounds(800, 100, 16)
 	over := 0
-	for seed := range n {
+	for seed := range uint64(n) {
 		if !diffFuzzy(t, seed) {
 			over++
 		}
 	}
 	t.Logf("gave up %d of %d times", over, n)
-	if over*10 > int(n) {
+	if over*10 > n {
 		t.Errorf("gave up %d of %d times", over, n)
 	}
 }

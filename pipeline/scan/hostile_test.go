@@ -33,12 +33,8 @@ func TestRepeatedNearMatchesEqualTheOracle(t *testing.T) {
 		"046-454-286", "046-45 ", " a.b@c-d.ee ", "sk-abcdT3Blwxyz0123 ", "eyJabcdef.eyJabcdef", "eyJr0123456789=", `secret: "a1b2c3d4e5"`,
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	rounds := 60
-	if testing.Short() {
-		rounds = 10
-	}
 	for _, u := range units {
-		for range rounds {
+		for range Rounds(60, 10, 3) {
 			text := strings.Repeat(u, 1+(60+r.IntN(240))/len(u))
 			if r.IntN(3) > 0 { // what began in front of a match, and is none, must not hide it
 				k := r.IntN(len(text))
@@ -77,11 +73,7 @@ func TestWhatWaitsForALongThreadIsNotForgotten(t *testing.T) {
 		var pt *plainTables
 		WithFilterStates(states, func() { tb, pt = builtTwice(t, rules) })
 		r := rand.New(rand.NewPCG(11, uint64(states)))
-		rounds := 500
-		if testing.Short() {
-			rounds = 60
-		}
-		for range rounds {
+		for range Rounds(500, 60, 15) {
 			var text strings.Builder
 			for range 1 + r.IntN(4) {
 				u := units[r.IntN(len(units))]
@@ -148,11 +140,7 @@ func TestStartsBehindALiveOneAreNotForgotten(t *testing.T) {
 				}
 			}
 			r := rand.New(rand.NewPCG(5, uint64(i)))
-			rounds := 1200
-			if testing.Short() {
-				rounds = 200
-			}
-			for range rounds {
+			for range Rounds(1200, 200, 20) {
 				var text strings.Builder
 				for range 1 + r.IntN(c.most) {
 					text.WriteString(c.parts[r.IntN(len(c.parts))])
@@ -246,11 +234,7 @@ func TestPhrasesPassOverLongWhiteSpace(t *testing.T) {
 	r := rand.New(rand.NewPCG(21, 1))
 	words := []string{"red", "fox", "one", "two", "three", "four", "five", "no", "no", "surface-to-air", "missile", "launcher", "small", "cap", "a@b.cc", "é", "rеd"}
 	phrases := [][]string{{"red", "fox"}, {"one", "two", "three", "four", "five"}, {"no", "no", "no"}, {"surface-to-air", "missile", "launcher"}, {"small", "cap"}}
-	rounds := 400
-	if testing.Short() {
-		rounds = 60
-	}
-	for range rounds {
+	for range Rounds(400, 60, 15) {
 		var text strings.Builder
 		for range 1 + r.IntN(4) {
 			p := phrases[r.IntN(len(phrases))]

@@ -19,6 +19,7 @@ func TestTheHeirIsTheFirstStartThatIsLive(t *testing.T) {
 		`\bkey-(?:[abc-]+[key]+)*[.]`,
 	}
 	r := rand.New(rand.NewPCG(20, 26))
+	rounds := Rounds(20_000, 20_000, 2000)
 	found, none, ended := 0, 0, 0
 	for _, p := range patterns {
 		tb, _, err := Build([]Rule{{ID: "k", Pattern: p, Span: true, Cap: 90}}, Options{})
@@ -28,7 +29,7 @@ func TestTheHeirIsTheFirstStartThatIsLive(t *testing.T) {
 		ru := &tb.rules[0]
 		a := &tb.anch[ru.anchor]
 		step := func(q uint16, c byte) uint16 { return a.next[uint32(q)*a.ncls+uint32(a.cls[c])] }
-		for range 20_000 {
+		for range rounds {
 			b := make([]byte, 92+r.IntN(60))
 			for i := range b {
 				b[i] = "abcabc-key"[r.IntN(10)]
@@ -83,7 +84,7 @@ func TestTheHeirIsTheFirstStartThatIsLive(t *testing.T) {
 			}
 		}
 	}
-	if found < 1000 || none < 1000 || ended < 50 {
+	if found < rounds/20 || none < rounds/20 || ended < rounds/400 {
 		t.Errorf("%d found, %d without one, %d in which a word ended: too few of a kind", found, none, ended)
 	}
 }
