@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/keeptrusts/kt/internal/invariant"
 	"github.com/keeptrusts/kt/stream/dialect"
 )
 
@@ -121,6 +122,9 @@ func TestShapesChangeNothing(t *testing.T) {
 	n := 40_000
 	if testing.Short() {
 		n = 8_000
+	}
+	if invariant.Race { // one goroutine
+		n = 1_500
 	}
 	same := 0
 	for range n {
