@@ -7,6 +7,8 @@ KT_EVAL_DATA ?= ../shared/data/detection
 # Flags of what CI runs, the same ones everywhere, so that a package is compiled once: with the profile of cmd/kt, all
 # that kt imports would be compiled a second time, and kt build, which a test runs, trims paths.
 CIFLAGS  := $(shell $(GO) env GOFLAGS) -pgo=off -trimpath
+# Packages, those that take longest first: at the end of the list they would leave a core idle.
+ALL      := ./pipeline/scan ./pipeline/difftest ./gen ./...
 # Tables that tests build, kept by the sources of what builds them: each set is built once, not in every test binary, and
 # not under the race detector, where that takes eight times as long in one goroutine.
 TABLES   := $(CURDIR)/bin/tables/$(shell cat go.mod pipeline/*.go pipeline/plan/*.go pipeline/scan/*.go pipeline/scan/data/* | cksum | tr ' ' -)
@@ -32,7 +34,7 @@ test vet staticcheck gen-check race invariants fuzz gate: export GOFLAGS := $(CI
 .PHONY: test
 test: ## run all tests
 	@find bin/tables -mindepth 1 -maxdepth 1 ! -path '*/$(notdir $(TABLES))' -exec rm -rf {} + 2>/dev/null || true
-	$(GO) test ./...
+	$(GO) test $(ALL)
 
 .PHONY: build
 build: ## build bin/kt
@@ -63,11 +65,11 @@ check: vet staticcheck gen-check race invariants fuzz gate ## everything CI runs
 
 .PHONY: race
 race: ## the suite under the race detector, but for packages that run one goroutine (vet is a target of its own)
-	$(GO) test -race -short -vet=off -timeout 20m $$($(GO) list ./... | grep -vE '/(gen|gen/ktgen|examples|bench/eval)$$')
+	$(GO) test -race -short -vet=off -timeout 20m $$($(GO) list $(ALL) | grep -vE '/(gen|gen/ktgen|examples|bench/eval)$$')
 
 .PHONY: invariants
 invariants: ## the suite with invariant checks and poisoned buffers
-	$(GO) test -tags invariants -short -vet=off ./...
+	$(GO) test -tags invariants -short -vet=off $(ALL)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for a few seconds (FUZZTIME=3s)
