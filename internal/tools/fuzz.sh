@@ -18,7 +18,7 @@ go list -f "$list" ./... | while read -r pkg dir files; do
   # shellcheck disable=SC2086
   targets=$(cd "$dir" && sed -nE 's/^func (Fuzz[[:alnum:]_]*)\(.*/\1/p' $files)
   [[ $targets ]] || continue
-  go test -c -vet=off -fuzz . -o "$tmp/fuzz.test" "$pkg"
+  go test -c -vet=off -fuzz . -o "$tmp/fuzz.test" "$pkg" </dev/null
   for t in $targets; do
     echo "fuzz $pkg $t $time"
     if ! fuzz "$pkg" "$dir" "$t"; then
