@@ -9,9 +9,9 @@ KT_EVAL_DATA ?= ../shared/data/detection
 CIFLAGS  := $(shell $(GO) env GOFLAGS) -pgo=off -trimpath
 # Packages, those that take longest first: at the end of the list they would leave a core idle.
 ALL      := ./pipeline/scan ./pipeline/difftest ./gen ./...
-# Tables that tests build, kept by the sources of what builds them: each set is built once, not in every test binary, and
-# not under the race detector, where that takes eight times as long in one goroutine.
-TABLES   := $(CURDIR)/bin/tables/$(shell cat go.mod pipeline/*.go pipeline/plan/*.go pipeline/scan/*.go pipeline/scan/data/* | cksum | tr ' ' -)
+# Tables that tests build, kept by the sources of what builds them and by the version of Go: each set is built once, not in
+# every test binary, and not under the race detector, where that takes eight times as long in one goroutine.
+TABLES   := $(CURDIR)/bin/tables/$(shell { $(GO) env GOVERSION; cat go.mod pipeline/*.go pipeline/plan/*.go pipeline/scan/*.go pipeline/scan/data/*; } | cksum | tr ' ' -)
 
 .DEFAULT_GOAL := help
 
