@@ -121,7 +121,7 @@ func TestPathsAreWhatStepsComeTo(t *testing.T) {
 			}
 			return b
 		}
-		for range 5_000 {
+		for range Rounds(5_000, 5_000, 1_500) {
 			b := text()
 			s := a.path[r.IntN(len(a.path))]
 			to, n := a.along(s, b)
