@@ -53,10 +53,15 @@ type plant struct {
 	end  int
 }
 
+// later are entries of the rulebook that are not in the set: with them, others would be chosen, and figures could not be
+// compared with those before.
+var later = []string{"generic-element", "generic-key-prose"}
+
 // newReference chooses by name, so that the set changes only with the rulebook.
 func newReference() *reference {
 	r := &reference{}
 	take := func(es []rulebook.Entry, n int, prefix string) {
+		es = slices.DeleteFunc(es, func(e rulebook.Entry) bool { return slices.Contains(later, e.ID) })
 		slices.SortFunc(es, func(a, b rulebook.Entry) int {
 			if (a.Country == "") != (b.Country == "") { // worldwide ones first: e-mail, cards, phone, addresses
 				return cmp.Compare(len(a.Country), len(b.Country))
