@@ -94,9 +94,10 @@ func (a *anchored) findPath() {
 		}
 		return set
 	}
-	sets := map[classSet]int{}
-	var most classSet
-	count := make([]int, n) // bytes by state that they lead to
+	sets := map[classSet]*int{}
+	none := 0
+	most, same, of := classSet{}, classSet{}, &none // same: the set of the last state, and of: in how many states it was met
+	count := make([]int, n)                         // bytes by state that they lead to
 	for s := anchorFront + 1; s < n; s++ {
 		best := uint16(anchorDead)
 		row := a.next[s*width : (s+1)*width-1]
@@ -115,12 +116,18 @@ func (a *anchored) findPath() {
 		if !enough {
 			continue
 		}
-		set := goes(s, best)
-		if sets[set]++; sets[set] > sets[most] {
-			most = set
+		if set := goes(s, best); of == &none || set != same {
+			same = set
+			if of = sets[set]; of == nil {
+				of = new(int)
+				sets[set] = of
+			}
+		}
+		if *of++; sets[most] == nil || *of > *sets[most] {
+			most = same
 		}
 	}
-	if sets[most] == 0 {
+	if sets[most] == nil {
 		return
 	}
 	var classes []int
@@ -139,8 +146,15 @@ func (a *anchored) findPath() {
 		next[s] = to
 	}
 	var path []uint16
-	seen := make([]int, n) // by state: the last one from which it was met
+	seen := make([]int, n)    // by state: the last one from which it was met
+	inside := make([]bool, n) // another state goes on to it: a path from there is longer
+	for s, to := range next {
+		inside[to] = inside[to] || int(to) != s
+	}
 	for s := anchorFront + 1; s < n; s++ {
+		if inside[s] {
+			continue
+		}
 		path = path[:0]
 		for x := uint16(s); x != anchorDead && len(path) < maxPathStates && seen[x] != s && a.info[x]&infoAccept == 0; x = next[x] {
 			seen[x] = s
