@@ -9,7 +9,7 @@ import (
 )
 
 // tableMagic starts the binary form; the digits are the version of the format.
-const tableMagic = "ktscan17"
+const tableMagic = "ktscan18"
 
 type writer struct{ b []byte }
 
@@ -34,6 +34,9 @@ func (w *writer) anchored(a *anchored) {
 	w.num(int(a.ncls))
 	w.halves(a.next)
 	w.halves(a.info)
+	if w.halves(a.path); len(a.path) > 0 {
+		w.b = append(w.b, a.over[:]...)
+	}
 }
 
 func (r *reader) anchored() (a anchored) {
@@ -42,6 +45,10 @@ func (r *reader) anchored() (a anchored) {
 	a.ncls = uint32(r.num(257))
 	a.next = r.halves()
 	a.info = r.halves()
+	if a.path = r.halves(); len(a.path) > 0 {
+		a.over = new([256]uint8)
+		copy(a.over[:], r.raw(256, 1))
+	}
 	return a
 }
 
@@ -274,8 +281,13 @@ func Load(b []byte) (*Tables, error) {
 }
 
 func (a *anchored) valid() bool {
-	if a.ncls < 1 || len(a.next) != len(a.info)*int(a.ncls) || len(a.info) < 3 {
+	if a.ncls < 1 || len(a.next) != len(a.info)*int(a.ncls) || len(a.info) < 3 || len(a.path) > maxPathStates {
 		return false
+	}
+	for _, s := range a.path {
+		if int(s) >= len(a.info) {
+			return false
+		}
 	}
 	for _, v := range a.next {
 		if int(v) >= len(a.info) {

@@ -562,6 +562,7 @@ func (b *builder) anchor(f *dfa, rr *RuleReport) int32 {
 	for _, s := range f.next {
 		an.next = append(an.next, uint16(s))
 	}
+	an.findPath()
 	b.t.anch = append(b.t.anch, an)
 	rr.States += f.n
 	rr.Bytes += 2*len(an.next) + 2*len(an.info) + 256
@@ -1309,7 +1310,7 @@ func (t *Tables) finish() {
 	for i := range t.anch {
 		a := &t.anch[i]
 		a.heads()
-		if a.findPath(); a.over != nil {
+		if a.setPath(); a.over != nil {
 			if classes[*a.over] == nil {
 				classes[*a.over] = a.over
 			}

@@ -79,7 +79,7 @@ func (a *anchored) nextHead(b []byte, x int) int {
 	return min(x, len(b))
 }
 
-// findPath fills path and what belongs to it: the longest one for the set of bytes over which most states go on.
+// findPath fills path and over: the longest path for the set of bytes over which most states go on.
 func (a *anchored) findPath() {
 	n, width := len(a.info), int(a.ncls)
 	size := make([]int, width) // of each class, in bytes
@@ -168,16 +168,29 @@ func (a *anchored) findPath() {
 		a.path = nil
 		return
 	}
-	a.pos, a.over = make([]uint8, n), new([256]uint8)
-	for i, s := range a.path {
-		a.pos[s] = uint8(i + 1)
-	}
-	if last := a.path[len(a.path)-1]; next[last] == last {
-		a.loop = last
-	}
+	a.over = new([256]uint8)
 	for b, c := range a.cls {
 		a.over[b] = uint8(boolInt(most.has(int(c))))
 	}
+}
+
+// setPath fills what follows from path and over.
+func (a *anchored) setPath() {
+	if len(a.path) == 0 {
+		return
+	}
+	a.pos = make([]uint8, len(a.info))
+	for i, s := range a.path {
+		a.pos[s] = uint8(i + 1)
+	}
+	last := a.path[len(a.path)-1]
+	row := a.next[uint32(last)*a.ncls:]
+	for b, in := range a.over {
+		if in != 0 && row[a.cls[b]] != last {
+			return
+		}
+	}
+	a.loop = last
 }
 
 const (

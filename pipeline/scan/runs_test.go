@@ -100,6 +100,7 @@ func TestPathsAreWhatStepsComeTo(t *testing.T) {
 		`\bkey[a-z-]{3,}\.[a-z]{2}\b`,
 		`\bkey-(?:[a-c]{12}|[x-z0-9]{30})+;`,
 		`\bkey-[A-Za-z0-9_-]{300}`,
+		`\bkey-[a-z0-9]{12}(?:[a-wyz0-9]{1,40}x)+;`, // the last state of the path goes on to itself over some of the set
 	} {
 		tb, _, err := Build([]Rule{{ID: "k", Pattern: p, Span: true, Cap: 400}}, Options{})
 		if err != nil {
