@@ -94,10 +94,9 @@ func (a *anchored) findPath() {
 		}
 		return set
 	}
-	sets := map[classSet]*int{}
-	none := 0
-	most, same, of := classSet{}, classSet{}, &none // same: the set of the last state, and of: in how many states it was met
-	count := make([]int, n)                         // bytes by state that they lead to
+	sets := map[classSet]int{} // in how many states each is the largest that leads to one
+	var most classSet
+	count := make([]int, n) // bytes by state that they lead to
 	for s := anchorFront + 1; s < n; s++ {
 		best := uint16(anchorDead)
 		row := a.next[s*width : (s+1)*width-1]
@@ -116,18 +115,12 @@ func (a *anchored) findPath() {
 		if !enough {
 			continue
 		}
-		if set := goes(s, best); of == &none || set != same {
-			same = set
-			if of = sets[set]; of == nil {
-				of = new(int)
-				sets[set] = of
-			}
-		}
-		if *of++; sets[most] == nil || *of > *sets[most] {
-			most = same
+		set := goes(s, best)
+		if sets[set]++; sets[set] > sets[most] {
+			most = set
 		}
 	}
-	if sets[most] == nil {
+	if sets[most] == 0 {
 		return
 	}
 	var classes []int
