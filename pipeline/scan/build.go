@@ -210,7 +210,7 @@ type anchored struct {
 	over *[256]uint8 // 1 for the bytes of a set: many have theirs in common
 	path []uint16    // states, each of which goes on to the next one over these bytes, whichever they are; no word ends in them
 	pos  []uint8     // by state: its place in path + 1, 0 = it is not there
-	loop uint16      // the last state of path, if it goes on to itself, else 0
+	loop uint16      // the last state of path, if it goes on to itself, else noLoop
 }
 
 const (

@@ -730,16 +730,18 @@ func TestFoundByExoticPatterns(t *testing.T) {
 		patterns []string
 		text     string
 		cuts     []int
+		group    int
 	}{
-		{"a word ends where it ended, not where an older run that it meets had ended before", []string{`\p{Any}{1,}\*2`, `.`}, "1*2ⷴ", nil},
-		{"the longer of two beginnings goes first though the other is over before", []string{`Kword|wor`}, "Kword", nil},
-		{"in a stream as well", []string{`mytoken_[a-z]{8}|tok`}, "a mytoken_abcdefgh b", []int{5, 6}},
-		{"a short word behind a live start is found when that is over", []string{`\pL{2}x|a|sera-b`}, "sera-c b", []int{1, 2, 3, 4, 5, 6, 7}},
-		{"and where it begins like any word", []string{`\bxabcd[a-z]+|abc\d`}, "xabcde xabc1 abc1", []int{3, 9}},
+		{"a word ends where it ended, not where an older run that it meets had ended before", []string{`\p{Any}{1,}\*2`, `.`}, "1*2ⷴ", nil, 0},
+		{"the longer of two beginnings goes first though the other is over before", []string{`Kword|wor`}, "Kword", nil, 0},
+		{"in a stream as well", []string{`mytoken_[a-z]{8}|tok`}, "a mytoken_abcdefgh b", []int{5, 6}, 0},
+		{"a short word behind a live start is found when that is over", []string{`\pL{2}x|a|sera-b`}, "sera-c b", []int{1, 2, 3, 4, 5, 6, 7}, 0},
+		{"and where it begins like any word", []string{`\bxabcd[a-z]+|abc\d`}, "xabcde xabc1 abc1", []int{3, 9}, 0},
+		{"a run that is over waits behind one that is not", []string{`(?i)tok.{0,3}((a+?)a\.b)\B`}, "tO\u212aaa.Bkto\u212aa\u00e9.AAaAaa.BaTokAAAa.B_ToKAa.b0ToK\u00e9kkAaAaaA.B", []int{9}, 1},
 	} {
 		var rules []Rule
 		for i, p := range c.patterns {
-			rules = append(rules, Rule{ID: fmt.Sprint(i), Pattern: p, Cap: MaxCap, Span: true})
+			rules = append(rules, Rule{ID: fmt.Sprint(i), Pattern: p, Group: c.group, Cap: MaxCap, Span: true})
 		}
 		if problem := differs(t, rules, c.text, c.cuts); problem != "" {
 			t.Errorf("%s:\n%s", c.name, problem)

@@ -169,6 +169,7 @@ func (a *anchored) findPath() {
 
 // setPath fills what follows from path and over.
 func (a *anchored) setPath() {
+	a.loop = noLoop
 	if len(a.path) == 0 {
 		return
 	}
@@ -187,18 +188,19 @@ func (a *anchored) setPath() {
 }
 
 const (
-	minPathBytes  = 8   // of a set of bytes over which a path is worth it
-	maxPathStates = 255 // of a path
+	noLoop        = 0xFFFF // no state
+	minPathBytes  = 8      // of a set of bytes over which a path is worth it
+	maxPathStates = 255    // of a path
 )
 
 // along goes on from state s, which is on the path, over the bytes of the path's set at the beginning of p. It gives how
 // many these are.
 func (a *anchored) along(s uint16, p []byte) (to uint16, n int) {
 	i, last := int(a.pos[s])-1, len(a.path)-1
-	if i == last && a.loop == 0 {
+	if i == last && a.loop == noLoop {
 		return s, 0
 	}
-	if a.loop == 0 {
+	if a.loop == noLoop {
 		p = p[:min(len(p), last-i)]
 	}
 	n = within(a.over, p)

@@ -132,10 +132,10 @@ func TestPathsAreWhatStepsComeTo(t *testing.T) {
 					t.Fatalf("%s from %d over %q: a word ends in state %d, or it is dead", p, s, b[:n], q)
 				}
 			}
-			if q != to || n < len(b) && a.over[b[n]] != 0 && (q != a.path[len(a.path)-1] || a.loop != 0) {
+			if q != to || n < len(b) && a.over[b[n]] != 0 && (q != a.path[len(a.path)-1] || a.loop != noLoop) {
 				t.Fatalf("%s from %d over %q: state %d after %d bytes, want %d", p, s, b, to, n, q)
 			}
-			if a.leadsOn(s, len(b)) && a.loop != 0 && n == len(b) && to != a.loop {
+			if a.leadsOn(s, len(b)) && a.loop != noLoop && n == len(b) && to != a.loop {
 				t.Fatalf("%s from %d: %d bytes do not lead to the last state", p, s, len(b))
 			}
 			if b = append([]byte("key-"), b...); n > 0 {
