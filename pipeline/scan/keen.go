@@ -95,7 +95,7 @@ func (t *Tables) goesOn(u *bundle, b []byte, before, x int, a uint16, n, since, 
 // next piece: starts and threads that are alive. With false it has done nothing.
 func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool) {
 	var q quick
-	q.b, q.before, q.from = b, t.before(s), len(b)
+	q.b, q.before, q.from, q.lead = b, t.before(s), len(b), noLead
 	if q.before == unknownByte || len(b) > maxDist || t.norms && !isASCII(b) {
 		return 0, false
 	}
@@ -268,10 +268,7 @@ func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool)
 func (t *Tables) comesUpon(q *quick, g int, st uint32, i int) bool {
 	grp, to := &t.groups[g], noLead
 	if grp.filter == noFilter {
-		if q.nw == 0 && t.nothing(q.b, q.before, i, g, st, &to) {
-			return true
-		}
-		return t.meets(q, g, st, i, to)
+		return t.passes(q, grp, st, i)
 	}
 	what := tells(st)
 	if what&toldEnd != 0 && !t.noWord(q.b, q.before, i, grp, toldEnd, &to) {
