@@ -23,7 +23,9 @@ type Tables struct {
 	bundle []*bundle
 	fuzzy  []fuzzySet
 	next   [maxGroups][]uint32 // of each group
+	last   [maxGroups]uint32   // the last row of each
 	pack   [256]uint64         // class of a byte in each group, a byte per group
+	cls    [maxTwin][256]uint8 // the same of the first groups, one by one: where these are all, that is quicker
 	norms  bool                // some rule reads the normalised view
 	marks  bool                // each view has one bundle at the most
 	sole   [2]*bundle          // the bundle of each view, if it has just one
@@ -300,6 +302,9 @@ func Build(rules []Rule, opt Options) (*Tables, Report, error) {
 		if n := len(b.t.groups[i].next); n > maxEntries {
 			return nil, rep, fmt.Errorf("build tables: a table of %d entries; at most %d", n, maxEntries)
 		}
+	}
+	if !b.t.valid() { // what reads them relies on it
+		return nil, rep, errors.New("build tables: the tables lead out of themselves, which is a defect of this program")
 	}
 	b.t.finish()
 	for i := range b.t.groups {
@@ -1258,6 +1263,9 @@ func (t *Tables) finish() {
 			v |= uint64(t.groups[k].cls[b]) << (8 * k)
 		}
 		t.pack[b] = v
+		for g := range t.cls {
+			t.cls[g][b] = uint8(v >> (8 * g))
+		}
 	}
 	same := map[afterSets]*afterSets{}
 	for i := range t.lits {
@@ -1283,6 +1291,7 @@ func (t *Tables) finish() {
 	for k := range t.groups {
 		g := &t.groups[k]
 		t.next[k] = g.next
+		t.last[k] = uint32(len(g.next)) - g.ncls
 		g.inverse = (1<<40 + uint64(g.ncls) - 1) / uint64(g.ncls)
 		g.findStops()
 		g.near = MaxCap

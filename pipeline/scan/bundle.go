@@ -60,8 +60,11 @@ func (u *bundle) sort(t *Tables, state int, ended bool, live []uint16) uint8 {
 	return sortWords
 }
 
-// row gives the row of a state.
-func (j *united) row(q uint16) uint32 { return uint32(q) * j.ncls }
+// row gives the row of a state. It panics if there is no such state.
+func (j *united) row(q uint16) uint32 {
+	_ = j.info[q] // it may come from a State, and what reads rows checks nothing
+	return uint32(q) * j.ncls
+}
 
 // number gives the state of a row.
 func (j *united) number(row uint32) uint16 {
@@ -321,7 +324,7 @@ func (f *feed) joint(u *bundle, q uint32, s int) (to uint16, list uint32) {
 		own.from, own.n, own.first, own.accept, own.list = i, n-i, -1, -1, 0
 	}
 	for ; i < n; i++ {
-		if q = next[q+uint32(cls[b[i]])]; leaves(q, last) {
+		if q = entry(next, q, cls[b[i]]); leaves(q, last) {
 			if q == 0 {
 				return anchorDead, list
 			}
@@ -356,7 +359,7 @@ func (f *feed) along(u *bundle, old *trace, i, n int, list uint32) (to uint16, b
 	}
 	q := old.q[min(old.n, n-old.from)-1]
 	for i = old.from + old.n; i < n; i++ { // the older one was shorter
-		if q = u.joint.next[q+uint32(u.joint.cls[b[i]])]; q == 0 {
+		if q = entry(u.joint.next, q, u.joint.cls[b[i]]); q == 0 {
 			return anchorDead, list
 		}
 		old.q[old.n] = q
@@ -422,9 +425,9 @@ func (f *feed) meets(u *bundle, s int, q uint16) (to uint16, ok bool) {
 		return anchorDead, true
 	}
 	p := f.firstAt(u, s)
-	for i := s; p != 0; p = next[p+uint32(cls[b[i]])] {
+	for i := s; p != 0; p = entry(next, p, cls[b[i]]) {
 		for tr.n <= i-bound && tr.n < maxTrace {
-			tr.q[tr.n] = next[tr.q[tr.n-1]+uint32(cls[b[bound+tr.n]])]
+			tr.q[tr.n] = entry(next, tr.q[tr.n-1], cls[b[bound+tr.n]])
 			tr.n++
 		}
 		if i-bound >= tr.n || i-s > longMeet {
@@ -651,7 +654,7 @@ func (f *feed) until(u *bundle, q uint32, s int, list uint32) (to uint16, ok boo
 		if to = u.joint.number(q); u.alive[to] == list {
 			return to, true
 		}
-		if q = next[q+uint32(cls[c])]; leaves(q, last) {
+		if q = entry(next, q, cls[c]); leaves(q, last) {
 			break
 		}
 	}
@@ -710,7 +713,7 @@ func (f *feed) words(u *bundle, s int, lives []liveStart, many bool) {
 	n := min(len(b), s+u.far+1)
 	i := s + 1
 	for ; i < n && q != 0; i++ {
-		if q = next[q+uint32(cls[b[i]])]; q == 0 || !leaves(q, last) {
+		if q = entry(next, q, cls[b[i]]); q == 0 || !leaves(q, last) {
 			continue
 		}
 		if list := u.acc[u.joint.number(q)]; list != told {

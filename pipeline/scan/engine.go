@@ -230,8 +230,11 @@ type lastHit struct {
 // channel offsets. win[:keep] can no longer become part of a match of a Span rule that was not reported yet;
 // win[keep:] may. Hold-back includes rules that are masked.
 //
+// It panics if s is the State of a channel of other tables and does not fit these.
+//
 // Allocates: never. win: valid during the call only.
 func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed, keep int) {
+	t.mine(s)
 	front := n - int(s.held)
 	win = win[front:]
 	n = int(s.held)
@@ -283,6 +286,15 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 		out.Overflow = true
 	}
 	return fed, front + keep
+}
+
+// mine panics if a row of s is none of the tables'.
+func (t *Tables) mine(s *State) {
+	for g := range t.groups {
+		if s.st[g] > t.last[g] {
+			panic("scan: a State of other Tables")
+		}
+	}
 }
 
 // pieceOf gives how much of p is scanned at once: what is pure ASCII, or what is not with the few bytes of ASCII
@@ -615,6 +627,7 @@ func (f *feed) steps(lo, hi, i, n int, st []uint32, mayStop bool) int {
 //
 // Allocates: never. p: valid during the call only.
 func (t *Tables) Skim(s *State, p []byte) (told int) {
+	t.mine(s)
 	st := s.st[:len(t.groups)]
 	for {
 		n, hit := t.step(0, len(t.groups), st, p)
@@ -629,6 +642,21 @@ func (t *Tables) Skim(s *State, p []byte) (told int) {
 	}
 }
 
+// stepTwo advances two groups over b from index i on until one of them tells something, or to the end of b.
+//
+//go:noinline
+func (t *Tables) stepTwo(s0, s1 uint32, b []byte, i int) (uint32, uint32, int) { // by itself: it needs all registers
+	t0, t1, cls := t.next[0], t.next[1], &t.cls
+	r0, r1 := uint(s0), uint(s1)
+	for ; uint(i) < uint(len(b)); i++ {
+		c := b[i]
+		if r0, r1 = entryAt(t0, r0, cls[0][c]), entryAt(t1, r1, cls[1][c]); (r0|r1)&accept != 0 {
+			return uint32(r0), uint32(r1), i + 1
+		}
+	}
+	return uint32(r0), uint32(r1), i
+}
+
 // step advances the groups lo to hi over p until one of them stands on a list.
 func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 	shift := uint(8 * lo)
@@ -638,7 +666,7 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 	case 1:
 		t0, s0 := next[0], st[0]
 		for i, c := range p {
-			s0 = t0[s0+uint32(pack[c]>>shift&255)]
+			s0 = entry(t0, s0, uint8(pack[c]>>shift))
 			if s0&accept != 0 {
 				st[0] = s0
 				return i + 1, true
@@ -650,8 +678,8 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		s0, s1 := st[0], st[1]
 		for i, c := range p {
 			k := pack[c] >> shift
-			s0 = t0[s0+uint32(k&255)]
-			s1 = t1[s1+uint32(k>>8&255)]
+			s0 = entry(t0, s0, uint8(k))
+			s1 = entry(t1, s1, uint8(k>>8))
 			if (s0|s1)&accept != 0 {
 				st[0], st[1] = s0, s1
 				return i + 1, true
@@ -663,9 +691,9 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		s0, s1, s2 := st[0], st[1], st[2]
 		for i, c := range p {
 			k := pack[c] >> shift
-			s0 = t0[s0+uint32(k&255)]
-			s1 = t1[s1+uint32(k>>8&255)]
-			s2 = t2[s2+uint32(k>>16&255)]
+			s0 = entry(t0, s0, uint8(k))
+			s1 = entry(t1, s1, uint8(k>>8))
+			s2 = entry(t2, s2, uint8(k>>16))
 			if (s0|s1|s2)&accept != 0 {
 				st[0], st[1], st[2] = s0, s1, s2
 				return i + 1, true
@@ -677,10 +705,10 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		s0, s1, s2, s3 := st[0], st[1], st[2], st[3]
 		for i, c := range p {
 			k := pack[c] >> shift
-			s0 = t0[s0+uint32(k&255)]
-			s1 = t1[s1+uint32(k>>8&255)]
-			s2 = t2[s2+uint32(k>>16&255)]
-			s3 = t3[s3+uint32(k>>24&255)]
+			s0 = entry(t0, s0, uint8(k))
+			s1 = entry(t1, s1, uint8(k>>8))
+			s2 = entry(t2, s2, uint8(k>>16))
+			s3 = entry(t3, s3, uint8(k>>24))
 			if (s0|s1|s2|s3)&accept != 0 {
 				st[0], st[1], st[2], st[3] = s0, s1, s2, s3
 				return i + 1, true
@@ -692,11 +720,11 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		s0, s1, s2, s3, s4 := st[0], st[1], st[2], st[3], st[4]
 		for i, c := range p {
 			k := pack[c] >> shift
-			s0 = t0[s0+uint32(k&255)]
-			s1 = t1[s1+uint32(k>>8&255)]
-			s2 = t2[s2+uint32(k>>16&255)]
-			s3 = t3[s3+uint32(k>>24&255)]
-			s4 = t4[s4+uint32(k>>32&255)]
+			s0 = entry(t0, s0, uint8(k))
+			s1 = entry(t1, s1, uint8(k>>8))
+			s2 = entry(t2, s2, uint8(k>>16))
+			s3 = entry(t3, s3, uint8(k>>24))
+			s4 = entry(t4, s4, uint8(k>>32))
 			if (s0|s1|s2|s3|s4)&accept != 0 {
 				st[0], st[1], st[2], st[3], st[4] = s0, s1, s2, s3, s4
 				return i + 1, true
@@ -708,12 +736,12 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		s0, s1, s2, s3, s4, s5 := st[0], st[1], st[2], st[3], st[4], st[5]
 		for i, c := range p {
 			k := pack[c] >> shift
-			s0 = t0[s0+uint32(k&255)]
-			s1 = t1[s1+uint32(k>>8&255)]
-			s2 = t2[s2+uint32(k>>16&255)]
-			s3 = t3[s3+uint32(k>>24&255)]
-			s4 = t4[s4+uint32(k>>32&255)]
-			s5 = t5[s5+uint32(k>>40&255)]
+			s0 = entry(t0, s0, uint8(k))
+			s1 = entry(t1, s1, uint8(k>>8))
+			s2 = entry(t2, s2, uint8(k>>16))
+			s3 = entry(t3, s3, uint8(k>>24))
+			s4 = entry(t4, s4, uint8(k>>32))
+			s5 = entry(t5, s5, uint8(k>>40))
 			if (s0|s1|s2|s3|s4|s5)&accept != 0 {
 				st[0], st[1], st[2], st[3], st[4], st[5] = s0, s1, s2, s3, s4, s5
 				return i + 1, true
@@ -725,13 +753,13 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		s0, s1, s2, s3, s4, s5, s6 := st[0], st[1], st[2], st[3], st[4], st[5], st[6]
 		for i, c := range p {
 			k := pack[c] >> shift
-			s0 = t0[s0+uint32(k&255)]
-			s1 = t1[s1+uint32(k>>8&255)]
-			s2 = t2[s2+uint32(k>>16&255)]
-			s3 = t3[s3+uint32(k>>24&255)]
-			s4 = t4[s4+uint32(k>>32&255)]
-			s5 = t5[s5+uint32(k>>40&255)]
-			s6 = t6[s6+uint32(k>>48&255)]
+			s0 = entry(t0, s0, uint8(k))
+			s1 = entry(t1, s1, uint8(k>>8))
+			s2 = entry(t2, s2, uint8(k>>16))
+			s3 = entry(t3, s3, uint8(k>>24))
+			s4 = entry(t4, s4, uint8(k>>32))
+			s5 = entry(t5, s5, uint8(k>>40))
+			s6 = entry(t6, s6, uint8(k>>48))
 			if (s0|s1|s2|s3|s4|s5|s6)&accept != 0 {
 				st[0], st[1], st[2], st[3], st[4], st[5], st[6] = s0, s1, s2, s3, s4, s5, s6
 				return i + 1, true

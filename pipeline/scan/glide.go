@@ -59,16 +59,13 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bo
 	if to = noLead; before == unknownByte {
 		return 0, n, to, false
 	}
-	if len(t.groups) == 2 { // by far the most frequent case, without a call
-		t0, t1 := t.next[0], t.next[1]
+	if len(t.groups) == 2 { // by far the most frequent case
 		s0, s1 := s.st[0], s.st[1]
-		for i, c := range b[n:] {
-			k := t.pack[c]
-			s0, s1 = t0[s0+uint32(uint8(k))], t1[s1+uint32(uint8(k>>8))]
-			if (s0|s1)&accept == 0 {
-				continue
+		for at = n; ; {
+			if s0, s1, at = t.stepTwo(s0, s1, b, at); (s0|s1)&accept == 0 {
+				break
 			}
-			if at = n + i + 1; s0&accept != 0 && !t.nothing(b, before, at, 0, s0, &to) || s1&accept != 0 && !t.nothing(b, before, at, 1, s1, &to) {
+			if s0&accept != 0 && !t.nothing(b, before, at, 0, s0, &to) || s1&accept != 0 && !t.nothing(b, before, at, 1, s1, &to) {
 				s.st[0], s.st[1] = s0, s1
 				return 0, at, to, false
 			}
@@ -186,7 +183,7 @@ func (u *bundle) search(b []byte, x, best, before int) (at int, q uint16) {
 		row := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
 		i := x + 1
 		for ; i < len(b) && row != 0; i++ {
-			if row = next[row+uint32(cls[b[i]])]; row == dead[i-lo] {
+			if row = entry(next, row, cls[b[i]]); row == dead[i-lo] {
 				row = 0
 				break
 			}

@@ -78,8 +78,10 @@ func (l *lives) save(s *State, h []uint16, now int) {
 // if that is notSeen. Words that end in front of since were seen. Behind a start that is live at best, in that state,
 // it may stop.
 func (t *Tables) goesOn(u *bundle, b []byte, before, x int, a uint16, n, since, best int, state uint16) (to uint16, live, stops, ok bool) {
-	row := u.joint.row(a)
-	if a == notSeen {
+	var row uint32
+	if a != notSeen {
+		row = u.joint.row(a)
+	} else {
 		row, n = u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], x+1
 	}
 	if x > best && t.lone(u.alive[state]) {
@@ -121,23 +123,20 @@ func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool)
 			}
 		}
 	}
-	if len(t.groups) == 2 { // most frequent, without a call
-		t0, t1 := t.next[0], t.next[1]
+	if len(t.groups) == 2 { // most frequent
 		s0, s1 := st[0], st[1]
-		for ; i < now; i++ {
-			k := t.pack[b[i]]
-			s0, s1 = t0[s0+uint32(uint8(k))], t1[s1+uint32(uint8(k>>8))]
-			if (s0|s1)&accept == 0 {
-				continue
+		for {
+			if s0, s1, i = t.stepTwo(s0, s1, b, i); (s0|s1)&accept == 0 {
+				break
 			}
 			if s0&accept != 0 {
-				if !t.comesUpon(&q, 0, s0, i+1) {
+				if !t.comesUpon(&q, 0, s0, i) {
 					return 0, false
 				}
 				s0 = t.groups[0].land(s0)
 			}
 			if s1&accept != 0 {
-				if !t.comesUpon(&q, 1, s1, i+1) {
+				if !t.comesUpon(&q, 1, s1, i) {
 					return 0, false
 				}
 				s1 = t.groups[1].land(s1)
@@ -292,7 +291,7 @@ func (t *Tables) fronts(q *quick, u *bundle) bool {
 		y := int(y)
 		c, j := u.first[u.kindAt(b, y, q.before)<<8|uint32(b[y])], y+1
 		for i < len(b) && j < len(b) && a >= front && c >= front {
-			a, c = next[a+uint32(cls[b[i]])], next[c+uint32(cls[b[j]])]
+			a, c = entry(next, a, cls[b[i]]), entry(next, c, cls[b[j]])
 			if (a-front >= width || c-front >= width) && (!u.passable(t, a, b[x:i]) || !u.passable(t, c, b[y:j])) {
 				return false
 			}
@@ -312,7 +311,7 @@ func (t *Tables) fronts(q *quick, u *bundle) bool {
 func (t *Tables) frontEnds(q *quick, u *bundle, a uint32, x, i int) bool {
 	next, cls, front, width, b := u.joint.next, u.joint.cls, u.joint.front, u.joint.width, q.b
 	for ; i < len(b) && a >= front; i++ {
-		if a = next[a+uint32(cls[b[i]])]; a-front >= width && !u.passable(t, a, b[x:i]) {
+		if a = entry(next, a, cls[b[i]]); a-front >= width && !u.passable(t, a, b[x:i]) {
 			return false
 		}
 	}

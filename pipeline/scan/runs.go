@@ -13,7 +13,7 @@ func (t *Tables) live(u *bundle, b []byte, before, lo, since, best int, state ui
 	for x = lo; x < best; x++ {
 		row := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
 		for i := x + 1; i < len(b) && row != 0; i++ {
-			if row = next[row+uint32(cls[b[i]])]; row == dead[i-lo] {
+			if row = entry(next, row, cls[b[i]]); row == dead[i-lo] {
 				row = 0
 				break
 			}
@@ -380,7 +380,7 @@ func (u *bundle) leadsFront(t *Tables, b []byte, x, before int) (q uint16, ok bo
 	next, cls, front, width := u.joint.next, u.joint.cls, u.joint.front, u.joint.width
 	row := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
 	for i := x + 1; i < len(b); i++ {
-		if row = next[row+uint32(cls[b[i]])]; row-front < width {
+		if row = entry(next, row, cls[b[i]]); row-front < width {
 			continue
 		}
 		if row < front {
@@ -402,7 +402,7 @@ func (u *bundle) leads(t *Tables, b []byte, x, before int) (q uint16, ok bool) {
 		return anchorDead, true
 	}
 	for i := x + 1; i < len(b); i++ {
-		if row = next[row+uint32(cls[b[i]])]; !leaves(row, last) {
+		if row = entry(next, row, cls[b[i]]); !leaves(row, last) {
 			continue
 		}
 		if row == 0 {
@@ -423,7 +423,7 @@ func (t *Tables) refused(u *bundle, q uint32, b []byte, x, i, since int) (to uin
 	}
 	next, cls, last := u.joint.next, u.joint.cls, u.joint.last
 	for ; i < len(b); i++ {
-		if q = next[q+uint32(cls[b[i]])]; !leaves(q, last) {
+		if q = entry(next, q, cls[b[i]]); !leaves(q, last) {
 			continue
 		}
 		if q == 0 {
@@ -472,7 +472,7 @@ func (t *Tables) covered(u *bundle, q uint32, b []byte, x, i, since int, list ui
 		if to = u.joint.number(q); u.alive[to] == list {
 			return to, true, true, true
 		}
-		q = next[q+uint32(cls[b[i]])]
+		q = entry(next, q, cls[b[i]])
 		if leaves(q, last) && q != 0 && i >= since && !u.refuses(t, u.joint.number(q), b[x:i]) {
 			return to, false, false, false
 		}
@@ -520,14 +520,14 @@ func (t *Tables) heir(u *bundle, b []byte, before, bound int, q uint16, best int
 	for x = max(bound+1, len(b)-u.far); x < best; x++ {
 		p, i, back := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])], x, len(b)-x
 		if i++; i < len(b) {
-			if p = next[p+uint32(cls[b[i]])]; p == 0 {
+			if p = entry(next, p, cls[b[i]]); p == 0 {
 				continue // as most starts at the cap
 			}
 			old, k = u.joint.walk(old, b[k+1:i+1]), i
 			o := old
 			for i++; i < len(b) && p != o && p != 0; i++ {
-				c := uint32(cls[b[i]])
-				p, o = next[p+c], next[o+c]
+				c := cls[b[i]]
+				p, o = entry(next, p, c), entry(next, o, c)
 			}
 			if p == o {
 				if back <= far {
@@ -554,7 +554,7 @@ func (t *Tables) heir(u *bundle, b []byte, before, bound int, q uint16, best int
 func (u *bundle) alone(q uint32, p []byte) uint16 {
 	next, cls := u.joint.next, u.joint.cls
 	for _, c := range p {
-		if q = next[q+uint32(cls[c])]; q == 0 {
+		if q = entry(next, q, cls[c]); q == 0 {
 			return anchorDead
 		}
 	}
@@ -564,7 +564,7 @@ func (u *bundle) alone(q uint32, p []byte) uint16 {
 // walk is alone, without a look at the end.
 func (j *united) walk(q uint32, p []byte) uint32 {
 	for _, c := range p {
-		q = j.next[q+uint32(j.cls[c])]
+		q = entry(j.next, q, j.cls[c])
 	}
 	return q
 }

@@ -144,7 +144,7 @@ func again(told []tell, group uint8, st uint32) bool {
 // pair steps the tables from the states s over a and from the states r over as many bytes of b, until one of them
 // stands on a list.
 func (t *Tables) pair(s, r *[maxGroups]uint32, a, b []byte) int {
-	pack := &t.pack
+	cls := &t.cls
 	i := 0
 	b = b[:len(a)]
 	switch len(t.groups) {
@@ -152,7 +152,7 @@ func (t *Tables) pair(s, r *[maxGroups]uint32, a, b []byte) int {
 		t0 := t.next[0]
 		s0, r0 := s[0], r[0]
 		for ; i < len(a); i++ {
-			s0, r0 = t0[s0+uint32(uint8(pack[a[i]]))], t0[r0+uint32(uint8(pack[b[i]]))]
+			s0, r0 = entry(t0, s0, cls[0][a[i]]), entry(t0, r0, cls[0][b[i]])
 			if (s0|r0)&accept != 0 {
 				i++
 				break
@@ -161,25 +161,25 @@ func (t *Tables) pair(s, r *[maxGroups]uint32, a, b []byte) int {
 		s[0], r[0] = s0, r0
 	case 2:
 		t0, t1 := t.next[0], t.next[1]
-		s0, s1, r0, r1 := s[0], s[1], r[0], r[1]
+		s0, s1, r0, r1 := uint(s[0]), uint(s[1]), uint(r[0]), uint(r[1])
 		for ; i < len(a); i++ {
-			k, l := pack[a[i]], pack[b[i]]
-			s0, r0 = t0[s0+uint32(uint8(k))], t0[r0+uint32(uint8(l))]
-			s1, r1 = t1[s1+uint32(uint8(k>>8))], t1[r1+uint32(uint8(l>>8))]
+			c, d := a[i], b[i]
+			s0, r0 = entryAt(t0, s0, cls[0][c]), entryAt(t0, r0, cls[0][d])
+			s1, r1 = entryAt(t1, s1, cls[1][c]), entryAt(t1, r1, cls[1][d])
 			if (s0|s1|r0|r1)&accept != 0 {
 				i++
 				break
 			}
 		}
-		s[0], s[1], r[0], r[1] = s0, s1, r0, r1
+		s[0], s[1], r[0], r[1] = uint32(s0), uint32(s1), uint32(r0), uint32(r1)
 	case 3:
 		t0, t1, t2 := t.next[0], t.next[1], t.next[2]
 		s0, s1, s2, r0, r1, r2 := s[0], s[1], s[2], r[0], r[1], r[2]
 		for ; i < len(a); i++ {
-			k, l := pack[a[i]], pack[b[i]]
-			s0, r0 = t0[s0+uint32(uint8(k))], t0[r0+uint32(uint8(l))]
-			s1, r1 = t1[s1+uint32(uint8(k>>8))], t1[r1+uint32(uint8(l>>8))]
-			s2, r2 = t2[s2+uint32(uint8(k>>16))], t2[r2+uint32(uint8(l>>16))]
+			c, d := a[i], b[i]
+			s0, r0 = entry(t0, s0, cls[0][c]), entry(t0, r0, cls[0][d])
+			s1, r1 = entry(t1, s1, cls[1][c]), entry(t1, r1, cls[1][d])
+			s2, r2 = entry(t2, s2, cls[2][c]), entry(t2, r2, cls[2][d])
 			if (s0|s1|s2|r0|r1|r2)&accept != 0 {
 				i++
 				break
