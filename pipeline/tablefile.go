@@ -73,6 +73,7 @@ func OpenTableFile(file []byte, digest string, n int) ([]ClassTables, error) {
 		return nil, fmt.Errorf("open table file: %d classes, want %d", got, n)
 	}
 	out := make([]ClassTables, n)
+	var tables []*scan.Tables
 	for i := range out {
 		count := number()
 		if count > scan.MaxRules {
@@ -90,13 +91,14 @@ func OpenTableFile(file []byte, digest string, n int) ([]ClassTables, error) {
 				Policy: q[4], Action: Action(q[5]), Scorer: q[6], Group: q[7], Weight: int32(binary.LittleEndian.Uint32(q[8:])),
 			}
 		}
-		t, err := scan.Load(take(number()))
+		t, err := scan.Load(take(number()), tables...)
 		if err != nil {
 			return nil, fmt.Errorf("open table file: class %d: %w", i, err)
 		}
 		if t.NumRules() != len(effects) {
 			return nil, fmt.Errorf("open table file: class %d has %d rules and %d effects", i, t.NumRules(), len(effects))
 		}
+		tables = append(tables, t)
 		out[i] = ClassTables{Tables: t, Effects: effects}
 	}
 	return out, nil

@@ -16,7 +16,7 @@ import (
 )
 
 // cacheMagic starts a cache file; the digit is the format version.
-const cacheMagic = "ktcache1"
+const cacheMagic = "ktcache2"
 
 // CachedEngine is Engine with the tables kept in dir between starts, in a file
 // named by the plan's digest. A file that is missing, damaged or of another
@@ -114,7 +114,7 @@ func (p *Plan) decode(b []byte) *Engine {
 			e.Tables[c], e.Reports[c] = e.Tables[before], e.Reports[before]
 			continue
 		}
-		t, err := scan.Load(part)
+		t, err := scan.Load(part, e.loaded()...)
 		if err != nil || t.NumRules() != len(cl.Spec.Rules) || e.Reports[c] == nil {
 			return nil
 		}

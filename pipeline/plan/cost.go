@@ -24,6 +24,7 @@ type ClassCost struct {
 	As           string     `json:"as,omitempty"`       // the class that it shares its tables with; then there are no rules here
 	Tables       int        `json:"tables"`             // stepped side by side for each byte
 	MemoryBytes  int        `json:"memory_bytes"`       // of the tables; what is not of one rule is shared by all
+	SharedBytes  int        `json:"shared_bytes"`       // of them: parts that a class before this one has too
 	ChannelBytes int        `json:"channel_bytes"`      // state of one channel
 	LongestHold  int        `json:"longest_hold_bytes"` // of text, of one channel
 	ReadsWhole   bool       `json:"reads_whole"`        // text is judged at its end: a request is there before it is sent
@@ -49,13 +50,13 @@ func (p *Plan) Costs(e *Engine) Costs {
 		rep, cl := e.Reports[c], p.Classes[c]
 		cc := ClassCost{Class: c.String(), ReadsWhole: c == pipeline.InputText || c == pipeline.InputTool}
 		if rep != nil {
-			cc.Tables, cc.MemoryBytes, cc.ChannelBytes, cc.LongestHold = rep.Groups, rep.MemoryBytes, cl.Spec.SessionBytes(), rep.LongHold
+			cc.Tables, cc.MemoryBytes, cc.SharedBytes, cc.ChannelBytes, cc.LongestHold = rep.Groups, rep.MemoryBytes, rep.SharedBytes, cl.Spec.SessionBytes(), rep.LongHold
 			cc.rules = len(rep.Rules)
 			if before := p.sharedWith(int(c)); before >= 0 {
 				cc.As = pipeline.Class(before).String()
 			} else {
 				out.Rules += len(rep.Rules)
-				out.MemoryBytes += rep.MemoryBytes
+				out.MemoryBytes += rep.MemoryBytes - rep.SharedBytes
 				for i, r := range rep.Rules {
 					rc := RuleCost{Rule: r.ID, Runs: string(r.Class), States: r.States, Bytes: r.Bytes, Cap: r.Cap, LongestHold: r.LongHold}
 					if cl.paths[i] != "" {
@@ -84,7 +85,11 @@ func (p *Plan) Explain(e *Engine) string {
 			fmt.Fprintf(&b, "%s: the tables of %s\n", c.Class, c.As)
 			continue
 		}
-		fmt.Fprintf(&b, "%s: %d rules in %s, %s bytes in memory; per channel %s bytes of state", c.Class, c.rules, countOf(c.Tables, "table"), grouped(c.MemoryBytes), grouped(c.ChannelBytes))
+		fmt.Fprintf(&b, "%s: %d rules in %s, %s bytes in memory", c.Class, c.rules, countOf(c.Tables, "table"), grouped(c.MemoryBytes))
+		if c.SharedBytes > 0 {
+			fmt.Fprintf(&b, ", %s of them shared with the classes above", grouped(c.SharedBytes))
+		}
+		fmt.Fprintf(&b, "; per channel %s bytes of state", grouped(c.ChannelBytes))
 		if c.ReadsWhole {
 			b.WriteString("; read whole, before the request goes on\n")
 		} else {

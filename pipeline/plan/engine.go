@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/keeptrusts/kt/internal/diag"
@@ -37,6 +38,7 @@ func (p *Plan) Engine() (*Engine, diag.List) {
 			diags = append(diags, p.refusals(cl, err)...)
 			continue
 		}
+		rep.SharedBytes = t.Share(e.loaded()...)
 		e.Tables[c], e.Reports[c] = t, &rep
 	}
 	diags.Sort()
@@ -44,6 +46,11 @@ func (p *Plan) Engine() (*Engine, diag.List) {
 		return nil, diags
 	}
 	return e, diags
+}
+
+// loaded are the tables that are there.
+func (e *Engine) loaded() []*scan.Tables {
+	return slices.DeleteFunc(slices.Clone(e.Tables[:]), func(t *scan.Tables) bool { return t == nil })
 }
 
 // sharedWith is the class before c that has the same rules, -1 for none.

@@ -139,8 +139,9 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 var errTables = errors.New("damaged tables")
 
 type reader struct {
-	b   []byte
-	bad bool
+	b     []byte
+	bad   bool
+	known *stock // of other tables
 }
 
 func (r *reader) num(most int) int {
@@ -168,6 +169,9 @@ func (r *reader) str() string   { return string(r.raw(r.num(math.MaxInt32), 1)) 
 
 func (r *reader) words() []uint32 {
 	p := r.raw(r.num(math.MaxInt32), 4)
+	if known := r.known.wordsLike(p); known != nil {
+		return known
+	}
 	out := make([]uint32, len(p)/4)
 	for i := range out {
 		out[i] = binary.LittleEndian.Uint32(p[4*i:])
@@ -177,6 +181,9 @@ func (r *reader) words() []uint32 {
 
 func (r *reader) halves() []uint16 {
 	p := r.raw(r.num(math.MaxInt32), 2)
+	if known := r.known.halvesLike(p); known != nil {
+		return known
+	}
 	out := make([]uint16, len(p)/2)
 	for i := range out {
 		out[i] = binary.LittleEndian.Uint16(p[2*i:])
@@ -184,12 +191,13 @@ func (r *reader) halves() []uint16 {
 	return out
 }
 
-// Load reads what AppendBinary wrote. Every entry is checked to be in range. b is not retained.
-func Load(b []byte) (*Tables, error) {
+// Load reads what AppendBinary wrote. Every entry is checked to be in range. What others have too is shared with them, as
+// Share does. b is not retained.
+func Load(b []byte, others ...*Tables) (*Tables, error) {
 	if len(b) < len(tableMagic) || string(b[:len(tableMagic)]) != tableMagic {
 		return nil, fmt.Errorf("load tables: not a table file of format %s", tableMagic)
 	}
-	r := &reader{b: b[len(tableMagic):]}
+	r := &reader{b: b[len(tableMagic):], known: stockOf(others)}
 	t := &Tables{}
 	n := r.num(MaxRules)
 	for i := 0; i < n && !r.bad; i++ {

@@ -144,6 +144,7 @@ type Report struct {
 	Groups      int // automata stepped side by side
 	TableBytes  int
 	MemoryBytes int // of the tables with all that goes with them
+	SharedBytes int // of these: parts of other tables, for whoever calls Share
 	StateBytes  int // per channel, without the held text
 	LongHold    int // longest hold-back of all rules, bytes of their views
 }
