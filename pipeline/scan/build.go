@@ -235,6 +235,7 @@ const (
 	jointStates   = 40000
 	maxTrigger    = 6
 	maxTriggers   = 64 // of one rule
+	manyNumbers   = 10 // triggers without a letter that a rule has too many of: among numbers they stand everywhere
 	maxExpanded   = 400
 	maxAnchStates = 60000
 )
@@ -510,11 +511,22 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 		}
 		return nil
 	}
-	if trig != nil {
+	numbers := 0
+	for _, p := range trig {
+		numbers += boolInt(p.numeric())
+	}
+	if trig != nil && (long || numbers < manyNumbers) {
 		return triggered(trig)
 	}
 	rr.Class = ClassTable
 	return nil
+}
+
+// numeric tells whether a prefix has no letter.
+func (p prefix) numeric() bool {
+	return !slices.ContainsFunc(p.syms, func(sym string) bool {
+		return strings.ContainsFunc(sym, func(r rune) bool { return r >= utf8.RuneSelf || r|0x20 >= 'a' && r|0x20 <= 'z' })
+	})
 }
 
 // spent is the error of a build that took all the work that it may: it names the rules that took most.
