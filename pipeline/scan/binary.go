@@ -9,7 +9,7 @@ import (
 )
 
 // tableMagic starts the binary form; the digits are the version of the format.
-const tableMagic = "ktscan18"
+const tableMagic = "ktscan19"
 
 type writer struct{ b []byte }
 
@@ -115,6 +115,8 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 				w.b = binary.LittleEndian.AppendUint64(w.b, v)
 			}
 		}
+		w.num(int(l.front))
+		w.num(int(l.state))
 	}
 	w.halves(t.lists)
 	w.num(len(t.anch))
@@ -263,6 +265,7 @@ func Load(b []byte, others ...*Tables) (*Tables, error) {
 				}
 			}
 		}
+		l.front, l.state = uint16(r.num(noFront)), uint16(r.num(noFront))
 	}
 	t.lists = r.halves()
 	n = r.num(2 * MaxRules)
@@ -444,7 +447,7 @@ func (t *Tables) valid() bool {
 		}
 	}
 	for _, l := range t.lits {
-		if l.trigger && t.rules[l.rule].anchor < 0 || l.head && (l.trigger || t.rules[l.rule].phrase == "" || t.rules[l.rule].flags&flagHold == 0) {
+		if l.trigger && (t.rules[l.rule].anchor < 0 || int(l.state) >= len(t.anch[t.rules[l.rule].begins()].info)) || l.head && (l.trigger || t.rules[l.rule].phrase == "" || t.rules[l.rule].flags&flagHold == 0) {
 			return false
 		}
 	}

@@ -51,6 +51,14 @@ type rule struct {
 	phrase    string // of a phrase whose beginning only is in the literal group: what the text is compared with
 }
 
+// begins is the automaton that a trigger of the rule begins.
+func (r *rule) begins() int32 {
+	if r.flags&flagBehind != 0 {
+		return r.behind
+	}
+	return r.anchor
+}
+
 type ruleFlags uint8
 
 const (
@@ -115,7 +123,12 @@ type lit struct {
 	head    bool       // the beginning of a phrase
 	rest    string     // of one: what must follow
 	after   *afterSets // of a trigger: bytes that may follow it; many share theirs
+	front   uint16     // of a trigger: a run that is in this state in front of it
+	state   uint16     // is in this one behind it; front is noFront if there are more
 }
+
+// noFront is no state.
+const noFront = 0xFFFF
 
 type afterSets [afterBytes]byteSet
 
@@ -189,6 +202,51 @@ func (a *anchored) after(syms []string) *afterSets {
 		}
 	}
 	return &sets
+}
+
+// enters gives the one state in front of a word from which it may begin with syms, written in ASCII, and the one behind
+// them: front is noFront if there are more, or if a word ends within. The state in which a text begins does not count.
+func (a *anchored) enters(syms []string) (front, state uint16) {
+	front = noFront
+	fronts := slices.Clone(a.next[anchorFront*a.ncls : (anchorFront+1)*a.ncls-1])
+	slices.Sort(fronts)
+	for _, f := range slices.Compact(fronts) {
+		states := []uint16{f}
+		for _, sym := range syms {
+			var more []uint16
+			for _, s := range states {
+				for _, r := range sym {
+					if r >= utf8.RuneSelf {
+						continue
+					}
+					q := a.next[uint32(s)*a.ncls+uint32(a.cls[r])]
+					if a.info[q]&infoAccept != 0 {
+						return noFront, 0
+					}
+					if !slices.Contains(more, q) {
+						more = append(more, q)
+					}
+				}
+			}
+			states = more
+		}
+		switch {
+		case !slices.ContainsFunc(states, func(q uint16) bool { return q != anchorDead }):
+		case len(states) > 1 || front != noFront:
+			return noFront, 0
+		default:
+			front, state = f, states[0]
+		}
+	}
+	return front, state
+}
+
+// begin gives the state of a run of trigger l from x on, at index i: behind the trigger, which ends at e, if that is known.
+func (l *lit) begin(a *anchored, b []byte, before, x, e int) (s uint16, i int) {
+	if s = a.at(b, x, before); s == l.front {
+		return l.state, e
+	}
+	return s, x
 }
 
 // follows tells whether what a trigger begins may go on with b.
@@ -507,7 +565,9 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 			if long {
 				a = r.behind
 			}
-			tr.lits[len(tr.lits)-1].after = b.t.anch[a].after(s.syms)
+			l := &tr.lits[len(tr.lits)-1]
+			l.after = b.t.anch[a].after(s.syms)
+			l.front, l.state = b.t.anch[a].enters(s.syms)
 		}
 		return nil
 	}

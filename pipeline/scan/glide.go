@@ -231,7 +231,7 @@ func (t *Tables) nothing(b []byte, before, i, k int, st uint32, to *lead) bool {
 			if x < 0 || x == 0 && before == unknownByte || !plainFrom(b, x, e) {
 				return false
 			}
-			if q, how := t.runs(r, b, before, x); how != runWaits || q != anchorDead {
+			if q, how := t.runs(l, r, b, before, x, e); how != runWaits || q != anchorDead {
 				if how != runBegins {
 					to.found(l.rule, x, q, how == runWaits)
 				}
@@ -263,13 +263,14 @@ const (
 	runBegins        // a word that is alive begins behind a look-behind
 )
 
-// runs runs a triggered rule from index x of b to its end, or its look-behind if it has one.
-func (t *Tables) runs(r *rule, b []byte, before, x int) (state uint16, how int) {
+// runs runs the rule of trigger l, which stands from x to e, to the end of b, or its look-behind if it has one.
+func (t *Tables) runs(l *lit, r *rule, b []byte, before, x, e int) (state uint16, how int) {
+	a := &t.anch[r.begins()]
+	s, i := l.begin(a, b, before, x, e)
 	if r.flags&flagBehind != 0 {
-		return t.behind(nil, 0, r, t.anch[r.behind].at(b, x, before), b, before, x)
+		return t.behind(nil, 0, r, s, b, before, i)
 	}
-	a := &t.anch[r.anchor]
-	state, seen, ok := a.run(r, a.at(b, x, before), b, x, x)
+	state, seen, ok := a.run(r, s, b, x, i)
 	if !ok || seen && state != anchorDead {
 		return state, runEnds
 	}

@@ -579,14 +579,15 @@ func (t *Tables) dies(q *quick, l *lit, x, e int) bool {
 		}
 		state, how := q.lead.state, runWaits
 		if q.lead.rule != l.rule || int(q.lead.x) != x {
-			state, how = t.runs(r, b, q.before, x)
+			state, how = t.runs(l, r, b, q.before, x, e)
 		}
 		return how == runWaits && (state == anchorDead || len(b)-x < int(r.near) && q.begun(l.rule, state, x))
 	case l.trigger:
 		if q.lead.rule == l.rule && int(q.lead.x) == x {
 			return q.looks(l.rule, q.lead.state)
 		}
-		return t.looking(q, l.rule, t.anch[r.behind].at(b, x, q.before), x)
+		s, i := l.begin(&t.anch[r.behind], b, q.before, x, e)
+		return t.looking(q, l.rule, s, i)
 	}
 	return false
 }
