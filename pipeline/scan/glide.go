@@ -3,6 +3,7 @@ package scan
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -25,31 +26,122 @@ var noLead = lead{rule: leadNone, group: -1}
 
 // glide is what the shortest way of a piece needs to know of the tables.
 type glide struct {
-	ok     bool
-	lit    int // literal group, -1 = none
-	filter int // the one filter
-	u      *bundle
+	ok    bool
+	n     int // parts
+	parts [2]part
+	lits  few // literal groups
 }
 
-// glider tells whether pieces can go the shortest way: there is one joint automaton, one filter for it and at most
-// one group of literals, and nothing else.
+// part is the joint automaton of a view, with the filters that tell where it begins.
+type part struct {
+	u       *bundle
+	filters few
+}
+
+// few are some groups.
+type few struct {
+	n    int
+	list [maxGroups]struct {
+		*group
+		at uint8 // its number
+	}
+}
+
+func (f *few) add(t *Tables, g int) {
+	f.list[f.n].group, f.list[f.n].at = &t.groups[g], uint8(g)
+	f.n++
+}
+
+// glider tells whether pieces can go the shortest way: each view has at most one joint automaton, white space is quick to
+// find for each of its filters that knows whole words, and beside them there are literals only.
 func (t *Tables) glider() {
-	t.glide = glide{lit: -1}
-	if len(t.bundle) != 1 || len(t.fuzzy) > 0 || len(t.groups) > 2 {
+	t.glide = glide{}
+	if !t.marks || len(t.fuzzy) > 0 || len(t.bundle) == 0 {
 		return
 	}
-	t.glide.u = t.bundle[0]
+	for k, u := range t.bundle {
+		t.glide.parts[k].u = u
+	}
+	t.glide.n = len(t.bundle)
 	for g := range t.groups {
-		switch grp := &t.groups[g]; {
-		case grp.literal && t.glide.lit < 0:
-			t.glide.lit = g
-		case grp.filter != noFilter && !t.glide.ok && (grp.filter == prefixFilter || grp.stops):
-			t.glide.filter, t.glide.ok = g, true
+		grp := &t.groups[g]
+		k := slices.Index(t.bundle, t.sole[grp.view])
+		switch {
+		case grp.literal:
+			t.glide.lits.add(t, g)
+		case grp.filter != noFilter && k >= 0 && (grp.filter == prefixFilter || grp.stops):
+			t.glide.parts[k].filters.add(t, g)
 		default:
-			t.glide.ok = false
 			return
 		}
 	}
+	t.glide.ok = true
+}
+
+// under gives from where on the filters of p may have a start under way at the end of b, or lo; those in front of bound do not
+// count. sure is the first one that is live for sure, or best.
+func (p *part) under(st *[maxGroups]uint32, b []byte, bound, best int) (lo, sure int) {
+	lo, sure = best, best
+	for i := range p.filters.list[:p.filters.n] {
+		grp := &p.filters.list[i]
+		d := int(grp.live[grp.number(st[grp.at])])
+		if d == 0 {
+			continue
+		}
+		if x, ok := grp.sure(b, d, bound); !ok {
+			lo = min(lo, grp.earliest(b, d, max(bound, len(b)-p.u.far)))
+		} else {
+			sure = min(sure, x)
+		}
+	}
+	return lo, sure
+}
+
+// open gives the first start from x on and in front of best that is live at the end of b, else best and its state. ok is false
+// if that takes a closer look.
+func (u *bundle) open(b []byte, before, x, best int, state uint16) (at int, q uint16, ok bool) {
+	for ; x < best; x++ {
+		row := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
+		if row == 0 {
+			continue
+		}
+		if best-x > 3 && len(b)-x <= maxPath {
+			if x, q = u.search(b, x, best, before); x == best {
+				break
+			}
+		} else {
+			q = u.alone(row, b[x+1:])
+		}
+		if q != anchorDead {
+			return x, q, len(b)-x <= int(u.near[q])
+		}
+	}
+	return best, state, true
+}
+
+// literals gives from where on b is held for literals that are under way at its end. ok is false if that takes a closer look.
+func (t *Tables) literals(st *[maxGroups]uint32, b []byte) (free int, ok bool) {
+	now := len(b)
+	free = now
+	for i := range t.glide.lits.list[:t.glide.lits.n] {
+		grp := &t.glide.lits.list[i]
+		if d := int(grp.live[grp.number(st[grp.at])]); d > 0 {
+			if d > now || d > int(grp.near) || !plainFrom(b, now-d, now) {
+				return 0, false
+			}
+			free = min(free, now-d)
+		}
+	}
+	return free, true
+}
+
+// stopped tells whether glides came upon something and left it to be handled.
+func (t *Tables) stopped(s *State) bool {
+	told := uint32(0)
+	for _, v := range s.st[:len(t.groups)] {
+		told |= v
+	}
+	return told&accept != 0
 }
 
 // glides scans b, of which b[:n] was fed before, if what is told in it leads to nothing and no thread is under way.
@@ -91,75 +183,55 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bo
 	}
 	now := len(b)
 	at = now
-	free = now
-	if t.norms {
-		if !isASCII(b) {
-			return 0, at, to, false
+	if t.norms && !isASCII(b) {
+		return 0, at, to, false
+	}
+	if free, ok = t.literals(&s.st, b); !ok {
+		return 0, at, to, false
+	}
+	last := s.live
+	for k := range t.glide.n {
+		p := &t.glide.parts[k]
+		u := p.u
+		bound, m := 0, last[u.view]
+		if int(m.back) <= n {
+			bound = n - int(m.back)
 		}
-	}
-	if t.glide.lit >= 0 {
-		grp := &t.groups[t.glide.lit]
-		if d := int(grp.live[grp.number(s.st[t.glide.lit])]); d > 0 {
-			if d > now || d > int(grp.near) {
-				return 0, at, to, false
-			}
-			if !plainFrom(b, now-d, now) {
-				return 0, at, to, false
-			}
-			free = now - d
-		}
-	}
-	u, grp := t.glide.u, &t.groups[t.glide.filter]
-	bound, m := 0, s.live[u.view]
-	if int(m.back) <= n {
-		bound = n - int(m.back)
-	}
-	best, state := now, uint16(anchorDead)
-	// In a long piece the word most likely ends: looking for others is cheaper.
-	if bound > 0 || int(m.back) == n {
-		if q := m.q; q != anchorDead && (now-n <= 8 || n > 32) {
-			if now-bound > int(u.near[q]) { // the rules that are alive only become fewer
-				return 0, at, to, false
-			}
-			if q = u.alone(u.joint.row(q), b[n:]); q != anchorDead {
-				if now-bound > int(u.near[q]) {
+		best, state := now, uint16(anchorDead)
+		// In a long piece the word most likely ends: looking for others is cheaper.
+		if bound > 0 || int(m.back) == n {
+			if q := m.q; q != anchorDead && (now-n <= 8 || n > 32) {
+				if now-bound > int(u.near[q]) { // the rules that are alive only become fewer
+					s.live = last
 					return 0, at, to, false
 				}
-				best, state = bound, q
+				if q = u.alone(u.joint.row(q), b[n:]); q != anchorDead {
+					if now-bound > int(u.near[q]) {
+						s.live = last
+						return 0, at, to, false
+					}
+					best, state = bound, q
+				}
 			}
+		}
+		if state == anchorDead {
+			lo, sure := p.under(&s.st, b, bound, best)
+			if best = sure; free <= lo { // what a literal is held for needs no second reason
+				best = min(best, lo)
+			}
+			if lo < best {
+				if best, state, ok = u.open(b, before, lo, best, state); !ok {
+					s.live = last
+					return 0, at, to, false
+				}
+			}
+		}
+		free = min(free, best)
+		s.live[u.view].back, s.live[u.view].q = uint16(now-best), state // half by half: the next call reads halves
+		if t.glide.n == 1 {
+			s.live[1-u.view].back = noMark.back
 		}
 	}
-	if d := int(grp.live[grp.number(s.st[t.glide.filter])]); state == anchorDead && d > 0 {
-		lo, sure := grp.sure(b, d, bound)
-		if !sure {
-			lo = grp.earliest(b, d, max(bound, now-u.far))
-		}
-		if sure || free <= lo {
-			best = lo
-		}
-		for x := lo; x < best; x++ {
-			row := u.first[u.kindAt(b, x, before)<<8|uint32(b[x])]
-			if row == 0 {
-				continue
-			}
-			var q uint16
-			if best-x > 3 && now-x <= maxPath {
-				x, q = u.search(b, x, best, before)
-			} else {
-				q = u.alone(row, b[x+1:])
-			}
-			if q == anchorDead {
-				continue
-			}
-			if now-x > int(u.near[q]) {
-				return 0, at, to, false
-			}
-			best, state = x, q
-		}
-	}
-	free = min(free, best)
-	s.live[u.view].back, s.live[u.view].q = uint16(now-best), state
-	s.live[1-u.view].back = noMark.back
 	s.at += int64(now - n)
 	s.held = uint16(now - free)
 	if free > 0 {

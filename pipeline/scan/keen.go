@@ -110,7 +110,8 @@ func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool)
 			return 0, false
 		}
 	}
-	u, now := t.glide.u, len(b)
+	p, now := &t.glide.parts[0], len(b)
+	u := p.u
 	st := s.st
 	for g := range t.groups { // what glides came upon; what it was told of before led to nothing
 		if a := st[g]; a&accept != 0 {
@@ -155,15 +156,8 @@ func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool)
 			}
 		}
 	}
-	free = now
-	if t.glide.lit >= 0 {
-		grp := &t.groups[t.glide.lit]
-		if d := int(grp.live[grp.number(st[t.glide.lit])]); d > 0 {
-			if d > now || d > int(grp.near) || !plainFrom(b, now-d, now) {
-				return 0, false
-			}
-			free = now - d
-		}
+	if free, ok = t.literals(&st, b); !ok {
+		return 0, false
 	}
 	bound, m := 0, s.live[u.view]
 	if int(m.back) <= n {
@@ -214,39 +208,20 @@ func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool)
 			next.add(u, 0, x, now, e.state, false)
 		}
 	}
-	grp := &t.groups[t.glide.filter]
-	if d := int(grp.live[grp.number(st[t.glide.filter])]); held {
+	if held {
 		if far < best {
 			best, state = far, anchorDead
 		}
-	} else if best > bound && d > 0 {
-		lo, sure := grp.sure(b, d, bound)
-		if !sure {
-			lo = grp.earliest(b, d, far)
+	} else if best > bound {
+		lo, sure := p.under(&st, b, bound, best)
+		if free <= lo {
+			sure = min(sure, lo)
 		}
-		if lo < best && (sure || free <= lo) {
-			best, state = lo, anchorDead
+		if sure < best {
+			best, state = sure, anchorDead
 		}
-		for x := lo; x < best; x++ {
-			row := u.first[u.kindAt(b, x, q.before)<<8|uint32(b[x])]
-			if row == 0 {
-				continue
-			}
-			var a uint16
-			if best-x > 3 && now-x <= maxPath {
-				if x, a = u.search(b, x, best, q.before); x == best {
-					break
-				}
-			} else {
-				a = u.alone(row, b[x+1:])
-			}
-			if a == anchorDead {
-				continue
-			}
-			if now-x > int(u.near[a]) {
-				return 0, false
-			}
-			best, state = x, a
+		if best, state, ok = u.open(b, q.before, lo, best, state); !ok {
+			return 0, false
 		}
 	}
 	free = min(free, best)

@@ -107,9 +107,12 @@ func (t *Tables) quick(s *State, b []byte, n int, tw *twin) (free int, ok bool) 
 // brief is quick for a piece that may go the shortest way.
 func (t *Tables) brief(s *State, b []byte, n int) (free int, ok bool) {
 	before, i, to := s.st, n, noLead
+	one := t.glide.n == 1
 	if s.flags&stateFront != 0 || s.n != [3]uint8{} {
-		free, ok = t.keen(s, b, n, n, to)
-	} else if free, i, to, ok = t.glides(s, b, n); !ok && to.rule != leadWord && (s.st[0]|s.st[1])&accept != 0 {
+		if one {
+			free, ok = t.keen(s, b, n, n, to)
+		}
+	} else if free, i, to, ok = t.glides(s, b, n); !ok && to.rule != leadWord && one && t.stopped(s) {
 		free, ok = t.keen(s, b, n, i, to)
 	}
 	if ok {
