@@ -657,8 +657,28 @@ func (t *Tables) stepTwo(s0, s1 uint32, b []byte, i int) (uint32, uint32, int) {
 	return uint32(r0), uint32(r1), i
 }
 
+// stepThree is stepTwo for three groups.
+//
+//go:noinline
+func (t *Tables) stepThree(s0, s1, s2 uint32, b []byte, i int) (uint32, uint32, uint32, int) {
+	t0, t1, t2, cls := t.next[0], t.next[1], t.next[2], &t.cls
+	r0, r1, r2 := uint(s0), uint(s1), uint(s2)
+	for ; uint(i) < uint(len(b)); i++ {
+		c := b[i]
+		r0, r1, r2 = entryAt(t0, r0, cls[0][c]), entryAt(t1, r1, cls[1][c]), entryAt(t2, r2, cls[2][c])
+		if (r0|r1|r2)&accept != 0 {
+			return uint32(r0), uint32(r1), uint32(r2), i + 1
+		}
+	}
+	return uint32(r0), uint32(r1), uint32(r2), i
+}
+
 // step advances the groups lo to hi over p until one of them stands on a list.
 func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
+	if lo == 0 && hi == 3 {
+		st[0], st[1], st[2], n = t.stepThree(st[0], st[1], st[2], p, 0)
+		return n, (st[0]|st[1]|st[2])&accept != 0
+	}
 	shift := uint(8 * lo)
 	next := t.next[lo:hi]
 	pack := &t.pack
