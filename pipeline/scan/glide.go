@@ -52,8 +52,8 @@ func (f *few) add(t *Tables, g int) {
 	f.n++
 }
 
-// glider tells whether pieces can go the shortest way: each view has at most one joint automaton, white space is quick to
-// find for each of its filters that knows whole words, and beside them there are literals only.
+// glider tells whether pieces can go the shortest way: each view has at most one joint automaton, and beside their filters
+// there are literals only.
 func (t *Tables) glider() {
 	t.glide = glide{}
 	if !t.marks || len(t.fuzzy) > 0 || len(t.bundle) == 0 {
@@ -69,7 +69,7 @@ func (t *Tables) glider() {
 		switch {
 		case grp.literal:
 			t.glide.lits.add(t, g)
-		case grp.filter != noFilter && k >= 0 && (grp.filter == prefixFilter || grp.stops):
+		case grp.filter != noFilter && k >= 0:
 			t.glide.parts[k].filters.add(t, g)
 		default:
 			return
@@ -80,21 +80,47 @@ func (t *Tables) glider() {
 
 // under gives from where on the filters of p may have a start under way at the end of b, or lo; those in front of bound do not
 // count. sure is the first one that is live for sure, or best.
-func (p *part) under(st *[maxGroups]uint32, b []byte, bound, best int) (lo, sure int) {
+func (p *part) under(st *[maxGroups]uint32, b []byte, before, bound, best int) (lo, sure int) {
 	lo, sure = best, best
+	far := max(bound, len(b)-p.u.far)
 	for i := range p.filters.list[:p.filters.n] {
 		grp := &p.filters.list[i]
 		d := int(grp.live[grp.number(st[grp.at])])
+		if d&liveEnd != 0 && !grp.stops {
+			lo = min(lo, grp.firstBegun(b, before, far))
+			d &^= liveEnd | liveSure
+		}
 		if d == 0 {
 			continue
 		}
 		if x, ok := grp.sure(b, d, bound); !ok {
-			lo = min(lo, grp.earliest(b, d, max(bound, len(b)-p.u.far)))
+			lo = min(lo, grp.earliest(b, d, far))
 		} else {
 			sure = min(sure, x)
 		}
 	}
 	return lo, sure
+}
+
+// firstBegun is the first of the starts that begun would note, the end of b if there is none.
+func (g *group) firstBegun(b []byte, before, lo int) (x int) {
+	x = len(b)
+	r := g.rncls
+	for p := len(b) - 1; p >= lo && r != 0; p-- {
+		v := g.rnext[r+uint32(g.rcls[b[p]])]
+		if r = v &^ accept; v != r {
+			x = p + 1
+		}
+	}
+	if r != 0 {
+		if lo > 0 {
+			before = int(b[lo-1])
+		}
+		if _, mark := g.back(r, before); mark {
+			x = lo
+		}
+	}
+	return x
 }
 
 // open gives the first start from x on and in front of best that is live at the end of b, else best and its state. ok is false
@@ -215,7 +241,7 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bo
 			}
 		}
 		if state == anchorDead {
-			lo, sure := p.under(&s.st, b, bound, best)
+			lo, sure := p.under(&s.st, b, before, bound, best)
 			if best = sure; free <= lo { // what a literal is held for needs no second reason
 				best = min(best, lo)
 			}

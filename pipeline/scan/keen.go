@@ -213,7 +213,7 @@ func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool)
 			best, state = far, anchorDead
 		}
 	} else if best > bound {
-		lo, sure := p.under(&st, b, bound, best)
+		lo, sure := p.under(&st, b, q.before, bound, best)
 		if free <= lo {
 			sure = min(sure, lo)
 		}
