@@ -673,11 +673,35 @@ func (t *Tables) stepThree(s0, s1, s2 uint32, b []byte, i int) (uint32, uint32, 
 	return uint32(r0), uint32(r1), uint32(r2), i
 }
 
+// stepFive is stepTwo for five groups.
+//
+//go:noinline
+func (t *Tables) stepFive(st *[5]uint32, b []byte) int {
+	t0, t1, t2, t3, t4, cls := t.next[0], t.next[1], t.next[2], t.next[3], t.next[4], &t.cls
+	r0, r1, r2, r3, r4 := uint(st[0]), uint(st[1]), uint(st[2]), uint(st[3]), uint(st[4])
+	i := 0
+	for ; uint(i) < uint(len(b)); i++ {
+		c := b[i]
+		r0, r1, r2 = entryAt(t0, r0, cls[0][c]), entryAt(t1, r1, cls[1][c]), entryAt(t2, r2, cls[2][c])
+		r3, r4 = entryAt(t3, r3, cls[3][c]), entryAt(t4, r4, cls[4][c])
+		if (r0|r1|r2|r3|r4)&accept != 0 {
+			i++
+			break
+		}
+	}
+	st[0], st[1], st[2], st[3], st[4] = uint32(r0), uint32(r1), uint32(r2), uint32(r3), uint32(r4)
+	return i
+}
+
 // step advances the groups lo to hi over p until one of them stands on a list.
 func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 	if lo == 0 && hi == 3 {
 		st[0], st[1], st[2], n = t.stepThree(st[0], st[1], st[2], p, 0)
 		return n, (st[0]|st[1]|st[2])&accept != 0
+	}
+	if lo == 0 && hi == 5 {
+		n = t.stepFive((*[5]uint32)(st), p)
+		return n, (st[0]|st[1]|st[2]|st[3]|st[4])&accept != 0
 	}
 	shift := uint(8 * lo)
 	next := t.next[lo:hi]
