@@ -557,10 +557,13 @@ func (b *builder) classifyPattern(i int, c *compiled, r *rule, rr *RuleReport) e
 				}
 			}
 			if !long {
-				c.behind = max(c.behind, s.most()-1)
+				c.behind = max(c.behind, s.most()-1+boolInt(s.more))
 			}
 			tr := b.tr(c.View)
 			tr.add(s.syms, s.condition(behind), 0, i, true, !long)
+			if s.more {
+				tr.goesOn(!long)
+			}
 			a := r.anchor
 			if long {
 				a = r.behind
@@ -742,6 +745,7 @@ type prefix struct {
 	ops  []syntax.EmptyOp // what must hold in front of it
 	syms []string         // each the runes that may stand there
 	done bool             // nothing may be appended
+	more bool             // white space follows: its last symbol is the first of a run of it
 }
 
 // condition gives what must hold in front of the prefix of a word: one of the look-behinds, if there are any, and its own
@@ -810,18 +814,29 @@ func cutPrefixes(ps []prefix, n int) []prefix {
 	slices.SortStableFunc(ps, func(a, b prefix) int { return cmp.Compare(len(a.syms), len(b.syms)) })
 next:
 	for _, p := range ps {
+		p.more = p.more && len(p.syms) <= n
 		p.syms = p.syms[:min(n, len(p.syms))]
-		for k := range len(p.syms) + 1 {
-			if i, ok := seen[strings.Join(p.syms[:k], "\x00")]; ok {
+		for k := range len(p.syms) + 1 + boolInt(p.more) {
+			key := strings.Join(p.syms[:min(k, len(p.syms))], "\x00")
+			if k > len(p.syms) {
+				key += runOn
+			}
+			if i, ok := seen[key]; ok {
 				out[i].ops = slices.DeleteFunc(slices.Clone(out[i].ops), func(op syntax.EmptyOp) bool { return !slices.Contains(p.ops, op) })
 				continue next
 			}
 		}
-		seen[strings.Join(p.syms, "\x00")] = len(out)
+		key := strings.Join(p.syms, "\x00")
+		if p.more {
+			key += runOn // it implies no longer one
+		}
+		seen[key] = len(out)
 		out = append(out, p)
 	}
 	return out
 }
+
+const runOn = "\x00more"
 
 // cutInside cuts each prefix that has another one inside it where that one ends: a word that begins with the longer
 // one is the leftmost, so that it must be told of no later. What ends together is told in the order of its beginnings.
@@ -830,8 +845,8 @@ func cutInside(ps []prefix) []prefix {
 		again = false
 		for i := range ps {
 			for k := range ps {
-				if n := ps[k].inside(ps[i]); n > 0 && n < len(ps[i].syms) {
-					ps[i].syms, again = ps[i].syms[:n], true
+				if n := ps[k].inside(ps[i]); n > 0 && (n < len(ps[i].syms) || ps[i].more && !ps[k].more) {
+					ps[i].syms, ps[i].more, again = ps[i].syms[:n], false, true
 				}
 			}
 		}
@@ -887,7 +902,12 @@ func extend(ps []prefix, re *syntax.Regexp) []prefix {
 				continue
 			}
 			for _, a := range alts {
-				if r, _ := utf8.DecodeRuneInString(a); p.bytes()+len(a) > maxTrigger || !p.fits(r) {
+				size := len(a)
+				r, _ := utf8.DecodeRuneInString(a)
+				if r < utf8.RuneSelf && isGap(byte(r)) {
+					size = 1
+				}
+				if p.bytes()+size > maxTrigger || !p.fits(r) {
 					return stop()
 				}
 				out = append(out, prefix{ops: p.ops, syms: append(slices.Clone(p.syms), a)})
@@ -924,6 +944,16 @@ func extend(ps []prefix, re *syntax.Regexp) []prefix {
 				}
 				seen[r] = true
 				s := string(r)
+				if r < utf8.RuneSelf && isGap(byte(r)) { // all of them in one place
+					for _, g := range "\t\n\r " {
+						if g != r && inClass(re.Rune, g) {
+							seen[g] = true
+							s += string(g)
+						}
+					}
+					alts = append(alts, s)
+					continue
+				}
 				// Runes that fold to each other stand in one place of the trie.
 				for f := range foldOrbit(r) {
 					if !seen[f] && inClass(re.Rune, f) {
@@ -947,6 +977,9 @@ func extend(ps []prefix, re *syntax.Regexp) []prefix {
 		return ps
 	case syntax.OpPlus:
 		ps = extend(ps, re.Sub[0])
+		if whiteSpace(re.Sub[0]) {
+			return runs(ps)
+		}
 		return stop2(ps)
 	case syntax.OpRepeat:
 		if re.Min == 0 {
@@ -954,6 +987,9 @@ func extend(ps []prefix, re *syntax.Regexp) []prefix {
 		}
 		for i := 0; i < re.Min && i < maxTrigger; i++ {
 			ps = extend(ps, re.Sub[0])
+		}
+		if re.Min == 1 && re.Max != 1 && whiteSpace(re.Sub[0]) {
+			return runs(ps)
 		}
 		if re.Max != re.Min {
 			ps = stop2(ps)
@@ -964,7 +1000,7 @@ func extend(ps []prefix, re *syntax.Regexp) []prefix {
 		for _, s := range re.Sub {
 			cp := make([]prefix, len(ps))
 			for i, p := range ps {
-				cp[i] = prefix{p.ops, slices.Clone(p.syms), p.done}
+				cp[i] = prefix{p.ops, slices.Clone(p.syms), p.done, p.more}
 			}
 			out = append(out, extend(cp, s)...)
 		}
@@ -977,6 +1013,38 @@ func extend(ps []prefix, re *syntax.Regexp) []prefix {
 		return out
 	}
 	return stop()
+}
+
+// whiteSpace tells whether re is a class of white space only.
+func whiteSpace(re *syntax.Regexp) bool {
+	for re.Op == syntax.OpCapture {
+		re = re.Sub[0]
+	}
+	if re.Op != syntax.OpCharClass || len(re.Rune) == 0 {
+		return false
+	}
+	for i := 0; i+1 < len(re.Rune); i += 2 {
+		for r := re.Rune[i]; r <= re.Rune[i+1]; r++ {
+			if !strings.ContainsRune(whites, r) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+const whites = "\t\n\v\f\r "
+
+// runs goes on behind a run of white space of which ps have the first character: it is the only one, or more of it follows.
+func runs(ps []prefix) []prefix {
+	out := slices.Clone(ps)
+	for _, p := range ps {
+		if !p.done {
+			p.syms, p.done, p.more = slices.Clone(p.syms), true, true
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 func stop2(ps []prefix) []prefix {

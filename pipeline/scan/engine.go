@@ -950,7 +950,7 @@ func (f *feed) literal(view View, l *lit, e, now int) {
 		}
 		return
 	}
-	if l.trigger && !l.follows(v.b[now:]) {
+	if l.trigger && !l.follows(v.b[max(e, 0):]) {
 		return
 	}
 	x, ok := v.back(e, int(l.syms))

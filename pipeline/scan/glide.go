@@ -319,11 +319,13 @@ func (t *Tables) nothing(b []byte, before, i, k int, st uint32, to *lead) bool {
 	for _, k := range t.listAt(g.listOf(st)) {
 		l := &t.lits[k]
 		switch {
-		case l.trigger && !l.follows(b[i:]):
 		case l.trigger:
 			r, e := &t.rules[l.rule], i-1
 			if l.now {
 				e = i
+			}
+			if !l.follows(b[e:]) {
+				continue
 			}
 			x := e - int(l.syms)
 			if x < 0 || x == 0 && before == unknownByte || !plainFrom(b, x, e) {

@@ -27,6 +27,7 @@ type trie struct {
 	view  View
 	roots []trieRoot
 	lits  []lit
+	last  *trieNode // of the literal that was added last
 }
 
 // A trieRoot holds the literals that may begin under the same conditions.
@@ -62,6 +63,7 @@ type trieNode struct {
 type trieEnd struct {
 	lit      int
 	boundary bool
+	more     bool // white space follows
 }
 
 func (b *builder) tr(v View) *trie {
@@ -103,8 +105,16 @@ func (t *trie) add(syms []string, cond []rightAlt, boundRight int, rule int, tri
 		n.hold = n.hold || hold && (i < len(syms)-1 || boundRight == 1)
 		n.mid = n.mid || hold
 	}
-	n.ends = append(n.ends, trieEnd{len(t.lits), boundRight == 1})
+	n.ends = append(n.ends, trieEnd{lit: len(t.lits), boundary: boundRight == 1})
 	t.lits = append(t.lits, lit{rule: uint16(rule), syms: uint8(len(syms)), trigger: trigger, now: boundRight == 0})
+	t.last = n
+}
+
+// goesOn says that the literal that was added last counts only where white space follows it.
+func (t *trie) goesOn(hold bool) {
+	t.last.ends[len(t.last.ends)-1].more = true
+	t.last.hold = t.last.hold || hold
+	t.lits[len(t.lits)-1].now = false
 }
 
 // onlySeen drops the runes that the normalised view never shows, if others are left.
@@ -281,7 +291,7 @@ func (t *trie) cut(held func(rule uint16) bool) {
 		for _, i := range all {
 			l := &t.lits[i]
 			l.head, l.now, l.syms = true, true, uint8(n.depth)
-			n.ends = append(n.ends, trieEnd{i, false})
+			n.ends = append(n.ends, trieEnd{lit: i})
 		}
 		return all
 	}
@@ -294,7 +304,11 @@ func (t *trie) cut(held func(rule uint16) bool) {
 func (b *builder) literalGroup(view View, t *trie, memo map[string]uint32) (*group, error) {
 	t.cut(func(rule uint16) bool { return b.t.rules[rule].flags&flagHold != 0 })
 	a := &auto{}
-	a.looks = []lookSet{anyLook}
+	more := lookSet{}
+	for _, c := range whites {
+		more.add(int(c), int(c))
+	}
+	a.looks = []lookSet{anyLook, more}
 	k := &compiler{max: 1 << 26}
 	grow := func(depth int, hold bool) {
 		for len(a.attr) < len(k.inst) {
@@ -315,7 +329,7 @@ func (b *builder) literalGroup(view View, t *trie, memo map[string]uint32) (*gro
 			}
 		}
 		for _, e := range n.ends {
-			m := k.emit(inst{op: opMatch, arg: 0})
+			m := k.emit(inst{op: opMatch, arg: uint32(boolInt(e.more))})
 			grow(n.depth, n.hold)
 			a.rule[m] = uint16(e.lit)
 			if e.boundary {
@@ -384,7 +398,8 @@ func (b *builder) literalGroup(view View, t *trie, memo map[string]uint32) (*gro
 			list[i] += off
 		}
 		// What began first is handled first.
-		slices.SortStableFunc(list, func(i, j uint16) int { return cmp.Compare(b.t.lits[j].syms, b.t.lits[i].syms) })
+		began := func(i uint16) int { return int(b.t.lits[i].syms) + boolInt(!b.t.lits[i].now) }
+		slices.SortStableFunc(list, func(i, j uint16) int { return cmp.Compare(began(j), began(i)) })
 	}
 	g := &group{view: view, literal: true}
 	b.t.setForward(g, f, memo)

@@ -473,12 +473,12 @@ func (t *Tables) passes(q *quick, g *group, st uint32, i int) bool {
 	}
 	for _, k := range t.listAt(g.listOf(st)) {
 		l := &t.lits[k]
-		if l.trigger && !l.follows(q.b[i:]) {
-			continue
-		}
 		e := i - 1
 		if l.now {
 			e = i
+		}
+		if l.trigger && !l.follows(q.b[e:]) {
+			continue
 		}
 		x := e - int(l.syms)
 		if !q.plain(x, e) || !t.dies(q, l, x, e) {
