@@ -488,42 +488,42 @@ func fourWords(p []byte) uint64 {
 // normalise makes the normalised view of the block. nn is the index of its first byte that was not fed before,
 // m being the raw offset up to which runes were; carry is the length of a cut rune at the end.
 func (f *feed) normalise(nb *norm, m int, end bool) (nn, carry int) {
-	nb.b, nb.at, nb.to = nb.b[:0], nb.at[:0], nb.to[:0]
+	b := f.v[0].b
+	most := 2*len(b) + utf8.UTFMax // a character of two bytes or more becomes four at the most
+	out, at, to := slices.Grow(nb.b[:0], most)[:most], slices.Grow(nb.at[:0], most)[:most], slices.Grow(nb.to[:0], most)[:most]
 	ascii := f.s.flags&stateASCII != 0
 	pages := foldPages()
-	var buf [4]byte
-	b := f.v[0].b
+	var buf [utf8.UTFMax]byte
 	nn = -1
-	i := 0
+	i, k := 0, 0
 	for i < len(b) {
 		if i >= m && nn < 0 {
-			nn = len(nb.b)
+			nn = k
 		}
-		size, k := 1, 1
 		if c := b[i]; c < utf8.RuneSelf {
-			buf[0], ascii = c, true
-		} else {
-			var r rune
-			r, size = utf8.DecodeRune(b[i:])
-			if r == utf8.RuneError && size == 1 {
-				if !end && !utf8.FullRune(b[i:]) {
-					break
-				}
-				buf[0], ascii = c, false
-			} else {
-				k, ascii = normRune(pages, r, ascii, &buf)
+			out[k], at[k], to[k] = c, uint32(i), uint32(i+1)
+			i, k, ascii = i+1, k+1, true
+			continue
+		}
+		n := 1
+		r, size := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && size == 1 {
+			if !end && !utf8.FullRune(b[i:]) {
+				break
 			}
+			buf[0], ascii = b[i], false
+		} else {
+			n, ascii = normRune(pages, r, ascii, &buf)
 		}
-		for j := range k {
-			nb.b = append(nb.b, buf[j])
-			nb.at = append(nb.at, uint32(i))
-			nb.to = append(nb.to, uint32(i+size))
+		for j := range n {
+			out[k+j], at[k+j], to[k+j] = buf[j], uint32(i), uint32(i+size)
 		}
-		i += size
+		i, k = i+size, k+n
 	}
 	if nn < 0 {
-		nn = len(nb.b)
+		nn = k
 	}
+	nb.b, nb.at, nb.to = out[:k], at[:k], to[:k]
 	f.v[1].b, f.v[1].at, f.v[1].to = nb.b, nb.at, nb.to
 	return nn, len(b) - i
 }
@@ -544,17 +544,7 @@ func (f *feed) advanceTail(free int, nb *norm) {
 		k--
 	}
 	moveTail(&s.tail[1], &s.ntail[1], nb.b[:k])
-	ascii := s.flags&stateASCII != 0
-	var buf [4]byte
-	for p := f.v[0].b[:free]; len(p) > 0; {
-		r, size := utf8.DecodeRune(p)
-		if r == utf8.RuneError && size == 1 {
-			ascii = false
-		} else {
-			_, ascii = normRune(foldPages(), r, ascii, &buf)
-		}
-		p = p[size:]
-	}
+	ascii := keptASCII(f.v[0].b[:free], s.flags&stateASCII != 0)
 	s.flags &^= stateASCII
 	if ascii {
 		s.flags |= stateASCII

@@ -87,6 +87,28 @@ func normRune(pages *foldTable, r rune, ascii bool, b *[4]byte) (n int, keptASCI
 	return utf8.EncodeRune(b[:], r), false
 }
 
+// keptASCII tells whether the character that the normalised view kept last of p is ASCII there; before is the same of what stands
+// in front of p. What is dropped does not count, nor does a mark: it is dropped behind ASCII and kept behind what is not.
+func keptASCII(p []byte, before bool) bool {
+	pages := foldPages()
+	for len(p) > 0 {
+		if p[len(p)-1] < utf8.RuneSelf {
+			return true
+		}
+		r, size := utf8.DecodeLastRune(p)
+		switch page := pages[r>>8]; {
+		case r == utf8.RuneError && size == 1:
+			return false
+		case page != nil && page[r&255] != 0:
+			return true
+		case !ignorable(r) && !isMark(r):
+			return false
+		}
+		p = p[:len(p)-size]
+	}
+	return before
+}
+
 func normaliseString(s string) string {
 	var out []byte
 	var b [4]byte

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"math/rand/v2"
 	"testing"
 	"unicode"
 	"unicode/utf8"
@@ -121,6 +122,33 @@ func TestASCII(t *testing.T) {
 			if at >= 0 {
 				p[at] = 'a'
 			}
+		}
+	}
+}
+
+// Which character was kept last is the same looked at from behind.
+func TestKeptASCIILooksFromBehind(t *testing.T) {
+	pages := foldPages()
+	r := rand.New(rand.NewPCG(7, 1))
+	parts := []string{"a", " ", "é", "ａ", "\u0301", "\u200b", "\U000e0061", "中", "а", "\xff", "\xe2\x82", "\u05b0", "\ufffd", "😀"}
+	for range 20000 {
+		text, ascii := "", r.IntN(2) == 0
+		for range r.IntN(7) {
+			text += parts[r.IntN(len(parts))]
+		}
+		want := ascii
+		var buf [4]byte
+		for p := []byte(text); len(p) > 0; {
+			c, size := utf8.DecodeRune(p)
+			if c == utf8.RuneError && size == 1 {
+				want = false
+			} else {
+				_, want = normRune(pages, c, want, &buf)
+			}
+			p = p[size:]
+		}
+		if got := keptASCII([]byte(text), ascii); got != want {
+			t.Fatalf("%+q behind %t: %t, want %t", text, ascii, got, want)
 		}
 	}
 }
