@@ -290,11 +290,19 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 
 // mine panics if a row of s is none of the tables'.
 func (t *Tables) mine(s *State) {
-	for g := range t.groups {
+	if s.st[0] > t.last[0] || s.st[1] > t.last[1] || s.st[2] > t.last[2] || len(t.groups) > 3 && t.others(s) {
+		panic("scan: a State of other Tables")
+	}
+}
+
+// others is mine for the groups behind the third.
+func (t *Tables) others(s *State) bool {
+	for g := 3; g < len(t.groups); g++ {
 		if s.st[g] > t.last[g] {
-			panic("scan: a State of other Tables")
+			return true
 		}
 	}
+	return false
 }
 
 // pieceOf gives how much of p is scanned at once: what is pure ASCII, or what is not with the few bytes of ASCII
