@@ -25,7 +25,7 @@ type Tables struct {
 	next   [maxGroups][]uint32   // of each group
 	last   [maxGroups]uint32     // the last row of each
 	pack   [256]uint64           // class of a byte in each group, a byte per group
-	cls    [maxGroups][256]uint8 // the same of the first groups, one by one: where these are all, that is quicker
+	cls    [maxGroups][256]uint8 // the same, group by group, for loops over a known number of them
 	norms  bool                  // some rule reads the normalised view
 	marks  bool                  // each view has one bundle at the most
 	sole   [2]*bundle            // the bundle of each view, if it has just one

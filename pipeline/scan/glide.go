@@ -78,8 +78,8 @@ func (t *Tables) glider() {
 	t.glide.ok = true
 }
 
-// under gives from where on the filters of p may have a start under way at the end of b, or lo; those in front of bound do not
-// count. sure is the first one that is live for sure, or best.
+// under gives from where on the filters of p may have a start under way at the end of b, and the first one that is live for
+// sure; best, if there is none in front of it. Starts in front of bound do not count.
 func (p *part) under(st *[maxGroups]uint32, b []byte, before, bound, best int) (lo, sure int) {
 	lo, sure = best, best
 	far := max(bound, len(b)-p.u.far)
