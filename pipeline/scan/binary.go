@@ -43,8 +43,8 @@ func (r *reader) anchored() (a anchored) {
 	a.cls = new([256]uint8)
 	copy(a.cls[:], r.raw(256, 1))
 	a.ncls = uint32(r.num(257))
-	a.next = r.halves()
-	a.info = r.halves()
+	a.next = r.states()
+	a.info = r.states()
 	if a.path = r.halves(); len(a.path) > 0 {
 		a.over = new([256]uint8)
 		copy(a.over[:], r.raw(256, 1))
@@ -169,11 +169,28 @@ func (r *reader) raw(n, size int) []byte {
 func (r *reader) bytes() []byte { return slices.Clone(r.raw(r.num(math.MaxInt32), 1)) }
 func (r *reader) str() string   { return string(r.raw(r.num(math.MaxInt32), 1)) }
 
-func (r *reader) words() []uint32 {
-	p := r.raw(r.num(math.MaxInt32), 4)
-	if known := r.known.wordsLike(p); known != nil {
+// table is words, or the same of other tables.
+func (r *reader) table() []uint32 {
+	all := r.b
+	if known := r.known.wordsLike(r.raw(r.num(math.MaxInt32), 4)); known != nil {
 		return known
 	}
+	r.b = all
+	return r.words()
+}
+
+// states is halves, or the same of other tables.
+func (r *reader) states() []uint16 {
+	all := r.b
+	if known := r.known.halvesLike(r.raw(r.num(math.MaxInt32), 2)); known != nil {
+		return known
+	}
+	r.b = all
+	return r.halves()
+}
+
+func (r *reader) words() []uint32 {
+	p := r.raw(r.num(math.MaxInt32), 4)
 	out := make([]uint32, len(p)/4)
 	for i := range out {
 		out[i] = binary.LittleEndian.Uint32(p[4*i:])
@@ -183,9 +200,6 @@ func (r *reader) words() []uint32 {
 
 func (r *reader) halves() []uint16 {
 	p := r.raw(r.num(math.MaxInt32), 2)
-	if known := r.known.halvesLike(p); known != nil {
-		return known
-	}
 	out := make([]uint16, len(p)/2)
 	for i := range out {
 		out[i] = binary.LittleEndian.Uint16(p[2*i:])
@@ -240,14 +254,14 @@ func Load(b []byte, others ...*Tables) (*Tables, error) {
 		g.rncls = uint32(r.num(257))
 		copy(g.cls[:], r.raw(256, 1))
 		copy(g.rcls[:], r.raw(256, 1))
-		g.next = r.words()
+		g.next = r.table()
 		g.acc = r.words()
 		ways := r.words()
 		for ; len(ways) > 1; ways = ways[2:] {
 			g.ways = append(g.ways, way{ways[0], ways[1]})
 		}
 		g.live = r.bytes()
-		g.rnext = r.words()
+		g.rnext = r.table()
 		g.rules = r.halves()
 		t.groups = append(t.groups, g)
 	}
@@ -277,7 +291,7 @@ func Load(b []byte, others ...*Tables) (*Tables, error) {
 		u := &bundle{view: View(r.num(1)), rules: r.halves()}
 		u.joint.cls = new([256]uint8)
 		copy(u.joint.cls[:], r.raw(256, 1))
-		u.joint.ncls, u.joint.next, u.joint.info = uint32(r.num(257)), r.words(), r.halves()
+		u.joint.ncls, u.joint.next, u.joint.info = uint32(r.num(257)), r.table(), r.halves()
 		u.acc, u.alive = r.words(), r.words()
 		t.bundle = append(t.bundle, u)
 	}

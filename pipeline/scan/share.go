@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// stock is the large parts of tables, by their length. Tables are never written to, so that several may have one part.
+// stock is the large parts of tables, by their length: those to which nothing is written once they are built or read, so
+// that several tables may have one.
 type stock struct {
 	words  map[int][][]uint32
 	halves map[int][][]uint16
@@ -31,7 +32,6 @@ func (t *Tables) each(f func(*[]uint32), g func(*[]uint16)) {
 	}
 	for _, u := range t.bundle {
 		f(&u.joint.next)
-		g(&u.joint.info)
 	}
 	for i := range t.anch {
 		g(&t.anch[i].next)
