@@ -640,11 +640,11 @@ func (t *Tables) Skim(s *State, p []byte) (told int) {
 	}
 }
 
-// stepTwo advances two groups over b from index i on until one of them tells something, or to the end of b.
+// stepTwo advances two groups, from lo on, over b from index i on until one of them tells something, or to the end of b.
 //
 //go:noinline
-func (t *Tables) stepTwo(s0, s1 uint32, b []byte, i int) (uint32, uint32, int) { // by itself: it needs all registers
-	t0, t1, cls := t.next[0], t.next[1], &t.cls
+func (t *Tables) stepTwo(lo int, s0, s1 uint32, b []byte, i int) (uint32, uint32, int) { // by itself: it needs all registers
+	t0, t1, cls := t.next[lo], t.next[lo+1], (*[2][256]uint8)(t.cls[lo:])
 	r0, r1 := uint(s0), uint(s1)
 	for ; uint(i) < uint(len(b)); i++ {
 		c := b[i]
@@ -658,8 +658,8 @@ func (t *Tables) stepTwo(s0, s1 uint32, b []byte, i int) (uint32, uint32, int) {
 // stepThree is stepTwo for three groups.
 //
 //go:noinline
-func (t *Tables) stepThree(s0, s1, s2 uint32, b []byte, i int) (uint32, uint32, uint32, int) {
-	t0, t1, t2, cls := t.next[0], t.next[1], t.next[2], &t.cls
+func (t *Tables) stepThree(lo int, s0, s1, s2 uint32, b []byte, i int) (uint32, uint32, uint32, int) {
+	t0, t1, t2, cls := t.next[lo], t.next[lo+1], t.next[lo+2], (*[3][256]uint8)(t.cls[lo:])
 	r0, r1, r2 := uint(s0), uint(s1), uint(s2)
 	for ; uint(i) < uint(len(b)); i++ {
 		c := b[i]
@@ -674,8 +674,9 @@ func (t *Tables) stepThree(s0, s1, s2 uint32, b []byte, i int) (uint32, uint32, 
 // stepFive is stepTwo for five groups.
 //
 //go:noinline
-func (t *Tables) stepFive(st *[5]uint32, b []byte) int {
-	t0, t1, t2, t3, t4, cls := t.next[0], t.next[1], t.next[2], t.next[3], t.next[4], &t.cls
+func (t *Tables) stepFive(lo int, st *[5]uint32, b []byte) int {
+	next, cls := (*[5][]uint32)(t.next[lo:]), (*[5][256]uint8)(t.cls[lo:])
+	t0, t1, t2, t3, t4 := next[0], next[1], next[2], next[3], next[4]
 	r0, r1, r2, r3, r4 := uint(st[0]), uint(st[1]), uint(st[2]), uint(st[3]), uint(st[4])
 	i := 0
 	for ; uint(i) < uint(len(b)); i++ {
@@ -693,14 +694,6 @@ func (t *Tables) stepFive(st *[5]uint32, b []byte) int {
 
 // step advances the groups lo to hi over p until one of them stands on a list.
 func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
-	if lo == 0 && hi == 3 {
-		st[0], st[1], st[2], n = t.stepThree(st[0], st[1], st[2], p, 0)
-		return n, (st[0]|st[1]|st[2])&accept != 0
-	}
-	if lo == 0 && hi == 5 {
-		n = t.stepFive((*[5]uint32)(st), p)
-		return n, (st[0]|st[1]|st[2]|st[3]|st[4])&accept != 0
-	}
 	shift := uint(8 * lo)
 	next := t.next[lo:hi]
 	pack := &t.pack
@@ -716,32 +709,11 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		}
 		st[0] = s0
 	case 2:
-		t0, t1 := next[0], next[1]
-		s0, s1 := st[0], st[1]
-		for i, c := range p {
-			k := pack[c] >> shift
-			s0 = entry(t0, s0, uint8(k))
-			s1 = entry(t1, s1, uint8(k>>8))
-			if (s0|s1)&accept != 0 {
-				st[0], st[1] = s0, s1
-				return i + 1, true
-			}
-		}
-		st[0], st[1] = s0, s1
+		st[0], st[1], n = t.stepTwo(lo, st[0], st[1], p, 0)
+		return n, (st[0]|st[1])&accept != 0
 	case 3:
-		t0, t1, t2 := next[0], next[1], next[2]
-		s0, s1, s2 := st[0], st[1], st[2]
-		for i, c := range p {
-			k := pack[c] >> shift
-			s0 = entry(t0, s0, uint8(k))
-			s1 = entry(t1, s1, uint8(k>>8))
-			s2 = entry(t2, s2, uint8(k>>16))
-			if (s0|s1|s2)&accept != 0 {
-				st[0], st[1], st[2] = s0, s1, s2
-				return i + 1, true
-			}
-		}
-		st[0], st[1], st[2] = s0, s1, s2
+		st[0], st[1], st[2], n = t.stepThree(lo, st[0], st[1], st[2], p, 0)
+		return n, (st[0]|st[1]|st[2])&accept != 0
 	case 4:
 		t0, t1, t2, t3 := next[0], next[1], next[2], next[3]
 		s0, s1, s2, s3 := st[0], st[1], st[2], st[3]
@@ -758,21 +730,8 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		}
 		st[0], st[1], st[2], st[3] = s0, s1, s2, s3
 	case 5:
-		t0, t1, t2, t3, t4 := next[0], next[1], next[2], next[3], next[4]
-		s0, s1, s2, s3, s4 := st[0], st[1], st[2], st[3], st[4]
-		for i, c := range p {
-			k := pack[c] >> shift
-			s0 = entry(t0, s0, uint8(k))
-			s1 = entry(t1, s1, uint8(k>>8))
-			s2 = entry(t2, s2, uint8(k>>16))
-			s3 = entry(t3, s3, uint8(k>>24))
-			s4 = entry(t4, s4, uint8(k>>32))
-			if (s0|s1|s2|s3|s4)&accept != 0 {
-				st[0], st[1], st[2], st[3], st[4] = s0, s1, s2, s3, s4
-				return i + 1, true
-			}
-		}
-		st[0], st[1], st[2], st[3], st[4] = s0, s1, s2, s3, s4
+		n = t.stepFive(lo, (*[5]uint32)(st), p)
+		return n, (st[0]|st[1]|st[2]|st[3]|st[4])&accept != 0
 	case 6:
 		t0, t1, t2, t3, t4, t5 := next[0], next[1], next[2], next[3], next[4], next[5]
 		s0, s1, s2, s3, s4, s5 := st[0], st[1], st[2], st[3], st[4], st[5]

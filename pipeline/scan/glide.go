@@ -180,7 +180,7 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bo
 	if len(t.groups) == 2 { // by far the most frequent case
 		s0, s1 := s.st[0], s.st[1]
 		for at = n; ; {
-			if s0, s1, at = t.stepTwo(s0, s1, b, at); (s0|s1)&accept == 0 {
+			if s0, s1, at = t.stepTwo(0, s0, s1, b, at); (s0|s1)&accept == 0 {
 				break
 			}
 			if s0&accept != 0 && !t.nothing(b, before, at, 0, s0, &to) || s1&accept != 0 && !t.nothing(b, before, at, 1, s1, &to) {

@@ -43,27 +43,22 @@ func (t *Tables) each(f func(*[]uint32), g func(*[]uint16)) {
 // which most of the rules are the same have their largest tables in common. It must be called before t is used.
 func (t *Tables) Share(others ...*Tables) (saved int) {
 	known := stockOf(others)
-	t.each(func(w *[]uint32) {
-		for _, k := range known.words[len(*w)] {
-			if len(k) >= least && slices.Equal(k, *w) {
-				saved += 4 * len(k)
-				*w = k
-				return
-			}
-		}
-	}, func(h *[]uint16) {
-		for _, k := range known.halves[len(*h)] {
-			if len(k) >= least && slices.Equal(k, *h) {
-				saved += 2 * len(k)
-				*h = k
-				return
-			}
-		}
-	})
+	t.each(func(w *[]uint32) { saved += 4 * share(w, known.words) }, func(h *[]uint16) { saved += 2 * share(h, known.halves) })
 	for k := range t.groups {
 		t.next[k] = t.groups[k].next
 	}
 	return saved
+}
+
+// share makes part the one of known that is the same, and gives how many entries that saves.
+func share[T comparable](part *[]T, known map[int][][]T) int {
+	for _, k := range known[len(*part)] {
+		if len(k) >= least && slices.Equal(k, *part) {
+			*part = k
+			return len(k)
+		}
+	}
+	return 0
 }
 
 // wordsLike gives the part with the entries in b, four bytes each, nil if there is none.
