@@ -235,18 +235,33 @@ type lastHit struct {
 // Allocates: never. win: valid during the call only.
 func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed, keep int) {
 	t.mine(s)
-	front := n - int(s.held)
-	win = win[front:]
-	n = int(s.held)
-	tried := -1
-	if len(win)-n < twinBytes && !end && out.n <= MatchCap/2 && t.calm(s) { // the way of most pieces of a stream
-		if free, ok := t.brief(s, win, n); ok {
-			return len(win) - n, front + free
+	held, tried := int(s.held), -1
+	front := n - held
+	if w := win[front:]; len(w)-held < twinBytes && !end && out.n <= MatchCap/2 && t.calm(s) { // the way of most pieces of a stream
+		at, s0, s1 := held, s.st[0], s.st[1]
+		if t.glide.pair.ok && s.flags&stateFront == 0 && s.n == [3]uint8{} {
+			var free int
+			var ok bool
+			if free, at, s0, s1, ok = t.pairs(s, w, held); ok {
+				return len(w) - held, front + free
+			}
 		}
-		tried = len(win) - n
+		if free, ok := t.brief(s, w, held, at, s0, s1); ok {
+			return len(w) - held, front + free
+		}
+		tried = len(w) - held
 	}
+	fed, keep = t.pieces(s, win[front:], end, out, tried)
+	return fed, front + keep
+}
+
+// pieces is Feed for win from the first byte on that the last call kept; of a piece of tried bytes brief made nothing. It stands by itself
+// so that Feed needs little room on the stack.
+//
+//go:noinline
+func (t *Tables) pieces(s *State, win []byte, end bool, out *Matches, tried int) (fed, keep int) {
 	for {
-		n = int(s.held)
+		n := int(s.held)
 		rest := len(win) - n - keep
 		k := min(rest, blockBytes)
 		if end && k == rest && k > 2*lastPiece {
@@ -285,7 +300,7 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 	if s.flags&stateOver != 0 {
 		out.Overflow = true
 	}
-	return fed, front + keep
+	return fed, keep
 }
 
 // mine panics if a row of s is none of the tables'.
@@ -562,6 +577,13 @@ func (f *feed) advanceTail(free int, nb *norm) {
 func moveTail(tail *[tailLen]byte, n *uint8, p []byte) {
 	if len(p) >= tailLen {
 		*tail, *n = [tailLen]byte(p[len(p)-tailLen:]), tailLen
+		return
+	}
+	if k := len(p); k > 0 && k < 6 { // a token: as two numbers that overlap, without a call
+		low, high := binary.LittleEndian.Uint64(tail[:]), binary.LittleEndian.Uint64(tail[tailLen-8:])
+		binary.LittleEndian.PutUint64(tail[:], low>>(8*k))
+		binary.LittleEndian.PutUint64(tail[tailLen-8:], high>>(8*k)|few8(p)<<(64-8*k))
+		*n = min(tailLen, *n+uint8(k))
 		return
 	}
 	copy(tail[:], tail[len(p):])

@@ -30,6 +30,39 @@ type glide struct {
 	n     int // parts
 	parts [2]part
 	lits  few // literal groups
+	pair  pair
+}
+
+// pair is what the way of most pieces needs to know of two groups, one of literals and one of a filter that has stops. It stands
+// together, because most pieces read nothing else.
+type pair struct {
+	ok, norms       bool
+	view            uint8 // of the filter
+	reach           int   // for how many symbols of a literal a piece may be held, at most eight
+	literal, filter lively
+	stop            *[256]uint8 // of the filter
+}
+
+// lively is what a group knows of what is under way in its states.
+type lively struct {
+	inverse uint64
+	live    []uint8
+}
+
+// of is group.live for a row.
+func (l *lively) of(row uint32) int { return int(l.live[uint64(row)*l.inverse>>40]) }
+
+// findPair gives the pair that the groups are, if they are one.
+func (t *Tables) findPair() (p pair) {
+	if len(t.groups) != 2 || t.glide.n != 1 {
+		return p
+	}
+	l, f := &t.groups[0], &t.groups[1]
+	if !l.literal || f.filter == noFilter || !f.stops {
+		return p
+	}
+	reach := int(max(0, min(8, l.near)))
+	return pair{true, t.norms, uint8(f.view), reach, lively{l.inverse, l.live}, lively{f.inverse, f.live}, &f.stop}
 }
 
 // part is the joint automaton of a view, with the filters that tell where it begins.
@@ -76,6 +109,7 @@ func (t *Tables) glider() {
 		}
 	}
 	t.glide.ok = true
+	t.glide.pair = t.findPair()
 }
 
 // under gives from where on the filters of p may have a start under way at the end of b, and the first one that is live for
@@ -171,35 +205,37 @@ func (t *Tables) stopped(s *State) bool {
 }
 
 // glides scans b, of which b[:n] was fed before, if what is told in it leads to nothing and no thread is under way.
-// With ok false it has stepped the tables up to index at, and what they told there is yet to be handled.
-func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bool) {
+// With ok false it has stepped the tables up to index at, and what they told there is yet to be handled: to says what it leads to.
+func (t *Tables) glides(s *State, b []byte, n, from int, to *lead) (free, at int, ok bool) {
 	before := t.before(s)
-	if to = noLead; before == unknownByte {
-		return 0, n, to, false
+	if before == unknownByte {
+		return 0, from, false
 	}
 	if len(t.groups) == 2 { // by far the most frequent case
 		s0, s1 := s.st[0], s.st[1]
-		for at = n; ; {
-			if s0, s1, at = t.stepTwo(0, s0, s1, b, at); (s0|s1)&accept == 0 {
-				break
+		for at = from; ; {
+			if (s0|s1)&accept == 0 {
+				if s0, s1, at = t.stepTwo(0, s0, s1, b, at); (s0|s1)&accept == 0 {
+					break
+				}
 			}
-			if s0&accept != 0 && !t.nothing(b, before, at, 0, s0, &to) || s1&accept != 0 && !t.nothing(b, before, at, 1, s1, &to) {
+			if s0&accept != 0 && !t.nothing(b, before, at, 0, s0, to) || s1&accept != 0 && !t.nothing(b, before, at, 1, s1, to) {
 				s.st[0], s.st[1] = s0, s1
-				return 0, at, to, false
+				return 0, at, false
 			}
 			s0, s1 = t.groups[0].land(s0), t.groups[1].land(s1)
 		}
 		s.st[0], s.st[1] = s0, s1
 	} else {
 		st := s.st[:len(t.groups)]
-		for at = n; at < len(b); {
+		for at = from; at < len(b); {
 			k, hit := t.step(0, len(t.groups), st, b[at:])
 			if at += k; !hit {
 				break
 			}
 			for g := range st {
-				if st[g]&accept != 0 && !t.nothing(b, before, at, g, st[g], &to) {
-					return 0, at, to, false
+				if st[g]&accept != 0 && !t.nothing(b, before, at, g, st[g], to) {
+					return 0, at, false
 				}
 			}
 			for g := range st {
@@ -210,10 +246,10 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bo
 	now := len(b)
 	at = now
 	if t.norms && !isASCII(b) {
-		return 0, at, to, false
+		return 0, at, false
 	}
 	if free, ok = t.literals(&s.st, b); !ok {
-		return 0, at, to, false
+		return 0, at, false
 	}
 	last := s.live
 	for k := range t.glide.n {
@@ -229,12 +265,12 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bo
 			if q := m.q; q != anchorDead && (now-n <= 8 || n > 32) {
 				if now-bound > int(u.near[q]) { // the rules that are alive only become fewer
 					s.live = last
-					return 0, at, to, false
+					return 0, at, false
 				}
 				if q = u.alone(u.joint.row(q), b[n:]); q != anchorDead {
 					if now-bound > int(u.near[q]) {
 						s.live = last
-						return 0, at, to, false
+						return 0, at, false
 					}
 					best, state = bound, q
 				}
@@ -248,7 +284,7 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bo
 			if lo < best {
 				if best, state, ok = u.open(b, before, lo, best, state); !ok {
 					s.live = last
-					return 0, at, to, false
+					return 0, at, false
 				}
 			}
 		}
@@ -263,7 +299,55 @@ func (t *Tables) glides(s *State, b []byte, n int) (free, at int, to lead, ok bo
 	if free > 0 {
 		t.moveTails(s, b[:free])
 	}
-	return free, at, to, true
+	return free, at, true
+}
+
+// pairs scans b, of which b[:n] was fed before, with a pair if nothing is told in it and its end is as most are: at most eight
+// symbols of a literal are under way, and of what the filter tells of nothing, or a word of a few letters that is live for
+// sure. It reads the last eight bytes as one number, and looks at what is under way without a jump: nobody can foresee where
+// a text is cut. With ok false it has done nothing, and the groups come to s0 and s1 at index at.
+func (t *Tables) pairs(s *State, b []byte, n int) (free, at int, s0, s1 uint32, ok bool) {
+	p := &t.glide.pair
+	s0, s1, at = t.stepTwo(0, s.st[0], s.st[1], b, n)
+	now, view := len(b), p.view&1
+	m := s.live[view]
+	if (s0|s1)&accept != 0 || m.q != anchorDead && (now-n <= 8 || n > 32) || p.norms && (!isASCII(b) || !sameTails(s)) {
+		return 0, at, s0, s1, false
+	}
+	var v uint64
+	switch {
+	case now >= 8:
+		v = binary.LittleEndian.Uint64(b[now-8:])
+	case s.ntail[0] < 8 || now == 0:
+		return 0, at, s0, s1, false
+	default:
+		v = binary.LittleEndian.Uint64(s.tail[0][tailLen-8:])>>uint(8*now) | few8(b)<<uint(64-8*now)
+	}
+	bound := 0
+	if int(m.back) <= n {
+		bound = n - int(m.back)
+	}
+	d := p.literal.of(s0)
+	if d > min(p.reach, now) || unlike(v)>>uint(64-8*d) != 0 {
+		return 0, at, s0, s1, false
+	}
+	what, k := p.filter.of(s1), lettersBack(v)
+	some := boolInt(what != 0)
+	unsure := boolInt(what&liveSure == 0) | boolInt(uint(k-1) >= sureBytes) | boolInt(what&^(liveEnd|liveSure) > k) | boolInt(now-k < bound)
+	if some&(unsure|int(1-p.stop[uint8(v>>(uint(56-8*k)&63))])) != 0 {
+		return 0, at, s0, s1, false
+	}
+	best := now - k&-some
+	free = min(now-d, best)
+	s.st[0], s.st[1] = s0, s1
+	s.live[view] = mark{uint16(now - best), anchorDead}
+	s.live[view^1].back = noMark.back
+	s.at += int64(now - n)
+	s.held = uint16(now - free)
+	if free > 0 {
+		t.moveTails(s, b[:free])
+	}
+	return free, at, s0, s1, true
 }
 
 const (
@@ -427,10 +511,22 @@ func sameTails(s *State) bool {
 }
 
 // plainWord is plain for eight bytes; it may say no where white space is not what stands side by side.
-func plainWord(v uint64) bool {
+func plainWord(v uint64) bool { return unlike(v) == 0 }
+
+// few8 reads one to seven bytes as a number.
+func few8(p []byte) uint64 {
+	n := len(p)
+	if n >= 4 {
+		return uint64(binary.LittleEndian.Uint32(p)) | uint64(binary.LittleEndian.Uint32(p[n-4:]))<<uint(8*n-32)
+	}
+	return uint64(p[0]) | uint64(p[n>>1])<<uint(8*(n>>1)) | uint64(p[n-1])<<uint(8*n-8)
+}
+
+// unlike has bit 7 of each of eight bytes that may be no symbol of its own.
+func unlike(v uint64) uint64 {
 	const ones = 0x0101010101010101
 	gap := ^(v&(0x7F*ones) + 0x5F*ones) & (0x80 * ones) // bytes up to the space
-	return v&(0x80*ones) == 0 && gap&(gap<<8) == 0
+	return v&(0x80*ones) | gap&(gap<<8)
 }
 
 // sure gives the start of the word at the end of the piece if it is sure to be live: it stands behind a stop, and has
@@ -440,13 +536,17 @@ func (g *group) sure(b []byte, d, lo int) (x int, ok bool) {
 	if d&liveSure == 0 || now <= sureBytes {
 		return 0, false
 	}
-	const ones = 0x0101010101010101
-	v := binary.LittleEndian.Uint64(b[now-sureBytes-1:])
-	low := v&(0x7F*ones) | 0x20*ones
-	letters := (low + (0x80-'a')*ones) &^ (low + (0x7F-'z')*ones) &^ v & (0x80 * ones)
-	k := bits.LeadingZeros64(^letters&(0x80*ones)) / 8 // of them at the end
+	k := lettersBack(binary.LittleEndian.Uint64(b[now-sureBytes-1:]))
 	x = now - k
 	return x, uint(k-1) < sureBytes && d&^(liveEnd|liveSure) <= k && x >= lo && g.stop[b[x-1]] == 1
+}
+
+// lettersBack is the number of letters at the end of eight bytes.
+func lettersBack(v uint64) int {
+	const ones = 0x0101010101010101
+	low := v&(0x7F*ones) | 0x20*ones
+	letters := (low + (0x80-'a')*ones) &^ (low + (0x7F-'z')*ones) &^ v & (0x80 * ones)
+	return bits.LeadingZeros64(^letters&(0x80*ones)) / 8
 }
 
 // moveTails moves the base over p, which is pure ASCII where that matters.

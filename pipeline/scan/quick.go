@@ -95,7 +95,7 @@ func (t *Tables) quick(s *State, b []byte, n int, tw *twin) (free int, ok bool) 
 		return 0, false
 	}
 	if tw == nil && t.calm(s) {
-		return t.brief(s, b, n)
+		return t.brief(s, b, n, n, s.st[0], s.st[1])
 	}
 	before := s.st
 	if free, ok = t.quickly(s, b, n, n, tw, noLead); !ok {
@@ -104,15 +104,16 @@ func (t *Tables) quick(s *State, b []byte, n int, tw *twin) (free int, ok bool) 
 	return free, ok
 }
 
-// brief is quick for a piece that may go the shortest way.
-func (t *Tables) brief(s *State, b []byte, n int) (free int, ok bool) {
-	before, i, to := s.st, n, noLead
+// brief is quick for a piece that may go the shortest way, the first two tables of which were stepped to s0 and s1 at index i.
+func (t *Tables) brief(s *State, b []byte, n, i int, s0, s1 uint32) (free int, ok bool) {
+	before, to := s.st, noLead
+	s.st[0], s.st[1] = s0, s1
 	one := t.glide.n == 1
 	if s.flags&stateFront != 0 || s.n != [3]uint8{} {
 		if one {
 			free, ok = t.keen(s, b, n, n, to)
 		}
-	} else if free, i, to, ok = t.glides(s, b, n); !ok && to.rule != leadWord && one && t.stopped(s) {
+	} else if free, i, ok = t.glides(s, b, n, i, &to); !ok && to.rule != leadWord && one && t.stopped(s) {
 		free, ok = t.keen(s, b, n, i, to)
 	}
 	if ok {
