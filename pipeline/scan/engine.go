@@ -239,10 +239,10 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 	front := n - held
 	if w := win[front:]; len(w)-held < twinBytes && !end && out.n <= MatchCap/2 && t.calm(s) { // the way of most pieces of a stream
 		at, s0, s1 := held, s.st[0], s.st[1]
-		if t.glide.pair.ok && s.flags&stateFront == 0 && s.n == [3]uint8{} {
+		if t.glide.two.ok && s.flags&stateFront == 0 && s.n == [3]uint8{} {
 			var free int
 			var ok bool
-			if free, at, s0, s1, ok = t.pairs(s, w, held); ok {
+			if free, at, s0, s1, ok = t.briefTwo(s, w, held); ok {
 				return len(w) - held, front + free
 			}
 		}

@@ -30,12 +30,12 @@ type glide struct {
 	n     int // parts
 	parts [2]part
 	lits  few // literal groups
-	pair  pair
+	two   two
 }
 
-// pair is what the way of most pieces needs to know of two groups, one of literals and one of a filter that has stops. It stands
+// two is what the way of most pieces needs to know of two groups, one of literals and one of a filter that has stops. It stands
 // together, because most pieces read nothing else.
-type pair struct {
+type two struct {
 	ok, norms       bool
 	view            uint8 // of the filter
 	reach           int   // for how many symbols of a literal a piece may be held, at most eight
@@ -52,8 +52,8 @@ type lively struct {
 // of is group.live for a row.
 func (l *lively) of(row uint32) int { return int(l.live[uint64(row)*l.inverse>>40]) }
 
-// findPair gives the pair that the groups are, if they are one.
-func (t *Tables) findPair() (p pair) {
+// findTwo gives what is known of the two groups, if they are such.
+func (t *Tables) findTwo() (p two) {
 	if len(t.groups) != 2 || t.glide.n != 1 {
 		return p
 	}
@@ -62,7 +62,7 @@ func (t *Tables) findPair() (p pair) {
 		return p
 	}
 	reach := int(max(0, min(8, l.near)))
-	return pair{true, t.norms, uint8(f.view), reach, lively{l.inverse, l.live}, lively{f.inverse, f.live}, &f.stop}
+	return two{true, t.norms, uint8(f.view), reach, lively{l.inverse, l.live}, lively{f.inverse, f.live}, &f.stop}
 }
 
 // part is the joint automaton of a view, with the filters that tell where it begins.
@@ -109,7 +109,7 @@ func (t *Tables) glider() {
 		}
 	}
 	t.glide.ok = true
-	t.glide.pair = t.findPair()
+	t.glide.two = t.findTwo()
 }
 
 // under gives from where on the filters of p may have a start under way at the end of b, and the first one that is live for
@@ -302,12 +302,12 @@ func (t *Tables) glides(s *State, b []byte, n, from int, to *lead) (free, at int
 	return free, at, true
 }
 
-// pairs scans b, of which b[:n] was fed before, with a pair if nothing is told in it and its end is as most are: at most eight
+// briefTwo scans b, of which b[:n] was fed before, with two groups if nothing is told in it and its end is as most are: at most eight
 // symbols of a literal are under way, and of what the filter tells of nothing, or a word of a few letters that is live for
 // sure. It reads the last eight bytes as one number, and looks at what is under way without a jump: nobody can foresee where
 // a text is cut. With ok false it has done nothing, and the groups come to s0 and s1 at index at.
-func (t *Tables) pairs(s *State, b []byte, n int) (free, at int, s0, s1 uint32, ok bool) {
-	p := &t.glide.pair
+func (t *Tables) briefTwo(s *State, b []byte, n int) (free, at int, s0, s1 uint32, ok bool) {
+	p := &t.glide.two
 	s0, s1, at = t.stepTwo(0, s.st[0], s.st[1], b, n)
 	now, view := len(b), p.view&1
 	m := s.live[view]
