@@ -285,17 +285,18 @@ const (
 )
 
 const (
-	maxGroups     = 7       // table groups in all
-	maxEntries    = 1 << 24 // of one table
-	relaxStates   = 600
-	maxLiteral    = 200 // symbols of a phrase in the literal group
-	minTrigger    = 3   // bytes
-	jointStates   = 40000
-	maxTrigger    = 6
-	maxTriggers   = 64 // of one rule
-	manyNumbers   = 10 // triggers without a letter that a rule has too many of: among numbers they stand everywhere
-	maxExpanded   = 400
-	maxAnchStates = 60000
+	maxGroups       = 7       // table groups in all
+	maxEntries      = 1 << 24 // of one table
+	relaxStates     = 600
+	maxLiteral      = 200 // symbols of a phrase in the literal group
+	minTrigger      = 3   // bytes
+	jointStates     = 40000
+	maxTrigger      = 6  // symbols
+	maxTriggerBytes = 12 // of one: letters of two bytes are as many as those of one
+	maxTriggers     = 64 // of one rule
+	manyNumbers     = 10 // triggers without a letter that a rule has too many of: among numbers they stand everywhere
+	maxExpanded     = 400
+	maxAnchStates   = 60000
 )
 
 type builder struct {
@@ -907,7 +908,7 @@ func extend(ps []prefix, re *syntax.Regexp) []prefix {
 				if r < utf8.RuneSelf && isGap(byte(r)) {
 					size = 1
 				}
-				if p.bytes()+size > maxTrigger || !p.fits(r) {
+				if len(p.syms) >= maxTrigger || p.bytes()+size > maxTriggerBytes || !p.fits(r) {
 					return stop()
 				}
 				out = append(out, prefix{ops: p.ops, syms: append(slices.Clone(p.syms), a)})
@@ -1062,7 +1063,7 @@ func extendRune(ps []prefix, r rune, fold bool) []prefix {
 		}
 	}
 	for i := range ps {
-		if !ps[i].done && ps[i].bytes()+len(string(r)) <= maxTrigger && ps[i].fits(r) {
+		if !ps[i].done && len(ps[i].syms) < maxTrigger && ps[i].bytes()+len(string(r)) <= maxTriggerBytes && ps[i].fits(r) {
 			ps[i].syms = append(ps[i].syms, s)
 		} else {
 			ps[i].done = true
