@@ -53,8 +53,9 @@ gen-check: ## fail when a generated file is stale
 	$(GO) run ./gen/ktgen all -check -root .
 
 .PHONY: vet
-vet: ## go vet
+vet: ## go vet, and that gofmt has nothing to change
 	$(GO) vet ./...
+	@list=$$($(GO)fmt -l .); [ -z "$$list" ] || { echo "not as gofmt writes it (gofmt -w FILE):"; echo "$$list"; exit 1; }
 
 .PHONY: staticcheck
 staticcheck: ## staticcheck over the main module
