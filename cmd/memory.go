@@ -24,17 +24,13 @@ const (
 // how far the heap may grow between two collections. What the user set
 // (GOMEMLIMIT, GOGC) stays. The function that it gives ends the tuning.
 func tuneMemory(getenv func(string) string) (stop func()) {
-	limit := cgroupLimit()
-	if limit > 0 && getenv("GOMEMLIMIT") == "" {
+	if limit := cgroupLimit(); limit > 0 && getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(limit / 10 * 9)
 	}
 	if getenv("GOGC") != "" {
 		return func() {}
 	}
-	headroom := int64(gcHeadroom)
-	if limit > 0 {
-		headroom = min(headroom, limit/16)
-	}
+	headroom := min(gcHeadroom, debug.SetMemoryLimit(-1)/16) // no limit: the largest number
 	t := &gcTuner{headroom: headroom, live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}}
 	before := debug.SetGCPercent(t.percent())
 	arm(t)

@@ -156,7 +156,7 @@ func draining(id string) dialect.Error {
 	return dialect.Error{Type: "server_error", Code: "draining", Message: "The gateway is shutting down.", RequestID: id}
 }
 
-// enter begins a call. false: there are too many, and the client was told.
+// enter begins a call. false: there are too many or too little memory, and the client was told.
 //
 //go:noinline
 func (q *call) enter(ctx context.Context, c *app.RequestContext) bool {
@@ -172,6 +172,11 @@ func (q *call) enter(ctx context.Context, c *app.RequestContext) bool {
 	if running > int64(g.o.MaxConcurrency) {
 		c.Response.Header.Set("Retry-After", "1")
 		q.refuse(503, &dialect.Error{Type: "server_error", Code: "overloaded", Message: "The gateway answers too many requests at once."})
+		return false
+	}
+	if running > 1 && g.pressure.level.Load() == memoryOut { // without others it is not requests that take the memory
+		c.Response.Header.Set("Retry-After", "5")
+		q.refuse(503, &dialect.Error{Type: "server_error", Code: "overloaded", Message: "The gateway is short of memory."})
 		return false
 	}
 	return true

@@ -78,6 +78,7 @@ type Options struct {
 	KeepAlive      time.Duration // silence after which a stream gets a comment; 0: 15 s
 	MinHold        time.Duration // the beginning of a stream is kept back this long; 0: not at all
 	Now            func() time.Time
+	Memory         func() Memory // nil: ReadMemory
 }
 
 // Gateway is a running server.
@@ -103,6 +104,7 @@ type Gateway struct {
 	wg     sync.WaitGroup // the accept loop
 	ended  atomic.Bool
 
+	pressure pressure
 	calls    sync.Pool    // of *call
 	scanners sync.Pool    // of *stream.Scanner
 	inflight atomic.Int64 // requests to models
@@ -156,6 +158,9 @@ func New(ln net.Listener, o Options) (*Gateway, error) {
 			looks[c] = o.Chain.Scans(pipeline.Class(c), 1<<i)
 		}
 		g.looks = append(g.looks, looks)
+	}
+	if g.pressure.read = o.Memory; g.pressure.read == nil {
+		g.pressure.read = ReadMemory
 	}
 	g.asking = make(map[*call]context.CancelFunc)
 	g.names = make(map[string]bool)
@@ -308,14 +313,14 @@ func (g *Gateway) enter() bool {
 }
 
 // guard runs before every handler: it closes connections after their answers while the gateway
-// drains and turns a fault of the program into an answer.
+// drains or memory is short, and turns a fault of the program into an answer.
 func (g *Gateway) guard(ctx context.Context, c *app.RequestContext) {
 	defer g.caught(c)
 	if len(c.Handlers()) == 1 { // only this one: Hertz would answer by itself, in plain text
 		g.unreadable(c)
 		return
 	}
-	if g.draining.Load() {
+	if g.memory() > memoryAmple || g.draining.Load() {
 		c.Response.Header.SetConnectionClose(true)
 	}
 	c.Next(ctx)

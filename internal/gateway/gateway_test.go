@@ -1405,6 +1405,66 @@ func TestNoMoreThanMaxConcurrencyRunAtOnce(t *testing.T) {
 	_ = resp.Body.Close()
 }
 
+// T91: near the memory limit connections are closed behind their answers, then requests are refused; what runs ends whole.
+func TestALittleMemoryIsKeptForWhatRuns(t *testing.T) {
+	var used atomic.Int64
+	var clock atomic.Int64 // seconds that passed: the gateway looks again after each step
+	r := start(t, quickstart, &mock.Script{Default: mock.Options{Words: 600, Delay: mock.Duration(5 * time.Millisecond)}}, func(o *gateway.Options) {
+		o.Memory = func() gateway.Memory { return gateway.Memory{Used: used.Load(), Limit: 1000} }
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(clock.Load()) * time.Second) }
+	})
+	at := func(hundredths int64) {
+		used.Store(10 * hundredths)
+		clock.Add(1)
+	}
+	status := func(id string) (int, bool) {
+		t.Helper()
+		req, _ := http.NewRequest("GET", r.url+"/healthz", nil)
+		resp, err := r.hc.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		return r.post(t, ask("y"), "X-Request-Id", id).status, resp.Close
+	}
+	at(50)
+	req, _ := http.NewRequest("POST", r.url+"/v1/chat/completions", strings.NewReader(ask("x", `"stream":true`)))
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := r.hc.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		hundredths int64
+		closes     bool
+		status     int
+	}{{50, false, 200}, {86, true, 200}, {96, true, 503}, {91, true, 503}, {88, true, 200}, {79, false, 200}, {96, true, 503}} {
+		at(c.hundredths)
+		if status, closes := status(fmt.Sprint("memory-", c.hundredths)); status != c.status || closes != c.closes {
+			t.Errorf("at %d of 100: %d, closed %t, want %d, %t", c.hundredths, status, closes, c.status, c.closes)
+		}
+	}
+	got := r.post(t, ask("y"), "X-Request-Id", "refused")
+	if got.status != 503 || !strings.Contains(got.body, `"code":"overloaded"`) || got.head.Get("Retry-After") == "" {
+		t.Errorf("%d %v %s", got.status, got.head, got.body)
+	}
+	if events := r.terminal(t, "refused"); len(events) != 1 || events[0].Status != 503 {
+		t.Errorf("records %v", events)
+	}
+	all, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err != nil || !strings.HasSuffix(string(all), "data: [DONE]\n\n") {
+		t.Errorf("the stream that ran before ends with %v, %q", err, all[max(0, len(all)-40):])
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) { // its call is over a little behind its last byte
+		if status := r.post(t, ask("alone")).status; status == 200 {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("with nothing else running: %d", status)
+		}
+	}
+}
+
 func TestAFailingTargetIsReplacedUnseenAndNamedInTheRecord(t *testing.T) {
 	good, err := mock.Listen("", &mock.Script{Default: mock.Options{Text: "the good answer", Piece: 2}})
 	if err != nil {

@@ -126,10 +126,23 @@ func (l *listener) count() int {
 
 // closeIdle closes connections that wait for a request, or all of them.
 func (l *listener) closeIdle(all bool) {
+	l.closeThose(func(c *conn) bool { return all || c.idle.Load() })
+}
+
+// closeRested closes connections that have waited for another request as long as rest: on one that waits for less, or for its
+// first, a request may be on its way.
+func (l *listener) closeRested(rest time.Duration) {
+	l.closeThose(func(c *conn) bool {
+		since := time.Duration(c.rests.Load())
+		return c.idle.Load() && since > 0 && time.Since(c.opened)-since >= rest
+	})
+}
+
+func (l *listener) closeThose(which func(*conn) bool) {
 	l.mu.Lock()
 	list := make([]*conn, 0, len(l.conns))
 	for c := range l.conns {
-		if all || c.idle.Load() {
+		if which(c) {
 			list = append(list, c)
 		}
 	}
@@ -146,6 +159,7 @@ type conn struct {
 	net.Conn
 	l        *listener
 	idle     atomic.Bool   // between two requests
+	rests    atomic.Int64  // nanoseconds since opened: since then it is, if it is; 0: it had no request yet
 	headDone atomic.Bool   // the end of a head passed by
 	handled  atomic.Bool   // a handler has the request: what is written is its answer
 	tail     [3]byte       // last bytes read, for a head's end that was cut in two
@@ -218,6 +232,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	case !t.After(now): // ends the watch
 		return c.Conn.SetReadDeadline(t)
 	case t.After(now.Add(idleTime - time.Second)): // waits for the next request
+		c.rests.Store(int64(now.Sub(c.opened)))
 		c.idle.Store(!c.headDone.Load())
 		c.handled.Store(false)
 		return c.Conn.SetReadDeadline(now.Add(idleTime))

@@ -191,3 +191,39 @@ func TestTheEndOfAHeadIsSeenWhereverItIsCut(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyConnectionsThatRestAreClosed(t *testing.T) {
+	l := newListener(listen(t), 10, func(error) {})
+	t.Cleanup(func() { _ = l.Close(); l.closeIdle(true) })
+	var clients [3]net.Conn
+	var conns [3]net.Conn
+	for i := range clients {
+		var err error
+		if clients[i], err = net.Dial("tcp", l.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		defer clients[i].Close()
+		if conns[i], err = l.Accept(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await := func(c net.Conn) { _ = c.SetReadDeadline(time.Now().Add(idleTime)) } // as Hertz does behind an answer
+	await(conns[1])
+	await(conns[2])
+	if _, err := clients[2].Write([]byte("GET ")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conns[2].Read(make([]byte, 4)); err != nil {
+		t.Fatal(err)
+	}
+	if l.closeRested(time.Hour); l.count() != 3 {
+		t.Errorf("%d connections, 3 have not rested for an hour", l.count())
+	}
+	l.closeRested(0) // the first has had no request yet, the third is in one
+	if l.count() != 2 {
+		t.Errorf("%d connections are left, want 2", l.count())
+	}
+	if _, err := clients[1].Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the one that rested: %v", err)
+	}
+}
