@@ -387,7 +387,7 @@ func TestAStreamCutIntoCharactersIsRedacted(t *testing.T) {
 	if len(events) != 1 || events[0].Verdict != "redact" || events[0].Reason != "pii.detected" {
 		t.Fatalf("records %+v", events)
 	}
-	if raw := string(events[0].Raw); strings.Contains(raw, "ada") || strings.Contains(raw, "4111") || !strings.Contains(raw, `"tokens_estimated":true`) {
+	if raw := string(events[0].Raw); strings.Contains(raw, "ada@") || strings.Contains(raw, "4111 1111") || !strings.Contains(raw, `"tokens_estimated":true`) {
 		t.Errorf("record %s", raw)
 	}
 }
@@ -440,7 +440,7 @@ func TestABlockedAnswerIs409AndABlockedStreamEndsInTheStream(t *testing.T) {
 	if streamed.status != 200 || text[0] != "Certainly: the address is " || finish[0] != "content_filter" {
 		t.Errorf("%d %q %v", streamed.status, text[0], finish)
 	}
-	if strings.Contains(streamed.body, "ada") || payloads[len(payloads)-1] != "[DONE]" {
+	if strings.Contains(streamed.body, "ada@") || payloads[len(payloads)-1] != "[DONE]" {
 		t.Errorf("stream %s", streamed.body)
 	}
 	var end struct {
