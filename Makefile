@@ -55,7 +55,7 @@ gen-check: ## fail when a generated file is stale
 .PHONY: vet
 vet: ## go vet, and that gofmt has nothing to change
 	$(GO) vet ./...
-	@list=$$($(GO)fmt -l .); [ -z "$$list" ] || { echo "not as gofmt writes it (gofmt -w FILE):"; echo "$$list"; exit 1; }
+	@list=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) || exit 1; [ -z "$$list" ] || { echo "not as gofmt writes it (gofmt -w FILE):"; echo "$$list"; exit 1; }
 
 .PHONY: staticcheck
 staticcheck: ## staticcheck over the main module
