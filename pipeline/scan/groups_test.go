@@ -39,3 +39,37 @@ func TestRulesWithoutAPlaceAreHeldFor(t *testing.T) {
 		t.Errorf("matches %v", want)
 	}
 }
+
+// A start that both views are told of goes on in each from the state that it has there.
+func TestTwoViewsKeepTheirStates(t *testing.T) {
+	const front = `\b(?:i\s+am|im|she\s+is|she.s|he\s+is|(?:boy|girl|child),?\s+is)\s+`
+	rules := []Rule{
+		{ID: "raw", Pattern: front + `(?:[3-9]|five|six)\s+years\b`, Span: true},
+		{ID: "short", Pattern: `\b(?:[3-9]|five|six)\s*yo\b`, View: Normalised, Span: true},
+		{ID: "normalised", Pattern: front + `in\s+(?:first|second)\s+grade\b`, View: Normalised, Span: true},
+	}
+	const text = "she is in first grade"
+	for _, states := range []int{20, 100, 6144} {
+		var tb *Tables
+		var err error
+		WithFilterStates(states, func() { tb, _, err = Build(rules, Options{}) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(tb.bundle) != 2 {
+			t.Fatalf("%d bundles", len(tb.bundle))
+		}
+		for j := range len(text) {
+			for i := range j {
+				var s State
+				var out Matches
+				s.Reset(^uint64(0))
+				_, a := tb.Feed(&s, []byte(text[:i]), 0, false, &out)
+				_, b := tb.Feed(&s, []byte(text[a:j]), i-a, false, &out)
+				if a+b > 0 {
+					t.Fatalf("with %d states of filters, %q and %q release %d bytes", states, text[:i], text[i:j], a+b)
+				}
+			}
+		}
+	}
+}

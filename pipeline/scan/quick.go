@@ -267,7 +267,7 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin, to lead) (free 
 			switch {
 			case x == ran:
 				a = state
-			case q.lead.rule == leadStart && x == int(q.lead.x):
+			case q.lead.rule == leadStart && x == int(q.lead.x) && t.groups[q.lead.group].view == u.view:
 				a = q.lead.state
 				live, ok = t.fits(u, a, now-x)
 			default:

@@ -53,7 +53,7 @@ func chosen(r *rand.Rand) (es []rulebook.Entry, rules []scan.Rule) {
 		pool = pools[len(pools)-1]()
 	}
 	n := 5 + r.IntN(36)
-	span, turn, caps := r.IntN(3), r.IntN(4) == 0, r.IntN(4) == 0
+	span, turn, caps := r.IntN(3), r.IntN(2) == 0, r.IntN(4) == 0
 	seen := map[string]bool{}
 	for range 3 * n {
 		if len(rules) >= n {
@@ -66,7 +66,7 @@ func chosen(r *rand.Rand) (es []rulebook.Entry, rules []scan.Rule) {
 		seen[e.ID] = true
 		es = append(es, e)
 		for _, rule := range e.Rules(uint8(r.IntN(3)), span == 0 || span == 1 && r.IntN(2) == 0) {
-			if turn && r.IntN(4) == 0 {
+			if turn && r.IntN(2) == 0 {
 				rule.View = 1 - rule.View
 			}
 			if caps && r.IntN(3) == 0 {
