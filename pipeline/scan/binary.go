@@ -9,7 +9,7 @@ import (
 )
 
 // tableMagic starts the binary form; the digits are the version of the format.
-const tableMagic = "ktscan19"
+const tableMagic = "ktscan20"
 
 type writer struct{ b []byte }
 
@@ -344,8 +344,8 @@ func (t *Tables) valid() bool {
 		}
 		return true
 	}
-	table := func(next []uint32, g *group, states int, ncls uint32, cls *[256]uint8) bool { // g: what is told is its
-		if ncls < 1 || uint64(len(next)) != uint64(states)*uint64(ncls) || states == 0 || len(next) > maxEntries {
+	table := func(next []uint32, g *group, states int, ncls, width uint32, cls *[256]uint8) bool { // g: what is told is its
+		if ncls < 1 || states == 0 || len(next) > maxEntries {
 			return false
 		}
 		for _, v := range next {
@@ -361,7 +361,7 @@ func (t *Tables) valid() bool {
 			default:
 				v &^= accept
 			}
-			if v%ncls != 0 || int(v) >= len(next) {
+			if v%width != 0 || int(v/width) >= states {
 				return false
 			}
 		}
@@ -377,13 +377,13 @@ func (t *Tables) valid() bool {
 	}
 	for i := range t.groups {
 		g := &t.groups[i]
-		if (i < t.nraw) != (g.view == Raw) || !table(g.next, g, len(g.live), g.ncls, &g.cls) || len(g.ways) > 0 && !g.literal {
+		if (i < t.nraw) != (g.view == Raw) || len(g.next) != columns(len(g.live), g.ncls) || !table(g.next, g, len(g.live), g.ncls, rowEntries, &g.cls) || len(g.ways) > 0 && !g.literal {
 			return false
 		}
 		if g.filter != noFilter {
 			reverse := len(g.rnext) > 0
 			if g.literal || len(g.rules) > 0 || reverse != (g.filter != prefixFilter) || len(g.acc) > 0 ||
-				reverse && (g.rncls == 0 || !table(g.rnext, nil, len(g.rnext)/int(g.rncls), g.rncls, &g.rcls) || len(g.rnext) < 2*int(g.rncls)) {
+				reverse && (g.rncls == 0 || len(g.rnext)%int(g.rncls) != 0 || len(g.rnext) < 2*int(g.rncls) || !table(g.rnext, nil, len(g.rnext)/int(g.rncls), g.rncls, g.rncls, &g.rcls)) {
 				return false
 			}
 			continue
@@ -408,7 +408,7 @@ func (t *Tables) valid() bool {
 			}
 		}
 		for _, v := range g.next {
-			if (v&accept != 0) != (g.acc[(v&^accept)/g.ncls] != 0) {
+			if (v&accept != 0) != (g.acc[g.number(v&^accept)] != 0) {
 				return false
 			}
 		}

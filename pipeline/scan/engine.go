@@ -666,11 +666,11 @@ func (t *Tables) Skim(s *State, p []byte) (told int) {
 //
 //go:noinline
 func (t *Tables) stepTwo(lo int, s0, s1 uint32, b []byte, i int) (uint32, uint32, int) { // by itself: it needs all registers
-	t0, t1, cls := t.next[lo], t.next[lo+1], (*[2][256]uint8)(t.cls[lo:])
+	t0, t1, col := t.next[lo], t.next[lo+1], (*[2][256]uint32)(t.column[lo:])
 	r0, r1 := uint(s0), uint(s1)
 	for ; uint(i) < uint(len(b)); i++ {
 		c := b[i]
-		if r0, r1 = entryAt(t0, r0, cls[0][c]), entryAt(t1, r1, cls[1][c]); (r0|r1)&accept != 0 {
+		if r0, r1 = entryAt(t0, r0, col[0][c]), entryAt(t1, r1, col[1][c]); (r0|r1)&accept != 0 {
 			return uint32(r0), uint32(r1), i + 1
 		}
 	}
@@ -681,11 +681,11 @@ func (t *Tables) stepTwo(lo int, s0, s1 uint32, b []byte, i int) (uint32, uint32
 //
 //go:noinline
 func (t *Tables) stepThree(lo int, s0, s1, s2 uint32, b []byte, i int) (uint32, uint32, uint32, int) {
-	t0, t1, t2, cls := t.next[lo], t.next[lo+1], t.next[lo+2], (*[3][256]uint8)(t.cls[lo:])
+	t0, t1, t2, col := t.next[lo], t.next[lo+1], t.next[lo+2], (*[3][256]uint32)(t.column[lo:])
 	r0, r1, r2 := uint(s0), uint(s1), uint(s2)
 	for ; uint(i) < uint(len(b)); i++ {
 		c := b[i]
-		r0, r1, r2 = entryAt(t0, r0, cls[0][c]), entryAt(t1, r1, cls[1][c]), entryAt(t2, r2, cls[2][c])
+		r0, r1, r2 = entryAt(t0, r0, col[0][c]), entryAt(t1, r1, col[1][c]), entryAt(t2, r2, col[2][c])
 		if (r0|r1|r2)&accept != 0 {
 			return uint32(r0), uint32(r1), uint32(r2), i + 1
 		}
@@ -697,14 +697,14 @@ func (t *Tables) stepThree(lo int, s0, s1, s2 uint32, b []byte, i int) (uint32, 
 //
 //go:noinline
 func (t *Tables) stepFive(lo int, st *[5]uint32, b []byte) int {
-	next, cls := (*[5][]uint32)(t.next[lo:]), (*[5][256]uint8)(t.cls[lo:])
+	next, col := (*[5][]uint32)(t.next[lo:]), (*[5][256]uint32)(t.column[lo:])
 	t0, t1, t2, t3, t4 := next[0], next[1], next[2], next[3], next[4]
 	r0, r1, r2, r3, r4 := uint(st[0]), uint(st[1]), uint(st[2]), uint(st[3]), uint(st[4])
 	i := 0
 	for ; uint(i) < uint(len(b)); i++ {
 		c := b[i]
-		r0, r1, r2 = entryAt(t0, r0, cls[0][c]), entryAt(t1, r1, cls[1][c]), entryAt(t2, r2, cls[2][c])
-		r3, r4 = entryAt(t3, r3, cls[3][c]), entryAt(t4, r4, cls[4][c])
+		r0, r1, r2 = entryAt(t0, r0, col[0][c]), entryAt(t1, r1, col[1][c]), entryAt(t2, r2, col[2][c])
+		r3, r4 = entryAt(t3, r3, col[3][c]), entryAt(t4, r4, col[4][c])
 		if (r0|r1|r2|r3|r4)&accept != 0 {
 			i++
 			break
@@ -716,14 +716,12 @@ func (t *Tables) stepFive(lo int, st *[5]uint32, b []byte) int {
 
 // step advances the groups lo to hi over p until one of them stands on a list.
 func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
-	shift := uint(8 * lo)
-	next := t.next[lo:hi]
-	pack := &t.pack
+	next, col := t.next[lo:hi], t.column[lo:hi]
 	switch len(next) {
 	case 1:
 		t0, s0 := next[0], st[0]
 		for i, c := range p {
-			s0 = entry(t0, s0, uint8(pack[c]>>shift))
+			s0 = entry(t0, s0, col[0][c])
 			if s0&accept != 0 {
 				st[0] = s0
 				return i + 1, true
@@ -740,11 +738,10 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		t0, t1, t2, t3 := next[0], next[1], next[2], next[3]
 		s0, s1, s2, s3 := st[0], st[1], st[2], st[3]
 		for i, c := range p {
-			k := pack[c] >> shift
-			s0 = entry(t0, s0, uint8(k))
-			s1 = entry(t1, s1, uint8(k>>8))
-			s2 = entry(t2, s2, uint8(k>>16))
-			s3 = entry(t3, s3, uint8(k>>24))
+			s0 = entry(t0, s0, col[0][c])
+			s1 = entry(t1, s1, col[1][c])
+			s2 = entry(t2, s2, col[2][c])
+			s3 = entry(t3, s3, col[3][c])
 			if (s0|s1|s2|s3)&accept != 0 {
 				st[0], st[1], st[2], st[3] = s0, s1, s2, s3
 				return i + 1, true
@@ -758,13 +755,12 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		t0, t1, t2, t3, t4, t5 := next[0], next[1], next[2], next[3], next[4], next[5]
 		s0, s1, s2, s3, s4, s5 := st[0], st[1], st[2], st[3], st[4], st[5]
 		for i, c := range p {
-			k := pack[c] >> shift
-			s0 = entry(t0, s0, uint8(k))
-			s1 = entry(t1, s1, uint8(k>>8))
-			s2 = entry(t2, s2, uint8(k>>16))
-			s3 = entry(t3, s3, uint8(k>>24))
-			s4 = entry(t4, s4, uint8(k>>32))
-			s5 = entry(t5, s5, uint8(k>>40))
+			s0 = entry(t0, s0, col[0][c])
+			s1 = entry(t1, s1, col[1][c])
+			s2 = entry(t2, s2, col[2][c])
+			s3 = entry(t3, s3, col[3][c])
+			s4 = entry(t4, s4, col[4][c])
+			s5 = entry(t5, s5, col[5][c])
 			if (s0|s1|s2|s3|s4|s5)&accept != 0 {
 				st[0], st[1], st[2], st[3], st[4], st[5] = s0, s1, s2, s3, s4, s5
 				return i + 1, true
@@ -775,14 +771,13 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		t0, t1, t2, t3, t4, t5, t6 := next[0], next[1], next[2], next[3], next[4], next[5], next[6]
 		s0, s1, s2, s3, s4, s5, s6 := st[0], st[1], st[2], st[3], st[4], st[5], st[6]
 		for i, c := range p {
-			k := pack[c] >> shift
-			s0 = entry(t0, s0, uint8(k))
-			s1 = entry(t1, s1, uint8(k>>8))
-			s2 = entry(t2, s2, uint8(k>>16))
-			s3 = entry(t3, s3, uint8(k>>24))
-			s4 = entry(t4, s4, uint8(k>>32))
-			s5 = entry(t5, s5, uint8(k>>40))
-			s6 = entry(t6, s6, uint8(k>>48))
+			s0 = entry(t0, s0, col[0][c])
+			s1 = entry(t1, s1, col[1][c])
+			s2 = entry(t2, s2, col[2][c])
+			s3 = entry(t3, s3, col[3][c])
+			s4 = entry(t4, s4, col[4][c])
+			s5 = entry(t5, s5, col[5][c])
+			s6 = entry(t6, s6, col[6][c])
 			if (s0|s1|s2|s3|s4|s5|s6)&accept != 0 {
 				st[0], st[1], st[2], st[3], st[4], st[5], st[6] = s0, s1, s2, s3, s4, s5, s6
 				return i + 1, true
@@ -797,7 +792,7 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 func (f *feed) finish(st []uint32) {
 	for g := range st {
 		grp := &f.t.groups[g]
-		to := grp.next[st[g]+grp.ncls-1]
+		to := grp.end(st[g])
 		if to&accept != 0 {
 			n := len(f.v[grp.view].b)
 			f.events(g, to, n, n)
@@ -831,7 +826,7 @@ func (f *feed) events(g int, st uint32, e, now int) {
 			continue
 		}
 		r := grp.rules[local]
-		if f.again || prev.e == e-1 && f.t.inList(grp.acc[prev.st/grp.ncls], local) {
+		if f.again || prev.e == e-1 && f.t.inList(grp.acc[grp.number(prev.st)], local) {
 			continue
 		}
 		f.openEnd(r, grp.view, e)
@@ -976,7 +971,7 @@ func (f *feed) replay(back, n, nn int) {
 		f.floor = i
 		st[g] = 0
 		if c := v.byteAt(i - 1); c >= 0 {
-			st[g] = grp.land(grp.next[uint32(grp.cls[c])])
+			st[g] = grp.land(grp.way(0, byte(c)))
 		}
 		f.hit[g] = lastHit{i - 1, 0}
 		if grp.filter != noFilter {
@@ -992,7 +987,7 @@ func (f *feed) replay(back, n, nn int) {
 				}
 			}
 			grp := &t.groups[g]
-			if to := grp.next[st[g]+grp.ncls-1]; to&accept != 0 && grp.filter == noFilter {
+			if to := grp.end(st[g]); to&accept != 0 && grp.filter == noFilter {
 				k := len(f.v[grp.view].b)
 				f.events(g, to, k, k)
 			}
@@ -1006,7 +1001,7 @@ func (f *feed) stepOne(g, i, n int, st []uint32) {
 	b := f.v[grp.view].b
 	s := st[g]
 	for ; i < n; i++ {
-		s = grp.next[s+uint32(grp.cls[b[i]])]
+		s = grp.way(s, b[i])
 		if s&accept != 0 {
 			f.events(g, s, i, i+1)
 			s = grp.land(s)

@@ -482,14 +482,14 @@ func (g *group) findSure(u *bundle) {
 			continue
 		}
 		kind := uint16(u.kind[b])
-		for st := uint32(0); int(st) < len(g.next); st += g.ncls {
-			x := pair{g.next[st+uint32(g.cls[b])] &^ toldBits, kind}
+		for s := range g.live {
+			x := pair{g.way(uint32(s)*rowEntries, byte(b)) &^ toldBits, kind}
 			if begun[x] {
 				continue
 			}
 			begun[x] = true
 			for _, c := range []byte(letters) {
-				visit(g.next[x.st+uint32(g.cls[c])], u.joint.number(u.first[kind<<8|uint16(c)]))
+				visit(g.way(x.st, c), u.joint.number(u.first[kind<<8|uint16(c)]))
 			}
 		}
 	}
@@ -500,7 +500,7 @@ func (g *group) findSure(u *bundle) {
 		}
 		for _, p := range last {
 			for _, c := range []byte(letters) {
-				visit(g.next[p.st+uint32(g.cls[c])], u.joint.number(u.joint.next[u.joint.row(p.q)+uint32(u.joint.cls[c])]))
+				visit(g.way(p.st, c), u.joint.number(u.joint.next[u.joint.row(p.q)+uint32(u.joint.cls[c])]))
 			}
 		}
 	}

@@ -44,13 +44,10 @@ type two struct {
 }
 
 // lively is what a group knows of what is under way in its states.
-type lively struct {
-	inverse uint64
-	live    []uint8
-}
+type lively []uint8
 
 // of is group.live for a row.
-func (l *lively) of(row uint32) int { return int(l.live[uint64(row)*l.inverse>>40]) }
+func (l lively) of(row uint32) int { return int(l[row/rowEntries]) }
 
 // findTwo gives what is known of the two groups, if they are such.
 func (t *Tables) findTwo() (p two) {
@@ -62,7 +59,7 @@ func (t *Tables) findTwo() (p two) {
 		return p
 	}
 	reach := int(max(0, min(8, l.near)))
-	return two{true, t.norms, uint8(f.view), reach, lively{l.inverse, l.live}, lively{f.inverse, f.live}, &f.stop}
+	return two{true, t.norms, uint8(f.view), reach, l.live, f.live, &f.stop}
 }
 
 // part is the joint automaton of a view, with the filters that tell where it begins.

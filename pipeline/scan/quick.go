@@ -766,8 +766,3 @@ func (q *quick) first() int {
 func (t *Tables) spare(h []uint16) bool {
 	return t.rules[h[0]].flags&(flagBundle|flagBehind|flagEndFilter) == flagBundle && h[1] < slotText && h[2] <= maxDist && h[3] == noMatch
 }
-
-// number is the number of a state from its row.
-func (g *group) number(row uint32) uint32 {
-	return uint32(uint64(row) * g.inverse >> 40) // exact for rows below 2^24
-}

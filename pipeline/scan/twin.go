@@ -43,9 +43,8 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, before, from int, tw *twi
 		h--
 	}
 	s, guess := *st, [maxGroups]uint32{}
-	k := t.pack[p[h-1]]
 	for g, next := range t.next[:groups] {
-		guess[g] = t.groups[g].land(next[k>>(8*g)&255]) // after the same byte at the text's beginning
+		guess[g] = t.groups[g].land(next[t.column[g][p[h-1]]]) // after the same byte at the text's beginning
 	}
 	r := guess
 	var late [maxTold]tell // of the second half
@@ -72,12 +71,11 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, before, from int, tw *twi
 			r = s
 			break
 		}
-		k := t.pack[p[i]]
-		i++
 		for g, next := range t.next[:groups] {
-			c := uint32(k >> (8 * g) & 255)
+			c := t.column[g][p[i]]
 			s[g], guess[g] = next[s[g]+c], t.groups[g].land(next[guess[g]+c])
 		}
+		i++
 		if n+groups > maxTold {
 			return false
 		}
@@ -144,7 +142,7 @@ func again(told []tell, group uint8, st uint32) bool {
 // pair steps the tables from the states s over a and from the states r over as many bytes of b, until one of them
 // stands on a list.
 func (t *Tables) pair(s, r *[maxGroups]uint32, a, b []byte) int {
-	cls := &t.cls
+	col := &t.column
 	i := 0
 	b = b[:len(a)]
 	switch len(t.groups) {
@@ -152,7 +150,7 @@ func (t *Tables) pair(s, r *[maxGroups]uint32, a, b []byte) int {
 		t0 := t.next[0]
 		s0, r0 := s[0], r[0]
 		for ; i < len(a); i++ {
-			s0, r0 = entry(t0, s0, cls[0][a[i]]), entry(t0, r0, cls[0][b[i]])
+			s0, r0 = entry(t0, s0, col[0][a[i]]), entry(t0, r0, col[0][b[i]])
 			if (s0|r0)&accept != 0 {
 				i++
 				break
@@ -164,8 +162,8 @@ func (t *Tables) pair(s, r *[maxGroups]uint32, a, b []byte) int {
 		s0, s1, r0, r1 := uint(s[0]), uint(s[1]), uint(r[0]), uint(r[1])
 		for ; i < len(a); i++ {
 			c, d := a[i], b[i]
-			s0, r0 = entryAt(t0, s0, cls[0][c]), entryAt(t0, r0, cls[0][d])
-			s1, r1 = entryAt(t1, s1, cls[1][c]), entryAt(t1, r1, cls[1][d])
+			s0, r0 = entryAt(t0, s0, col[0][c]), entryAt(t0, r0, col[0][d])
+			s1, r1 = entryAt(t1, s1, col[1][c]), entryAt(t1, r1, col[1][d])
 			if (s0|s1|r0|r1)&accept != 0 {
 				i++
 				break
@@ -177,9 +175,9 @@ func (t *Tables) pair(s, r *[maxGroups]uint32, a, b []byte) int {
 		s0, s1, s2, r0, r1, r2 := s[0], s[1], s[2], r[0], r[1], r[2]
 		for ; i < len(a); i++ {
 			c, d := a[i], b[i]
-			s0, r0 = entry(t0, s0, cls[0][c]), entry(t0, r0, cls[0][d])
-			s1, r1 = entry(t1, s1, cls[1][c]), entry(t1, r1, cls[1][d])
-			s2, r2 = entry(t2, s2, cls[2][c]), entry(t2, r2, cls[2][d])
+			s0, r0 = entry(t0, s0, col[0][c]), entry(t0, r0, col[0][d])
+			s1, r1 = entry(t1, s1, col[1][c]), entry(t1, r1, col[1][d])
+			s2, r2 = entry(t2, s2, col[2][c]), entry(t2, r2, col[2][d])
 			if (s0|s1|s2|r0|r1|r2)&accept != 0 {
 				i++
 				break
