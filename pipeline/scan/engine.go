@@ -242,7 +242,7 @@ func (t *Tables) Feed(s *State, win []byte, n int, end bool, out *Matches) (fed,
 		if t.glide.two.ok && s.flags&stateFront == 0 && s.n == [3]uint8{} {
 			var free int
 			var ok bool
-			if free, at, s0, s1, ok = t.briefTwo(s, w, held); ok {
+			if free, at, s0, s1, ok = t.briefTwo(s, w, held, at, s0, s1); ok {
 				return len(w) - held, front + free
 			}
 		}

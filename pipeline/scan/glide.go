@@ -209,8 +209,8 @@ func (t *Tables) glides(s *State, b []byte, n, from int, to *lead) (free, at int
 		return 0, from, false
 	}
 	if len(t.groups) == 2 { // by far the most frequent case
-		s0, s1 := s.st[0], s.st[1]
-		for at = from; ; {
+		s0, s1, told := s.st[0], s.st[1], false
+		for at = from; ; told = true {
 			if (s0|s1)&accept == 0 {
 				if s0, s1, at = t.stepTwo(0, s0, s1, b, at); (s0|s1)&accept == 0 {
 					break
@@ -221,6 +221,11 @@ func (t *Tables) glides(s *State, b []byte, n, from int, to *lead) (free, at int
 				return 0, at, false
 			}
 			s0, s1 = t.groups[0].land(s0), t.groups[1].land(s1)
+		}
+		if told && t.glide.two.ok {
+			if free, _, _, _, ok = t.briefTwo(s, b, n, at, s0, s1); ok {
+				return free, at, true
+			}
 		}
 		s.st[0], s.st[1] = s0, s1
 	} else {
@@ -299,13 +304,14 @@ func (t *Tables) glides(s *State, b []byte, n, from int, to *lead) (free, at int
 	return free, at, true
 }
 
-// briefTwo scans b, of which b[:n] was fed before, with two groups if nothing is told in it and its end is as most are: at most eight
-// symbols of a literal are under way, and of what the filter tells of nothing, or a word of a few letters that is live for
-// sure. It reads the last eight bytes as one number, and looks at what is under way without a jump: nobody can foresee where
-// a text is cut. With ok false it has done nothing, and the groups come to s0 and s1 at index at.
-func (t *Tables) briefTwo(s *State, b []byte, n int) (free, at int, s0, s1 uint32, ok bool) {
+// briefTwo scans b, of which b[:n] was fed before and two groups were stepped to r0 and r1 at index i, if nothing more is told in
+// it and its end is as most are: at most eight symbols of a literal are under way, and of what the filter tells of nothing, or
+// a word of a few letters that is live for sure. It reads the last eight bytes as one number, and looks at what is under way
+// without a jump: nobody can foresee where a text is cut. With ok false it has done nothing, and the groups come to s0 and s1
+// at index at.
+func (t *Tables) briefTwo(s *State, b []byte, n, i int, r0, r1 uint32) (free, at int, s0, s1 uint32, ok bool) {
 	p := &t.glide.two
-	s0, s1, at = t.stepTwo(0, s.st[0], s.st[1], b, n)
+	s0, s1, at = t.stepTwo(0, r0, r1, b, i)
 	now, view := len(b), p.view&1
 	m := s.live[view]
 	if (s0|s1)&accept != 0 || m.q != anchorDead && (now-n <= 8 || n > 32) || p.norms && (!isASCII(b) || !sameTails(s)) {
