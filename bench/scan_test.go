@@ -221,6 +221,56 @@ type ratios []float64
 
 func (r ratios) median() float64 { return quantile(r, .5) }
 
+// rounds are the ratios of a benchmark's rounds, and what a probe took around each.
+type rounds struct {
+	ratios
+	probe ratios
+}
+
+func (r *rounds) add(ratio float64, probes ...float64) {
+	r.ratios, r.probe = append(r.ratios, ratio), append(r.probe, slices.Max(probes))
+}
+
+// alone gives the ratios of the rounds in which the core did nothing else, as far as the probes tell.
+func (r *rounds) alone() (some ratios) {
+	for i, p := range r.probe {
+		if p <= 1.1*leastProbe {
+			some = append(some, r.ratios[i])
+		}
+	}
+	return some
+}
+
+// report reports the median of all rounds, and that of the rounds alone, if they are some: a median of few says nothing.
+func (r *rounds) report(b *testing.B, name string) {
+	b.ReportMetric(r.median(), name)
+	if some := r.alone(); len(some) >= aloneRounds {
+		b.ReportMetric(some.median(), "alone-"+name)
+	}
+}
+
+const aloneRounds = 5
+
+// leastProbe is the least time that probe took in this process.
+var leastProbe = math.Inf(1)
+
+// probe gives the CPU time in ns of instructions that do not wait for each other. Where another guest of the machine uses the
+// other half of the core, they take twice as long; a table pass, in which each step waits for the one before it, a tenth.
+func probe() float64 {
+	t := timed(func() {
+		a, b, c, d := uint64(1), uint64(2), uint64(3), uint64(4)
+		for i := range uint64(20_000) {
+			a, b, c, d = a+i, b^i, c-i, d+i^3
+			a, b, c = a^3, b+5, c^7
+		}
+		probed += a + b + c + d
+	})
+	leastProbe = min(leastProbe, t)
+	return t
+}
+
+var probed uint64
+
 func quantile[T cmp.Ordered](v []T, q float64) T {
 	v = slices.Clone(v)
 	slices.Sort(v)
@@ -287,15 +337,20 @@ func scanEnglish(b *testing.B) {
 	tables := &scanner{t: s.hold}
 	tables.skim(s.text, len(s.text))
 	told := tables.count
-	var xTable, xHold, xSmall ratios
+	var xTable, xHold rounds
+	var xSmall ratios
 	round := func() {
+		p0 := probe()
 		ref := timed(func() {
 			if got := p.run(s.text, chunkSize); got != want {
 				b.Fatalf("the pass counts %d, want %d", got, want)
 			}
 		})
+		p1 := probe()
 		k := timed(func() { tables.skim(s.text, chunkSize) })
+		p2 := probe()
 		h := timed(func() { hold.run(s.text, chunkSize) })
+		p3 := probe()
 		q := timed(func() { small.run(s.text, 4) })
 		o := timed(func() { whole.run(s.text, len(s.text)) })
 		if hold.count != pieces.count || small.count != pieces.count {
@@ -304,17 +359,20 @@ func scanEnglish(b *testing.B) {
 		if tables.count != told || told == 0 {
 			b.Fatalf("the tables tell %d things, want %d", tables.count, told)
 		}
-		xTable, xHold, xSmall = append(xTable, k/ref), append(xHold, h/ref), append(xSmall, q/o)
+		xTable.add(k/ref, p0, p1, p2)
+		xHold.add(h/ref, p0, p1, p2, p3)
+		xSmall = append(xSmall, q/o)
 	}
 	round()
-	xTable, xHold, xSmall = xTable[:0], xHold[:0], xSmall[:0]
+	xTable, xHold, xSmall = rounds{}, rounds{}, nil
 	for b.Loop() {
 		round()
 	}
 	allocs := testing.AllocsPerRun(3, func() { hold.run(s.text, chunkSize) })
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(xTable.median(), "x-table")
-	b.ReportMetric(xHold.median(), "x-table-hold")
+	xTable.report(b, "x-table")
+	xHold.report(b, "x-table-hold")
+	b.ReportMetric(100*float64(len(xHold.alone()))/float64(len(xHold.ratios)), "share-alone")
 	b.ReportMetric(xSmall.median(), "x-4B-whole")
 	b.ReportMetric(float64(quantile(held, .5)), "held-p50")
 	b.ReportMetric(float64(quantile(held, .99)), "held-p99")
@@ -377,21 +435,24 @@ func scanPrompt(b *testing.B) {
 	if matches == 0 {
 		b.Fatal("nothing found")
 	}
-	var r ratios
+	var r rounds
 	for b.Loop() {
+		p0 := probe()
 		ref := timed(func() {
 			if p.run(text, len(text)) != want {
 				b.Fatal("the pass counts wrong")
 			}
 		})
+		p1 := probe()
 		a := timed(func() { x.run(text, len(text)) })
+		p2 := probe()
 		if x.count != matches {
 			b.Fatalf("%d matches, want %d", x.count, matches)
 		}
-		r = append(r, a/ref)
+		r.add(a/ref, p0, p1, p2)
 	}
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(r.median(), "x-table-100k")
+	r.report(b, "x-table-100k")
 	b.ReportMetric(float64(matches), "matches")
 }
 
@@ -506,7 +567,7 @@ func scanHostile(b *testing.B) {
 		sample
 		bytes []byte
 		count int
-		r     ratios // in pieces
+		r     rounds // in pieces
 		whole ratios // in one
 	}
 	var texts []*text
@@ -518,33 +579,45 @@ func scanHostile(b *testing.B) {
 		}
 		texts = append(texts, t)
 	}
-	beside := func(t *text, size int) float64 {
+	beside := func(t *text, size int) (ratio, probes float64) {
+		p0 := probe()
 		ref := timed(func() { x.run(english, size) }) / float64(len(english))
+		p1 := probe()
 		a := timed(func() { x.run(t.bytes, size) }) / float64(len(t.bytes))
+		p2 := probe()
 		if x.count != t.count {
 			b.Fatalf("%s: %d matches in pieces of %d bytes, %d in one", t.name, x.count, size, t.count)
 		}
-		return a / ref
+		return a / ref, max(p0, p1, p2)
 	}
 	for b.Loop() {
 		for _, t := range texts {
-			t.r = append(t.r, beside(t, chunkSize))
-			t.whole = append(t.whole, beside(t, hostileSize))
+			t.r.add(beside(t, chunkSize))
+			r, _ := beside(t, hostileSize)
+			t.whole = append(t.whole, r)
 		}
 	}
 	b.ReportMetric(0, "ns/op")
-	near, whole, full := 0.0, 0.0, 0.0
+	near, whole, full, alone, some := 0.0, 0.0, 0.0, 0.0, true
 	for _, t := range texts {
 		m, w := t.r.median(), t.whole.median()
 		if t.count > 0 {
 			full = max(full, m)
 		} else {
 			near, whole = max(near, m), max(whole, w)
+			if a := t.r.alone(); len(a) >= aloneRounds {
+				alone = max(alone, a.median())
+			} else {
+				some = false
+			}
 		}
 		b.ReportMetric(m, "x-"+t.name)
 		b.Logf("%-16s x%.2f of English per byte in pieces, x%.2f in one, %d matches", t.name, m, w, t.count)
 	}
 	b.ReportMetric(near, "x-hostile")
+	if some {
+		b.ReportMetric(alone, "alone-x-hostile")
+	}
 	b.ReportMetric(whole, "x-hostile-whole")
 	b.ReportMetric(full, "x-matches")
 }
