@@ -86,7 +86,7 @@ var misses = map[string]string{
 	"whole_words": "Terms match whole words, without regard to case: of the term `Zorblax` neither `Zorblaxes` nor `pay_zorblax_now` is found, for a letter, a digit or an underscore beside a term is part of its word. " +
 		"List the forms that matter as terms of their own; phrases of built-in lists are found in the plural and with hyphens for spaces. Between two words of a term up to 256 white-space characters are passed over; with more it is not found",
 	"own_patterns": "Own patterns are read as written, on the text as it came: case counts unless the pattern says `(?i)`, and look-alike letters and invisible characters are not seen through",
-	"identifiers":  "Built-in identifiers and secret formats are read on the text as it came: one with an invisible character inside, or with full-width digits, is not found",
+	"identifiers":  "Built-in identifiers and secret formats are read on the text as it came: one with an invisible character inside, or with full-width digits, is not found. Between the digits of an identifier, no-break spaces and the hyphens and dashes of typesetting (U+2010 to U+2013) are as good as plain ones",
 	"attachments": "Attachments in base64 (file, image and audio parts) are read if they are text: if their data URI says so (`text/*`, JSON, XML, CSV, YAML) or nearly all of them is UTF-8. All others are not read and counted in the audit record (`not_scanned_payloads`): images, " +
 		"audio, PDF and office files, archives, UTF-16; nor is what a URL or a file id points to. File names and URLs are text like any other",
 }

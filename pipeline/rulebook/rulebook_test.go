@@ -223,3 +223,52 @@ func TestVerbsAreFoundWithIng(t *testing.T) {
 		}
 	}
 }
+
+// asGiven are identifiers that are found with plain separators only: machines write them.
+var asGiven = map[string]bool{"mac": true}
+
+// Between the groups of digits of an identifier a no-break space is as good as a space, and a hyphen or dash of typesetting as
+// good as a hyphen: models write both.
+func TestTypographicSeparatorsAreSeparators(t *testing.T) {
+	isDigit := func(c byte) bool { return c-'0' < 10 }
+	for _, e := range slices.Concat(rulebook.PII(), rulebook.PHI()) {
+		t.Run(e.ID, func(t *testing.T) {
+			t.Parallel()
+			tb := build(t, &e)
+			var s scan.State
+			some, missed := false, false
+			for _, p := range e.Positives {
+				for _, by := range []map[byte]string{{' ': "\u00a0", '-': "\u2011"}, {' ': "\u202f", '-': "\u2013"}} {
+					var text strings.Builder
+					var w []string
+					at := 0
+					for _, span := range p.Spans {
+						text.WriteString(p.Text[at:span[0]])
+						from := text.Len()
+						v := p.Text[span[0]:span[1]]
+						for i := range len(v) {
+							if x := by[v[i]]; x != "" && i > 0 && i+1 < len(v) && isDigit(v[i-1]) && isDigit(v[i+1]) {
+								text.WriteString(x)
+								some = true
+							} else {
+								text.WriteByte(v[i])
+							}
+						}
+						w = append(w, fmt.Sprintf("%d-%d %s", from, text.Len(), text.String()[from:]))
+						at = span[1]
+					}
+					text.WriteString(p.Text[at:])
+					if got := find(t, tb, &s, text.String()); !slices.Equal(got, w) {
+						missed = true
+						if !asGiven[e.ID] {
+							t.Errorf("in %q\n got %q\nwant %q", text.String(), got, w)
+						}
+					}
+				}
+			}
+			if asGiven[e.ID] && !(some && missed) {
+				t.Errorf("%s stands in asGiven, but is found", e.ID)
+			}
+		})
+	}
+}
