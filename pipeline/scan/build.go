@@ -289,10 +289,10 @@ const (
 	maxLiteral      = 200 // symbols of a phrase in the literal group
 	minTrigger      = 3   // bytes
 	jointStates     = 40000
-	maxTrigger      = 6  // symbols
-	maxTriggerBytes = 12 // of one: letters of two bytes are as many as those of one
-	maxTriggers     = 64 // of one rule
-	manyNumbers     = 10 // triggers without a letter that a rule has too many of: among numbers they stand everywhere
+	maxTrigger      = 6           // symbols
+	maxTriggerBytes = tailLen - 1 // of one: with the byte in front they are all that is known of released text
+	maxTriggers     = 64          // of one rule
+	manyNumbers     = 10          // triggers without a letter that a rule has too many of: among numbers they stand everywhere
 	maxExpanded     = 400
 	maxAnchStates   = 60000
 )

@@ -73,3 +73,34 @@ func TestTwoViewsKeepTheirStates(t *testing.T) {
 		}
 	}
 }
+
+// Text in front of a word is not held for it. What stands in front of a trigger there is known however many bytes its letters
+// take and wherever the text was released.
+func TestLookBehindsBeyondASCIIDoNotDependOnCuts(t *testing.T) {
+	for _, view := range []View{Raw, Normalised} {
+		rules := []Rule{
+			{ID: "a", Pattern: `(?:^|[ (,;:])(?:рнокпп|іпн)[ :]{0,4}(\d{4})\b`, Fold: true, Span: true, Group: 1, View: view},
+			{ID: "b", Pattern: `\b(?:纳税人识别号|税号)[ :]{0,4}(\d{4})\b`, Span: true, Group: 1, View: view},
+			{ID: "c", Pattern: `(?:^|[^a-z])(?:größenwahn)[ :]{0,4}(\d{4})\b`, Span: true, Group: 1, View: view},
+		}
+		tb, _, err := Build(rules, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := NewOracle(rules, tb)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{
+			"4рнокпп 1234 и", "xx рнокпп: 1234.", "рнокпп1234 5", "我纳税人识别号1234,", " 纳税人识别号: 1234 ", "xgrößenwahn 1234 ", "4größenwahn 1234 .",
+		} {
+			for j := range len(text) {
+				for i := range j {
+					if _, problem := o.Compare(t, tb, text, []int{i, j}, ^uint64(0), 0); problem != "" {
+						t.Fatal(problem)
+					}
+				}
+			}
+		}
+	}
+}
