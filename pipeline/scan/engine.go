@@ -372,7 +372,7 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 	ascii := !t.norms || isASCII(b)
 	for k := range f.v {
 		v := &f.v[k]
-		v.b, v.tail, v.bot = b, s.tail[k][tailLen-s.ntail[k]:], s.ntail[k] < tailLen
+		v.b, v.tail, v.bot = b, s.tail[k][tailLen-s.ntail[k]:], s.ntail[k] < tailLen || f.base <= tailLen
 	}
 	nn := n // bytes of the normalised view fed before
 	carry := 0

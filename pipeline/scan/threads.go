@@ -3,6 +3,8 @@ package scan
 import (
 	"slices"
 	"unicode/utf8"
+
+	"github.com/keeptrusts/kt/internal/invariant"
 )
 
 func (f *feed) find(r uint16) *thread {
@@ -105,6 +107,9 @@ func (f *feed) front(anchor int32, v *stream, x int) uint16 {
 	a := &f.t.anch[anchor]
 	if c := v.byteAt(x - 1); c >= 0 {
 		return a.next[anchorFront*a.ncls+uint32(a.cls[c])]
+	}
+	if invariant.Enabled {
+		invariant.Check(v.bot, "scan: a run begins behind text that is not known any more")
 	}
 	return anchorBegin
 }
