@@ -484,6 +484,8 @@ func (c *checker) unknownKey(path []string, v Value, key string) {
 		hint = fmt.Sprintf("settings stand under policy.%s, beside policies: policy: {%s: {%s: ...}}", path[3], path[3], key)
 	case strings.HasPrefix(key, "//"):
 		hint = "comments begin with #"
+	case len(path) > 0 && slices.Contains(c.set.keys(nil), key):
+		hint = fmt.Sprintf("%s stands at the top level, beside %s", key, path[0])
 	}
 	where := "at the top level"
 	if len(path) > 0 {

@@ -164,3 +164,10 @@ func TestAnyTextSurvivesTheMergedForm(t *testing.T) {
 		}
 	})
 }
+
+func TestAKeyOfTheTopLevelIsSentThere(t *testing.T) {
+	_, list := config.Load([]config.Source{{Name: "p.yaml", Data: []byte("policies:\n  chain: [pii-detector]\n  policy:\n    pii-detector: {action: redact}\n")}}, config.Options{})
+	if text := list.Text(); !strings.Contains(text, `p.yaml:3:3: error KT1101: unknown key "policy" in policies`) || !strings.Contains(text, "hint: policy stands at the top level, beside policies") {
+		t.Error(text)
+	}
+}
