@@ -1316,8 +1316,8 @@ func columns(states int, ncls uint32) int {
 // number is the number of a state from its row.
 func (g *group) number(row uint32) uint32 { return row / rowEntries }
 
-// way gives the entry for byte c in a row.
-func (g *group) way(row uint32, c byte) uint32 {
+// entry gives the entry for byte c in a row, with every comparison.
+func (g *group) entry(row uint32, c byte) uint32 {
 	return g.next[row+column(uint32(g.cls[c]), len(g.live))]
 }
 

@@ -971,7 +971,7 @@ func (f *feed) replay(back, n, nn int) {
 		f.floor = i
 		st[g] = 0
 		if c := v.byteAt(i - 1); c >= 0 {
-			st[g] = grp.land(grp.way(0, byte(c)))
+			st[g] = grp.land(grp.entry(0, byte(c)))
 		}
 		f.hit[g] = lastHit{i - 1, 0}
 		if grp.filter != noFilter {
@@ -1001,7 +1001,7 @@ func (f *feed) stepOne(g, i, n int, st []uint32) {
 	b := f.v[grp.view].b
 	s := st[g]
 	for ; i < n; i++ {
-		s = grp.way(s, b[i])
+		s = grp.entry(s, b[i])
 		if s&accept != 0 {
 			f.events(g, s, i, i+1)
 			s = grp.land(s)

@@ -331,7 +331,7 @@ func BenchmarkScan(b *testing.B) {
 		for range b.N {
 			for i := 0; i < len(text); i += 20 {
 				for _, c := range text[i:min(i+20, len(text))] {
-					q = lit.land(lit.way(q, byte(c)))
+					q = lit.land(lit.entry(q, byte(c)))
 				}
 				sum += q
 			}

@@ -483,13 +483,13 @@ func (g *group) findSure(u *bundle) {
 		}
 		kind := uint16(u.kind[b])
 		for s := range g.live {
-			x := pair{g.way(uint32(s)*rowEntries, byte(b)) &^ toldBits, kind}
+			x := pair{g.entry(uint32(s)*rowEntries, byte(b)) &^ toldBits, kind}
 			if begun[x] {
 				continue
 			}
 			begun[x] = true
 			for _, c := range []byte(letters) {
-				visit(g.way(x.st, c), u.joint.number(u.first[kind<<8|uint16(c)]))
+				visit(g.entry(x.st, c), u.joint.number(u.first[kind<<8|uint16(c)]))
 			}
 		}
 	}
@@ -500,7 +500,7 @@ func (g *group) findSure(u *bundle) {
 		}
 		for _, p := range last {
 			for _, c := range []byte(letters) {
-				visit(g.way(p.st, c), u.joint.number(u.joint.next[u.joint.row(p.q)+uint32(u.joint.cls[c])]))
+				visit(g.entry(p.st, c), u.joint.number(u.joint.next[u.joint.row(p.q)+uint32(u.joint.cls[c])]))
 			}
 		}
 	}

@@ -35,7 +35,7 @@ func TestWordsThatAreSureToBeLiveAre(t *testing.T) {
 				}
 				st := uint32(0)
 				for _, c := range b {
-					st = grp.land(grp.way(st, byte(c)))
+					st = grp.land(grp.entry(st, byte(c)))
 				}
 				words++
 				x, ok := grp.sure(b, int(grp.live[grp.number(st)]), 0)
