@@ -220,8 +220,8 @@ func (a *anchored) fits(r *rule, q uint16, back int) bool {
 // false if a word ended in another run.
 func (a *anchored) heir(r *rule, b []byte, before, x, n int, q uint16, from int) (to int, state uint16, ok bool) {
 	next, info, cls, ncls := a.next, a.info, a.cls, a.ncls
-	old, k := a.at(b, x, before), x // the run from x is in state old in front of index k
-	for x = a.nextHead(b[:n], max(x+1, len(b)-int(r.cap))); x < n; x = a.nextHead(b[:n], x+1) {
+	old, k := a.at(b, x, before), x                                     // the run from x is in state old in front of index k
+	for x = a.nextHead(b[:n], x+1); x < n; x = a.nextHead(b[:n], x+1) { // over the cap, too: a word may have ended within it
 		// Most come to the state in which the old one ends. Up to there the runs are side by side, each at its own place.
 		p, i := a.at(b, x, before), x
 		for end := min(len(b), x+longMeet); i < end && (p != q || i < from && from < end); i++ {

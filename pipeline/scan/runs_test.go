@@ -58,7 +58,7 @@ func TestTheHeirIsTheFirstStartThatIsLive(t *testing.T) {
 				continue
 			}
 			want, state, ok := n-1, uint16(anchorDead), true
-			for y := max(x+1, len(b)-int(ru.cap)); y < n; y++ {
+			for y := x + 1; y < n; y++ { // over the cap, too: a word may have ended
 				to, words := run(y)
 				if words {
 					ok = false
@@ -241,6 +241,30 @@ func TestLettersAndDigitsAreCounted(t *testing.T) {
 		}
 		if got := alnum(w); got != want {
 			t.Fatalf("%q has %d letters and digits; want %d", w, got, want)
+		}
+	}
+}
+
+// What begins behind a word that the cap ends is found, if it ended before the piece did.
+func TestAWordInOneThatTheCapEndsIsFound(t *testing.T) {
+	for _, pattern := range []string{`token_(?:日本)+}|oke`, `token_(?:abc)+}|oke`, `token_[a-c]+}|oken_a`} {
+		rules := []Rule{{ID: "a", Pattern: pattern, Cap: 24, Span: true}}
+		tb, _, err := Build(rules, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := NewOracle(rules, tb)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"token_日本日本日本日 ", "token_abcabcabcabcabcabcabc} ", "xtoken_abcabcabcabcabca token_abc} "} {
+			for j := range len(text) {
+				for i := range j {
+					if _, problem := o.Compare(t, tb, text, []int{i, j}, ^uint64(0), 0); problem != "" {
+						t.Fatal(problem)
+					}
+				}
+			}
 		}
 	}
 }
