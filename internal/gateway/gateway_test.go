@@ -1867,14 +1867,20 @@ type canned struct{ body string }
 
 func (k *canned) listen(t testing.TB) []*upstream.Target {
 	t.Helper()
+	return serve(t, "canned", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, k.body)
+	})
+}
+
+// serve gives a target that answers with h until the test ends.
+func serve(t testing.TB, id string, h http.HandlerFunc) []*upstream.Target {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, k.body)
-	})}
+	srv := &http.Server{Handler: h}
 	done := make(chan struct{})
 	go func() { _ = srv.Serve(ln); close(done) }()
 	t.Cleanup(func() { _ = srv.Close(); <-done })
@@ -1883,7 +1889,7 @@ func (k *canned) listen(t testing.TB) []*upstream.Target {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []*upstream.Target{{ID: "canned", BaseURL: url, Model: "gpt-5.4-mini", Key: key, AllowPrivate: true}}
+	return []*upstream.Target{{ID: id, BaseURL: url, Model: "gpt-5.4-mini", Key: key, AllowPrivate: true}}
 }
 
 // policiesOf gives the policies that a record names as evaluated, as kind/phase=result.

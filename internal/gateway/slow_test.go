@@ -24,11 +24,7 @@ type flood struct {
 
 func (f *flood) listen(t *testing.T) []*upstream.Target {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return serve(t, "flood", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		event := `data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-5.4-mini","choices":[{"index":0,"delta":{"content":"` +
 			strings.Repeat("word ", f.word) + `"},"finish_reason":null}]}` + "\n\n"
@@ -39,11 +35,7 @@ func (f *flood) listen(t *testing.T) []*upstream.Target {
 			}
 		}
 		_, _ = io.WriteString(w, `data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-5.4-mini","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}`+"\n\ndata: [DONE]\n\n")
-	})}
-	done := make(chan struct{})
-	go func() { _ = srv.Serve(ln); close(done) }()
-	t.Cleanup(func() { _ = srv.Close(); <-done })
-	return []*upstream.Target{{ID: "flood", BaseURL: "http://" + ln.Addr().String(), Model: "gpt-5.4-mini", AllowPrivate: true}}
+	})
 }
 
 // A client that reads slowly holds the provider back: what it does not read waits in the provider, not in the gateway's memory,

@@ -39,6 +39,28 @@ func (o *Oracle) Compare(t *testing.T, tb *Tables, text string, cuts []int, mask
 	return compare(t, tb, o.t, text, cuts, mask, slack)
 }
 
+// comparePairs compares the tables of rules with the oracle on texts that are cut at every pair of bytes.
+func comparePairs(t *testing.T, rules []Rule, texts ...string) {
+	t.Helper()
+	tb, _, err := Build(rules, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := NewOracle(rules, tb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range texts {
+		for j := range len(text) {
+			for i := range j {
+				if _, problem := o.Compare(t, tb, text, []int{i, j}, ^uint64(0), 0); problem != "" {
+					t.Fatal(problem)
+				}
+			}
+		}
+	}
+}
+
 // FeedCut gives the matches in text that is fed in pieces, and the hold-back after each; ok is false if the channel
 // was given up.
 func FeedCut(t *testing.T, tb *Tables, text string, cuts []int) (all []Match, hold []int64, ok bool) {
