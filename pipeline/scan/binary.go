@@ -9,7 +9,7 @@ import (
 )
 
 // tableMagic starts the binary form; the digits are the version of the format.
-const tableMagic = "ktscan20"
+const tableMagic = "ktscan21"
 
 type writer struct{ b []byte }
 
@@ -89,7 +89,8 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 		w.num(int(g.ncls))
 		w.num(int(g.rncls))
 		w.b = append(append(w.b, g.cls[:]...), g.rcls[:]...)
-		w.words(g.next)
+		w.halves(g.next)
+		w.words(g.wide)
 		w.words(g.acc)
 		var ways []uint32
 		for _, x := range g.ways {
@@ -254,7 +255,7 @@ func Load(b []byte, others ...*Tables) (*Tables, error) {
 		g.rncls = uint32(r.num(257))
 		copy(g.cls[:], r.raw(256, 1))
 		copy(g.rcls[:], r.raw(256, 1))
-		g.next = r.table()
+		g.next, g.wide = r.states(), r.table()
 		g.acc = r.words()
 		ways := r.words()
 		for ; len(ways) > 1; ways = ways[2:] {
@@ -327,6 +328,48 @@ func (a *anchored) valid() bool {
 	return true
 }
 
+// validTable checks that the entries of a group's table are in range, those that no class has included.
+func validTable[E entries](g *group, next []E) bool {
+	states := len(g.live)
+	if g.ncls < 1 || states == 0 || len(next) != columns(states, g.ncls) || len(next) > maxEntries {
+		return false
+	}
+	for _, e := range next {
+		v := uint32(e)
+		switch {
+		case v&accept == 0:
+		case g.literal:
+			if v/rowEntries >= uint32(len(g.ways)) || v%rowEntries != accept {
+				return false
+			}
+			v = g.ways[v/rowEntries].to
+		case g.filter != noFilter:
+			v &^= toldBits
+		default:
+			v &^= accept
+		}
+		if v%rowEntries != 0 || int(v/rowEntries) >= states {
+			return false
+		}
+	}
+	return validClasses(&g.cls, g.ncls)
+}
+
+// validReverse does so for its reverse table.
+func validReverse(g *group) bool {
+	for _, v := range g.rnext {
+		if v &^= begins; v%g.rncls != 0 || int(v) >= len(g.rnext) {
+			return false
+		}
+	}
+	return len(g.rnext) <= maxEntries && validClasses(&g.rcls, g.rncls)
+}
+
+// validClasses checks that the last class, the text's end, is that of no byte.
+func validClasses(cls *[256]uint8, ncls uint32) bool {
+	return !slices.ContainsFunc(cls[:], func(c uint8) bool { return uint32(c) >= ncls-1 })
+}
+
 // valid checks that every index that Feed follows is in range.
 func (t *Tables) valid() bool {
 	list := func(off uint32, most int) bool {
@@ -344,46 +387,21 @@ func (t *Tables) valid() bool {
 		}
 		return true
 	}
-	table := func(next []uint32, g *group, states int, ncls, width uint32, cls *[256]uint8) bool { // g: what is told is its
-		if ncls < 1 || states == 0 || len(next) > maxEntries {
-			return false
-		}
-		for _, v := range next {
-			switch {
-			case v&accept == 0:
-			case g != nil && g.literal:
-				if v &^= accept; int(v) >= len(g.ways) {
-					return false
-				}
-				v = g.ways[v].to
-			case g != nil && g.filter != noFilter:
-				v &^= toldBits
-			default:
-				v &^= accept
-			}
-			if v%width != 0 || int(v/width) >= states {
-				return false
-			}
-		}
-		for _, c := range cls {
-			if uint32(c) >= ncls-1 {
-				return false
-			}
-		}
-		return true
-	}
 	if len(t.lists) == 0 || t.lists[0] != 0 || len(t.lits) > 0 && len(t.rules) == 0 {
 		return false
 	}
 	for i := range t.groups {
 		g := &t.groups[i]
-		if (i < t.nraw) != (g.view == Raw) || len(g.next) != columns(len(g.live), g.ncls) || !table(g.next, g, len(g.live), g.ncls, rowEntries, &g.cls) || len(g.ways) > 0 && !g.literal {
+		if (i < t.nraw) != (g.view == Raw) || len(g.ways) > 0 && !g.literal || (len(g.wide) > 0) != (len(t.groups[0].wide) > 0) {
+			return false
+		}
+		if len(g.wide) > 0 && (len(g.next) > 0 || !validTable(g, g.wide)) || len(g.wide) == 0 && !validTable(g, g.next) {
 			return false
 		}
 		if g.filter != noFilter {
 			reverse := len(g.rnext) > 0
 			if g.literal || len(g.rules) > 0 || reverse != (g.filter != prefixFilter) || len(g.acc) > 0 ||
-				reverse && (g.rncls == 0 || len(g.rnext)%int(g.rncls) != 0 || len(g.rnext) < 2*int(g.rncls) || !table(g.rnext, nil, len(g.rnext)/int(g.rncls), g.rncls, g.rncls, &g.rcls)) {
+				reverse && (g.rncls == 0 || len(g.rnext)%int(g.rncls) != 0 || len(g.rnext) < 2*int(g.rncls) || !validReverse(g)) {
 				return false
 			}
 			continue
@@ -407,8 +425,8 @@ func (t *Tables) valid() bool {
 				return false
 			}
 		}
-		for _, v := range g.next {
-			if (v&accept != 0) != (g.acc[g.number(v&^accept)] != 0) {
+		for i := range columns(len(g.live), g.ncls) {
+			if v := g.at(uint32(i)); (v&accept != 0) != (g.acc[g.number(v)] != 0) {
 				return false
 			}
 		}

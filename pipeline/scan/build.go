@@ -22,7 +22,8 @@ type Tables struct {
 	anch   []anchored
 	bundle []*bundle
 	fuzzy  []fuzzySet
-	next   [maxGroups][]uint32    // of each group
+	next   [maxGroups][]uint16    // of each group,
+	wide   [maxGroups][]uint32    // or this
 	last   [maxGroups]uint32      // the last row of each
 	column [maxGroups][256]uint32 // where the entry of a byte stands in the first row of each
 	norms  bool                   // some rule reads the normalised view
@@ -79,12 +80,13 @@ type group struct {
 	whole   bool  // no word of it is shorter
 	ncls    uint32
 	near    int32    // of a literal group: starts at most this far back can still fit every cap
-	next    []uint32 // by row+column: a row, with accept if something is told: land, listOf and tells say more
+	next    []uint16 // by row+column: a row, with accept if something is told: land, listOf and tells say more
+	wide    []uint32 // the same, if a table of the set has too many states or ways for next
 	acc     []uint32 // by state: offset of its list, 0 = none; literal groups and filters have none
 	ways    []way    // of a literal group: an entry of next with accept is the number of one
 	live    []uint8  // by state: 0 = nothing is under way; literal: symbols of the longest live prefix
 	rncls   uint32
-	rnext   []uint32 // end filter, reverse: 0 = dead, rncls = at the end; accept: a word may begin here
+	rnext   []uint32 // end filter, reverse: 0 = dead, rncls = at the end; begins: a word may begin here
 	rules   []uint16 // of the local numbers in its lists
 	cls     [256]uint8
 	rcls    [256]uint8
@@ -99,15 +101,19 @@ type way struct {
 }
 
 const (
-	accept    = 1 << 31 // something is told
-	tellShift = 29      // of what a filter tells
-	toldBits  = accept | (toldFront|toldEnd)<<tellShift
+	rowEntries = 8 // a row is the number of a state times this, which leaves room for
+	accept     = 1 // something is told
+	tellShift  = 1 // of what a filter tells
+	toldBits   = accept | (toldFront|toldEnd)<<tellShift
+	_          = uint(rowEntries - 1 - toldBits)
+
+	begins = 1 << 31 // of an entry of a reverse table: a word may begin here
 )
 
 // land gives the state to which an entry of next leads.
 func (g *group) land(v uint32) uint32 {
 	if v&accept != 0 && g.literal {
-		return g.ways[v&^accept].to
+		return g.ways[v/rowEntries].to
 	}
 	return v &^ toldBits
 }
@@ -357,9 +363,12 @@ func Build(rules []Rule, opt Options) (*Tables, Report, error) {
 		return nil, rep, err
 	}
 	for i := range b.t.groups {
-		if n := len(b.t.groups[i].next); n > maxEntries {
+		if n := len(b.t.groups[i].wide); n > maxEntries {
 			return nil, rep, fmt.Errorf("build tables: a table of %d entries; at most %d", n, maxEntries)
 		}
+	}
+	if !opt.wide {
+		b.t.narrow()
 	}
 	if !b.t.valid() { // what reads them relies on it
 		return nil, rep, errors.New("build tables: the tables lead out of themselves, which is a defect of this program")
@@ -1297,11 +1306,15 @@ func (b *builder) makeBundle(view View, rules []int, memo map[string]uint32) err
 const byFrequency = " etaoinsrhldcumfpgwybvk,.\n-ETAOINSRHLDCUMFPGWYBVKxjqzXJQZ0123456789'\"()"
 
 // The table of a group stands in columns: the entries of all states for the first rowEntries classes, then those for the
-// next ones, and so on. What English text reads of a state is one cache line mostly, and these lines stand side by side. With
-// whole rows they would be on more pages than a processor knows at once, and in fewer places of its cache: with 64 pages and
-// 32 KiB in eight ways, a byte of the benchmark's English misses 0.07 pages and 0.12 lines instead of 0.15 and 0.15. A row is
-// the number of a state times rowEntries.
-const rowEntries = 16 // of 4 bytes
+// next ones, and so on. What English text reads of a state are a few bytes mostly, and those of the states that it visits
+// stand side by side. With whole rows they would be on more pages than a processor knows at once, and in fewer places of its
+// cache.
+
+// entries are those of a table.
+type entries interface{ uint16 | uint32 }
+
+// maxNarrow is how many states and ways a table with entries of two bytes has at most.
+const maxNarrow = (1 << 16) / rowEntries
 
 // column gives where the entry of class c stands in the first row of a table of so many states.
 func column(c uint32, states int) uint32 {
@@ -1318,11 +1331,19 @@ func (g *group) number(row uint32) uint32 { return row / rowEntries }
 
 // entry gives the entry for byte c in a row, with every comparison.
 func (g *group) entry(row uint32, c byte) uint32 {
-	return g.next[row+column(uint32(g.cls[c]), len(g.live))]
+	return g.at(row + column(uint32(g.cls[c]), len(g.live)))
+}
+
+// at gives the i-th entry of the table.
+func (g *group) at(i uint32) uint32 {
+	if len(g.wide) > 0 {
+		return g.wide[i]
+	}
+	return uint32(g.next[i])
 }
 
 // end gives the entry for the text's end in a row.
-func (g *group) end(row uint32) uint32 { return g.next[row+column(g.ncls-1, len(g.live))] }
+func (g *group) end(row uint32) uint32 { return g.at(row + column(g.ncls-1, len(g.live))) }
 
 // order puts the classes in the order of byFrequency.
 func (f *dfa) order() {
@@ -1380,7 +1401,7 @@ func (t *Tables) setForward(g *group, f *dfa, memo map[string]uint32) {
 		}
 		g.live = append(g.live, live)
 	}
-	g.next = make([]uint32, columns(f.n, g.ncls))
+	g.wide = make([]uint32, columns(f.n, g.ncls))
 	ways := map[way]uint32{}
 	for i, s := range f.next {
 		v := s * rowEntries
@@ -1394,13 +1415,33 @@ func (t *Tables) setForward(g *group, f *dfa, memo map[string]uint32) {
 				ways[w] = uint32(len(g.ways))
 				g.ways = append(g.ways, w)
 			}
-			v = accept | ways[w]
+			v = accept | ways[w]*rowEntries
 		default:
 			for _, what := range f.list[f.tell[i]] {
 				v |= accept | uint32(what)<<tellShift
 			}
 		}
-		g.next[uint32(i)/g.ncls*rowEntries+column(uint32(i)%g.ncls, f.n)] = v
+		g.wide[uint32(i)/g.ncls*rowEntries+column(uint32(i)%g.ncls, f.n)] = v
+	}
+}
+
+// isWide tells whether the entries of its tables are four bytes wide.
+func (t *Tables) isWide() bool { return len(t.wide[0]) > 0 }
+
+// narrow makes the entries of all tables two bytes wide, if that has room for their states and ways.
+func (t *Tables) narrow() {
+	for i := range t.groups {
+		if g := &t.groups[i]; len(g.live) > maxNarrow || len(g.ways) > maxNarrow {
+			return
+		}
+	}
+	for i := range t.groups {
+		g := &t.groups[i]
+		g.next = make([]uint16, len(g.wide))
+		for k, v := range g.wide {
+			g.next[k] = uint16(v)
+		}
+		g.wide = nil
 	}
 }
 
@@ -1410,7 +1451,7 @@ func (t *Tables) setReverse(g *group, f *dfa) {
 	for _, s := range f.next {
 		v := s * g.rncls
 		if len(f.acc[s]) > 0 {
-			v |= accept
+			v |= begins
 		}
 		g.rnext = append(g.rnext, v)
 	}
@@ -1441,7 +1482,7 @@ func (t *Tables) finish() {
 	}
 	for k := range t.groups {
 		g := &t.groups[k]
-		t.next[k] = g.next
+		t.next[k], t.wide[k] = g.next, g.wide
 		t.last[k] = uint32(len(g.live)-1) * rowEntries
 		for b := range g.cls {
 			t.column[k][b] = column(uint32(g.cls[b]), len(g.live))
@@ -1506,7 +1547,7 @@ func (t *Tables) bytes() int {
 	}
 	for i := range t.groups {
 		g := &t.groups[i]
-		n += 4*(len(g.next)+len(g.acc)+2*len(g.ways)+len(g.rnext)) + len(g.live) + int(unsafe.Sizeof(*g))
+		n += 2*len(g.next) + 4*(len(g.wide)+len(g.acc)+2*len(g.ways)+len(g.rnext)) + len(g.live) + int(unsafe.Sizeof(*g))
 	}
 	classes := map[*[256]uint8]bool{}
 	for i := range t.anch {

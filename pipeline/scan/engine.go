@@ -662,42 +662,41 @@ func (t *Tables) Skim(s *State, p []byte) (told int) {
 	}
 }
 
-// stepTwo advances two groups, from lo on, over b from index i on until one of them tells something, or to the end of b.
+// stepTwo advances the first two groups, with entries of two bytes, over b from index i on until one of them tells something,
+// or to the end of b.
 //
 //go:noinline
-func (t *Tables) stepTwo(lo int, s0, s1 uint32, b []byte, i int) (uint32, uint32, int) { // by itself: it needs all registers
-	t0, t1, col := t.next[lo], t.next[lo+1], (*[2][256]uint32)(t.column[lo:])
+func (t *Tables) stepTwo(s0, s1 uint32, b []byte, i int) (uint32, uint32, int) { // by itself: it needs all registers
+	t0, t1, c0, c1 := t.next[0], t.next[1], &t.column[0], &t.column[1]
 	r0, r1 := uint(s0), uint(s1)
 	for ; uint(i) < uint(len(b)); i++ {
 		c := b[i]
-		if r0, r1 = entryAt(t0, r0, col[0][c]), entryAt(t1, r1, col[1][c]); (r0|r1)&accept != 0 {
+		if r0, r1 = entryAt(t0, r0, c0[c]), entryAt(t1, r1, c1[c]); (r0|r1)&accept != 0 {
 			return uint32(r0), uint32(r1), i + 1
 		}
 	}
 	return uint32(r0), uint32(r1), i
 }
 
-// stepThree is stepTwo for three groups.
+// stepThree advances three groups over b until one of them tells something.
 //
 //go:noinline
-func (t *Tables) stepThree(lo int, s0, s1, s2 uint32, b []byte, i int) (uint32, uint32, uint32, int) {
-	t0, t1, t2, col := t.next[lo], t.next[lo+1], t.next[lo+2], (*[3][256]uint32)(t.column[lo:])
+func stepThree[E entries](next *[3][]E, col *[3][256]uint32, s0, s1, s2 uint32, b []byte) (uint32, uint32, uint32, int) {
+	t0, t1, t2 := next[0], next[1], next[2]
 	r0, r1, r2 := uint(s0), uint(s1), uint(s2)
-	for ; uint(i) < uint(len(b)); i++ {
-		c := b[i]
+	for i, c := range b {
 		r0, r1, r2 = entryAt(t0, r0, col[0][c]), entryAt(t1, r1, col[1][c]), entryAt(t2, r2, col[2][c])
 		if (r0|r1|r2)&accept != 0 {
 			return uint32(r0), uint32(r1), uint32(r2), i + 1
 		}
 	}
-	return uint32(r0), uint32(r1), uint32(r2), i
+	return uint32(r0), uint32(r1), uint32(r2), len(b)
 }
 
-// stepFive is stepTwo for five groups.
+// stepFive is stepThree for five groups.
 //
 //go:noinline
-func (t *Tables) stepFive(lo int, st *[5]uint32, b []byte) int {
-	next, col := (*[5][]uint32)(t.next[lo:]), (*[5][256]uint32)(t.column[lo:])
+func stepFive[E entries](next *[5][]E, col *[5][256]uint32, st *[5]uint32, b []byte) int {
 	t0, t1, t2, t3, t4 := next[0], next[1], next[2], next[3], next[4]
 	r0, r1, r2, r3, r4 := uint(st[0]), uint(st[1]), uint(st[2]), uint(st[3]), uint(st[4])
 	i := 0
@@ -716,7 +715,17 @@ func (t *Tables) stepFive(lo int, st *[5]uint32, b []byte) int {
 
 // step advances the groups lo to hi over p until one of them stands on a list.
 func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
-	next, col := t.next[lo:hi], t.column[lo:hi]
+	switch {
+	case t.isWide():
+		return step(t.wide[lo:hi], t.column[lo:hi], st, p)
+	case lo == 0 && hi == 2:
+		st[0], st[1], n = t.stepTwo(st[0], st[1], p, 0)
+		return n, (st[0]|st[1])&accept != 0
+	}
+	return step(t.next[lo:hi], t.column[lo:hi], st, p)
+}
+
+func step[E entries](next [][]E, col [][256]uint32, st []uint32, p []byte) (n int, hit bool) {
 	switch len(next) {
 	case 1:
 		t0, s0 := next[0], st[0]
@@ -729,10 +738,19 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		}
 		st[0] = s0
 	case 2:
-		st[0], st[1], n = t.stepTwo(lo, st[0], st[1], p, 0)
-		return n, (st[0]|st[1])&accept != 0
+		t0, t1 := next[0], next[1]
+		s0, s1 := st[0], st[1]
+		for i, c := range p {
+			s0 = entry(t0, s0, col[0][c])
+			s1 = entry(t1, s1, col[1][c])
+			if (s0|s1)&accept != 0 {
+				st[0], st[1] = s0, s1
+				return i + 1, true
+			}
+		}
+		st[0], st[1] = s0, s1
 	case 3:
-		st[0], st[1], st[2], n = t.stepThree(lo, st[0], st[1], st[2], p, 0)
+		st[0], st[1], st[2], n = stepThree((*[3][]E)(next), (*[3][256]uint32)(col), st[0], st[1], st[2], p)
 		return n, (st[0]|st[1]|st[2])&accept != 0
 	case 4:
 		t0, t1, t2, t3 := next[0], next[1], next[2], next[3]
@@ -749,7 +767,7 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 		}
 		st[0], st[1], st[2], st[3] = s0, s1, s2, s3
 	case 5:
-		n = t.stepFive(lo, (*[5]uint32)(st), p)
+		n = stepFive((*[5][]E)(next), (*[5][256]uint32)(col), (*[5]uint32)(st), p)
 		return n, (st[0]|st[1]|st[2]|st[3]|st[4])&accept != 0
 	case 6:
 		t0, t1, t2, t3, t4, t5 := next[0], next[1], next[2], next[3], next[4], next[5]
@@ -835,8 +853,8 @@ func (f *feed) events(g int, st uint32, e, now int) {
 
 // listOf gives the offset of the list that the way v of next tells of, not in a filter.
 func (g *group) listOf(v uint32) uint32 {
-	if v &^= accept; g.literal {
-		return g.ways[v].list
+	if g.literal {
+		return g.ways[v/rowEntries].list
 	}
 	return g.acc[g.number(v)]
 }

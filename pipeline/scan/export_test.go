@@ -96,6 +96,9 @@ func Explain(t *Tables) string {
 	return b.String()
 }
 
+// Wide are options with which tables have entries of four bytes, as large ones have.
+var Wide = Options{wide: true}
+
 // WithFilterStates calls f while filters have at most n states: with few, rules are told by their first bytes.
 func WithFilterStates(n int, f func()) {
 	old := filterStates

@@ -24,7 +24,7 @@ const (
 	bothFilter
 )
 
-// What a filter tells (in group.next) and has under way (group.live).
+// What a filter tells (in the entries of its table) and has under way (group.live).
 const (
 	toldFront = 1 << iota // the first bytes of a word were read
 	toldEnd               // a word may have ended
@@ -443,7 +443,7 @@ func (g *group) findStops() {
 	}
 	var goes [256]bool // by class
 	for i, to := range g.rnext {
-		if to != 0 && !over[int(to&^accept)/n] {
+		if to != 0 && !over[int(to&^begins)/n] {
 			goes[i%n] = true
 		}
 	}
@@ -566,7 +566,7 @@ func (g *group) back(q uint32, c int) (uint32, bool) {
 		k = uint32(g.rcls[c])
 	}
 	q = g.rnext[q+k]
-	return q &^ accept, q&accept != 0
+	return q &^ begins, q&begins != 0
 }
 
 // try notes that the starts from lo to hi are to be run.

@@ -29,8 +29,9 @@ type glide struct {
 	ok    bool
 	n     int // parts
 	parts [2]part
-	lits  few // literal groups
-	two   two
+	lits  few  // literal groups
+	pair  bool // there are two groups, with entries of two bytes,
+	two   two  // and this is known of them
 }
 
 // two is what the way of most pieces needs to know of two groups, one of literals and one of a filter that has stops. It stands
@@ -51,7 +52,7 @@ func (l lively) of(row uint32) int { return int(l[row/rowEntries]) }
 
 // findTwo gives what is known of the two groups, if they are such.
 func (t *Tables) findTwo() (p two) {
-	if len(t.groups) != 2 || t.glide.n != 1 {
+	if !t.glide.pair || t.glide.n != 1 {
 		return p
 	}
 	l, f := &t.groups[0], &t.groups[1]
@@ -105,7 +106,7 @@ func (t *Tables) glider() {
 			return
 		}
 	}
-	t.glide.ok = true
+	t.glide.ok, t.glide.pair = true, len(t.groups) == 2 && !t.isWide()
 	t.glide.two = t.findTwo()
 }
 
@@ -139,7 +140,7 @@ func (g *group) firstBegun(b []byte, before, lo int) (x int) {
 	r := g.rncls
 	for p := len(b) - 1; p >= lo && r != 0; p-- {
 		v := g.rnext[r+uint32(g.rcls[b[p]])]
-		if r = v &^ accept; v != r {
+		if r = v &^ begins; v != r {
 			x = p + 1
 		}
 	}
@@ -208,11 +209,11 @@ func (t *Tables) glides(s *State, b []byte, n, from int, to *lead) (free, at int
 	if before == unknownByte {
 		return 0, from, false
 	}
-	if len(t.groups) == 2 { // by far the most frequent case
+	if t.glide.pair { // by far the most frequent case
 		s0, s1, told := s.st[0], s.st[1], false
 		for at = from; ; told = true {
 			if (s0|s1)&accept == 0 {
-				if s0, s1, at = t.stepTwo(0, s0, s1, b, at); (s0|s1)&accept == 0 {
+				if s0, s1, at = t.stepTwo(s0, s1, b, at); (s0|s1)&accept == 0 {
 					break
 				}
 			}
@@ -311,7 +312,7 @@ func (t *Tables) glides(s *State, b []byte, n, from int, to *lead) (free, at int
 // at index at.
 func (t *Tables) briefTwo(s *State, b []byte, n, i int, r0, r1 uint32) (free, at int, s0, s1 uint32, ok bool) {
 	p := &t.glide.two
-	s0, s1, at = t.stepTwo(0, r0, r1, b, i)
+	s0, s1, at = t.stepTwo(r0, r1, b, i)
 	now, view := len(b), p.view&1
 	m := s.live[view]
 	if (s0|s1)&accept != 0 || m.q != anchorDead && (now-n <= 8 || n > 32) || p.norms && (!isASCII(b) || !sameTails(s)) {

@@ -124,10 +124,10 @@ func (t *Tables) keen(s *State, b []byte, n, i int, to lead) (free int, ok bool)
 			}
 		}
 	}
-	if len(t.groups) == 2 { // most frequent
+	if t.glide.pair { // most frequent
 		s0, s1 := st[0], st[1]
 		for {
-			if s0, s1, i = t.stepTwo(0, s0, s1, b, i); (s0|s1)&accept == 0 {
+			if s0, s1, i = t.stepTwo(s0, s1, b, i); (s0|s1)&accept == 0 {
 				break
 			}
 			if s0&accept != 0 {

@@ -237,18 +237,19 @@ func (b *builder) addPhrase(i int, c *compiled) {
 	}
 }
 
-// headSyms is the least number of symbols that a phrase has in the literal group; maxHeads is how many phrases
-// may share the place where they are cut. A phrase that could not stand there whole has longHead symbols at most, one
-// more if the last is a gap.
+// headSyms is the least number of symbols that a phrase has in the literal group: fewer tell of more that comes to nothing. A
+// set that would be too large for entries of two bytes has leastSyms. maxHeads is how many phrases may share the place where
+// they are cut. A phrase that could not stand there whole has longHead symbols at most, one more if the last is a gap.
 const (
-	headSyms = 9
-	maxHeads = 2
-	longHead = 48
+	headSyms  = 11
+	leastSyms = 9
+	maxHeads  = 2
+	longHead  = 48
 )
 
 // cut takes the ends of phrases out of the trie where few are left: what follows is compared with the text
-// itself. Only phrases that are held for can be cut, since their text is at hand.
-func (t *trie) cut(held func(rule uint16) bool) {
+// itself, from the symbol syms on. Only phrases that are held for can be cut, since their text is at hand.
+func (t *trie) cut(syms int, held func(rule uint16) bool) {
 	var ends func(n *trieNode) []int // of the subtree; nil if it cannot be cut
 	ends = func(n *trieNode) []int {
 		var all []int
@@ -284,7 +285,7 @@ func (t *trie) cut(held func(rule uint16) bool) {
 			seen[t.lits[i].rule] = true
 			return again
 		})
-		if len(all) > maxHeads || n.depth < headSyms || n.isGap {
+		if len(all) > maxHeads || n.depth < syms || n.isGap {
 			return all
 		}
 		n.kids, n.order, n.gap, n.ends, n.hold = nil, nil, nil, nil, false
@@ -300,9 +301,8 @@ func (t *trie) cut(held func(rule uint16) bool) {
 	}
 }
 
-// literalGroup makes the automaton of a trie.
-func (b *builder) literalGroup(view View, t *trie, memo map[string]uint32) (*group, error) {
-	t.cut(func(rule uint16) bool { return b.t.rules[rule].flags&flagHold != 0 })
+// literals makes the automaton of a trie.
+func (b *builder) literals(t *trie) (*dfa, error) {
 	a := &auto{}
 	more := lookSet{}
 	for _, c := range whites {
@@ -388,6 +388,25 @@ func (b *builder) literalGroup(view View, t *trie, memo map[string]uint32) (*gro
 	}
 	clear(f.dist)
 	f.minimise(1, &b.steps)
+	return f, nil
+}
+
+// literalGroup makes the group of a trie.
+func (b *builder) literalGroup(view View, t *trie, memo map[string]uint32) (*group, error) {
+	var f *dfa
+	for syms := headSyms; ; syms-- {
+		t.cut(syms, func(rule uint16) bool { return b.t.rules[rule].flags&flagHold != 0 })
+		var err error
+		if f, err = b.literals(t); err != nil {
+			return nil, err
+		}
+		if f.n <= maxNarrow || syms == leastSyms {
+			break
+		}
+		if f.n > 2*maxNarrow { // one symbol less is not enough
+			syms = leastSyms + 1
+		}
+	}
 	if len(b.t.lits)+len(t.lits) > MaxRules {
 		return nil, fmt.Errorf("build tables: %d literals; at most %d", len(b.t.lits)+len(t.lits), MaxRules)
 	}

@@ -166,6 +166,7 @@ func diff(t *testing.T, seed uint64) bool {
 	if seed%4 >= 2 {
 		opt.joint = 1 // tried, as far as rules can be divided
 	}
+	opt.wide = seed%3 == 2
 	tb, _, err := Build(rules, opt)
 	if err != nil {
 		t.Fatalf("seed %d: %v", seed, err)

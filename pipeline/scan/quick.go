@@ -427,7 +427,7 @@ func (g *group) begun(q *quick, lo int) bool {
 	r := g.rncls
 	for p := len(q.b) - 1; p >= lo && r != 0; p-- {
 		v := g.rnext[r+uint32(g.rcls[q.b[p]])]
-		if r = v &^ accept; v != r && !q.add(p+1) {
+		if r = v &^ begins; v != r && !q.add(p+1) {
 			return false
 		}
 	}

@@ -3,7 +3,11 @@
 package scan
 
 // entry gives the entry of class or column c in a row of a table.
-func entry[C uint8 | uint32](next []uint32, row uint32, c C) uint32 { return next[row+uint32(c)] }
+func entry[E entries, C uint8 | uint32](next []E, row uint32, c C) uint32 {
+	return uint32(next[row+uint32(c)])
+}
 
 // entryAt is entry for rows as whole words.
-func entryAt[C uint8 | uint32](next []uint32, row uint, c C) uint { return uint(next[row+uint(c)]) }
+func entryAt[E entries, C uint8 | uint32](next []E, row uint, c C) uint {
+	return uint(next[row+uint(c)])
+}

@@ -46,7 +46,6 @@ func TestFeedRefusesTheStateOfOtherTables(t *testing.T) {
 	const short, long = "1", "11 1111 1111 and more text, so that it is long enough for the other way"
 	for g := range tb.groups {
 		try("a row behind the last", func(s *State) { s.st[g] = tb.last[g] + 1 }, short, long)
-		try("an entry", func(s *State) { s.st[g] |= accept }, short, long)
 	}
 	u := tb.bundle[0]
 	try("a live state", func(s *State) {

@@ -252,8 +252,11 @@ func oneCase(t *testing.T, seed uint64, texts, size int) (ran, over int) {
 	m := &material{near: examples(es), far: examples(allEntries), english: english, r: r}
 	var tb *scan.Tables
 	var err error
-	states := []int{6144, 6144, 1000, 100}[seed%4]
-	scan.WithFilterStates(states, func() { tb, _, err = scan.Build(rules, scan.Options{}) })
+	states, opt := []int{6144, 6144, 1000, 100}[seed%4], scan.Options{}
+	if seed%5 == 4 {
+		opt = scan.Wide
+	}
+	scan.WithFilterStates(states, func() { tb, _, err = scan.Build(rules, opt) })
 	if err != nil {
 		return 0, 0 // a cap or a view that does not fit the pattern
 	}
@@ -290,14 +293,14 @@ func oneCase(t *testing.T, seed uint64, texts, size int) (ran, over int) {
 			over++
 		}
 		if problem != "" {
-			t.Fatalf("seed %d\n%s", seed, shrink(t, states, rules, text, cuts, mask, slack, problem))
+			t.Fatalf("seed %d\n%s", seed, shrink(t, states, opt, rules, text, cuts, mask, slack, problem))
 		}
 	}
 	return ran, over
 }
 
 // shrink makes a failing case smaller.
-func shrink(t *testing.T, states int, rules []scan.Rule, text string, cuts []int, mask uint64, slack int, problem string) string {
+func shrink(t *testing.T, states int, opt scan.Options, rules []scan.Rule, text string, cuts []int, mask uint64, slack int, problem string) string {
 	until := time.Now().Add(100 * time.Second)
 	try := func(rules []scan.Rule, text string, cuts []int) bool {
 		if time.Now().After(until) || len(rules) == 0 {
@@ -305,7 +308,7 @@ func shrink(t *testing.T, states int, rules []scan.Rule, text string, cuts []int
 		}
 		var tb *scan.Tables
 		var err error
-		scan.WithFilterStates(states, func() { tb, _, err = scan.Build(rules, scan.Options{}) })
+		scan.WithFilterStates(states, func() { tb, _, err = scan.Build(rules, opt) })
 		if err != nil {
 			return false
 		}
@@ -442,7 +445,7 @@ func TestWholePacksDoNotDependOnCuts(t *testing.T) {
 			if !slices.Equal(got, want) {
 				if o, err := scan.NewOracle(rules, built); err == nil {
 					if _, p := o.Compare(t, built, text, cuts, ^uint64(0), 0); p != "" {
-						t.Log(shrink(t, 4096, rules, text, cuts, ^uint64(0), 0, p))
+						t.Log(shrink(t, 4096, scan.Options{}, rules, text, cuts, ^uint64(0), 0, p))
 					}
 				}
 				i := 0

@@ -84,6 +84,7 @@ type Options struct {
 	MaxSteps      int   // of work in all, a deterministic stand-in for time [2000 million]
 	Memo          *Memo // of automata that are made once for several builds; nil: for this one only
 	joint         int   // states of a joint automaton, after which its rules are divided
+	wide          bool  // entries of four bytes, even if two have room
 }
 
 // RuleError says which rule cannot be built, which part of it is responsible, and what would help. At is the byte of the

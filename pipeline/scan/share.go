@@ -27,7 +27,8 @@ func stockOf(ts []*Tables) *stock {
 // each calls f and g with the parts of t that other tables may have too.
 func (t *Tables) each(f func(*[]uint32), g func(*[]uint16)) {
 	for i := range t.groups {
-		f(&t.groups[i].next)
+		g(&t.groups[i].next)
+		f(&t.groups[i].wide)
 		f(&t.groups[i].rnext)
 	}
 	for _, u := range t.bundle {
@@ -45,7 +46,7 @@ func (t *Tables) Share(others ...*Tables) (saved int) {
 	known := stockOf(others)
 	t.each(func(w *[]uint32) { saved += 4 * share(w, known.words) }, func(h *[]uint16) { saved += 2 * share(h, known.halves) })
 	for k := range t.groups {
-		t.next[k] = t.groups[k].next
+		t.next[k], t.wide[k] = t.groups[k].next, t.groups[k].wide
 	}
 	return saved
 }

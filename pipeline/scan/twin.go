@@ -43,8 +43,8 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, before, from int, tw *twi
 		h--
 	}
 	s, guess := *st, [maxGroups]uint32{}
-	for g, next := range t.next[:groups] {
-		guess[g] = t.groups[g].land(next[t.column[g][p[h-1]]]) // after the same byte at the text's beginning
+	for g := range groups {
+		guess[g] = t.groups[g].land(t.groups[g].at(t.column[g][p[h-1]])) // after the same byte at the text's beginning
 	}
 	r := guess
 	var late [maxTold]tell // of the second half
@@ -71,9 +71,9 @@ func (t *Tables) twin(st *[maxGroups]uint32, b []byte, before, from int, tw *twi
 			r = s
 			break
 		}
-		for g, next := range t.next[:groups] {
-			c := t.column[g][p[i]]
-			s[g], guess[g] = next[s[g]+c], t.groups[g].land(next[guess[g]+c])
+		for g := range groups {
+			c, grp := t.column[g][p[i]], &t.groups[g]
+			s[g], guess[g] = grp.at(s[g]+c), grp.land(grp.at(guess[g]+c))
 		}
 		i++
 		if n+groups > maxTold {
@@ -142,12 +142,18 @@ func again(told []tell, group uint8, st uint32) bool {
 // pair steps the tables from the states s over a and from the states r over as many bytes of b, until one of them
 // stands on a list.
 func (t *Tables) pair(s, r *[maxGroups]uint32, a, b []byte) int {
-	col := &t.column
+	if t.isWide() {
+		return pair(t.wide[:len(t.groups)], &t.column, s, r, a, b)
+	}
+	return pair(t.next[:len(t.groups)], &t.column, s, r, a, b)
+}
+
+func pair[E entries](next [][]E, col *[maxGroups][256]uint32, s, r *[maxGroups]uint32, a, b []byte) int {
 	i := 0
 	b = b[:len(a)]
-	switch len(t.groups) {
+	switch len(next) {
 	case 1:
-		t0 := t.next[0]
+		t0 := next[0]
 		s0, r0 := s[0], r[0]
 		for ; i < len(a); i++ {
 			s0, r0 = entry(t0, s0, col[0][a[i]]), entry(t0, r0, col[0][b[i]])
@@ -158,12 +164,12 @@ func (t *Tables) pair(s, r *[maxGroups]uint32, a, b []byte) int {
 		}
 		s[0], r[0] = s0, r0
 	case 2:
-		t0, t1 := t.next[0], t.next[1]
+		t0, t1, c0, c1 := next[0], next[1], &col[0], &col[1]
 		s0, s1, r0, r1 := uint(s[0]), uint(s[1]), uint(r[0]), uint(r[1])
 		for ; i < len(a); i++ {
 			c, d := a[i], b[i]
-			s0, r0 = entryAt(t0, s0, col[0][c]), entryAt(t0, r0, col[0][d])
-			s1, r1 = entryAt(t1, s1, col[1][c]), entryAt(t1, r1, col[1][d])
+			s0, r0 = entryAt(t0, s0, c0[c]), entryAt(t0, r0, c0[d])
+			s1, r1 = entryAt(t1, s1, c1[c]), entryAt(t1, r1, c1[d])
 			if (s0|s1|r0|r1)&accept != 0 {
 				i++
 				break
@@ -171,7 +177,7 @@ func (t *Tables) pair(s, r *[maxGroups]uint32, a, b []byte) int {
 		}
 		s[0], s[1], r[0], r[1] = uint32(s0), uint32(s1), uint32(r0), uint32(r1)
 	case 3:
-		t0, t1, t2 := t.next[0], t.next[1], t.next[2]
+		t0, t1, t2 := next[0], next[1], next[2]
 		s0, s1, s2, r0, r1, r2 := s[0], s[1], s[2], r[0], r[1], r[2]
 		for ; i < len(a); i++ {
 			c, d := a[i], b[i]
