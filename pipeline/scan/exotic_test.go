@@ -185,6 +185,13 @@ func (p *patternMaker) pattern() string {
 	return s
 }
 
+// behind makes the word of x a group, behind and in front of something.
+func (p *patternMaker) behind(x *Rule) {
+	x.Group = 1
+	in := p.concat(1)
+	x.Pattern = p.one("", `\b`, `^`, `[^a]`, `(?:^|[ =])`, `ab`, `(?:foo|ab)\s*`, `key\s?=`, `(?i)tok.{0,3}`) + "(" + in + ")" + p.one("", `\b`, `$`, `[^a]`, `(?:$|[ ;"])`, `\B`)
+}
+
 // word writes a text that re matches, apart from its conditions, or nearly matches.
 func (p *patternMaker) word(b *strings.Builder, re *syntax.Regexp) {
 	r := p.r
@@ -604,9 +611,7 @@ func exoticCase(t *testing.T, seed uint64, refused map[string]int) (compared int
 		case 0:
 			x.Cap = 1 + r.IntN(30)
 		case 1: // the word is a group
-			x.Group = 1
-			in := p.concat(1)
-			x.Pattern = p.one("", `\b`, `^`, `[^a]`, `(?:^|[ =])`, `ab`, `(?:foo|ab)\s*`, `key\s?=`, `(?i)tok.{0,3}`) + "(" + in + ")" + p.one("", `\b`, `$`, `[^a]`, `(?:$|[ ;"])`, `\B`)
+			p.behind(&x)
 		}
 		if ascii && r.IntN(2) == 0 && !strings.ContainsFunc(x.Pattern, func(c rune) bool { return c >= utf8.RuneSelf }) && !strings.Contains(x.Pattern, `\p`) && !strings.Contains(x.Pattern, `\x{`) {
 			x.View, x.Span = Normalised, true

@@ -150,9 +150,13 @@ func phraseSyms(c *compiled) []string {
 func (c *compiled) long(syms []string) bool { return len(syms) > maxLiteral || c.max > c.cap }
 
 // literalFits tells whether a phrase can stand in the literal group: not too long and always within its cap, or with
-// its beginning only, and unable to overlap itself, so that every occurrence is a match of its own.
+// its beginning only, and unable to overlap itself, so that every occurrence is a match of its own. One that is not held for
+// must not end twice in a row either.
 func (b *builder) literalFits(c *compiled) bool {
 	syms := phraseSyms(c)
+	if len(c.Phrase) == 1 && !isWord(int(c.Phrase[0])) && !c.hold() {
+		return false
+	}
 	if c.long(syms) && !(c.View == Normalised && len(syms) > longHead && (c.max <= c.cap || c.cap == MaxCap)) {
 		return false
 	}

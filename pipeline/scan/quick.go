@@ -346,8 +346,11 @@ func (t *Tables) quickly(s *State, b []byte, n, i int, tw *twin, to lead) (free 
 			}
 		}
 		free = min(free, best)
-		if t.marks {
+		switch {
+		case t.marks:
 			back[u.view], open[u.view] = uint16(now-best), state
+		case next.unseen: // they stopped for the sake of the first one, of which nothing else may be left
+			next.front = max(next.front, now-best)
 		}
 	}
 	free = q.save(s, &next, free)

@@ -108,7 +108,7 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 	s.flags &^= stateAll
 	guards := w.gd[:0]
 	for _, g := range w.gd[:w.ngd] {
-		if g.live && !f.end || f.v[f.t.rules[g.rule].view].rawAt(g.e) > hold {
+		if v := &f.v[f.t.rules[g.rule].view]; g.live && !f.end || g.e > v.index(hold, 0) { // it may end inside a character that became several
 			guards = append(guards, g)
 		}
 	}

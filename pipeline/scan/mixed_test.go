@@ -1,0 +1,310 @@
+package scan
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+var (
+	mixedRun  = flag.Duration("mixed", 0, "how long random rules of all sorts are compared with the oracle (0: a fixed number of cases)")
+	mixedSeed = flag.Uint64("mixedseed", 0, "the first case of that comparison")
+)
+
+// mixed is a case of rules of all sorts: patterns as people and nobody would write them, hard ones, phrases.
+type mixed struct {
+	*patternMaker
+	rules  []Rule
+	parsed []*syntax.Regexp // of the patterns
+	words  []string         // the phrases
+	states int              // of a filter
+	opt    Options
+}
+
+// rule makes a rule; fuzzy says that it may be a fuzzy term.
+func (m *mixed) rule(fuzzy bool) (x Rule) {
+	r := m.r
+	switch k := r.IntN(10); {
+	case k < 6:
+		x = Rule{Pattern: m.pattern(), Cap: MaxCap, Fold: r.IntN(8) == 0}
+		switch r.IntN(6) {
+		case 0, 1:
+			x.Cap = 1 + r.IntN(30)
+		case 2:
+			x.Cap = 0
+		case 3:
+			m.behind(&x)
+		}
+	case k < 8:
+		if x = pool[r.IntN(len(pool))]; x.Distance > 0 && !fuzzy {
+			return m.rule(fuzzy)
+		}
+	default:
+		var w []string
+		for range 1 + r.IntN(4) {
+			w = append(w, fewWords[r.IntN(len(fewWords))])
+		}
+		x = Rule{Phrase: strings.TrimSpace(strings.Join(w, m.one(" ", "", " ", "-"))), Fold: r.IntN(2) == 0}
+		if fuzzy && r.IntN(2) == 0 {
+			x.Distance = 1 + r.IntN(2)
+		}
+		if r.IntN(4) == 0 {
+			x.Cap = 1 + r.IntN(40)
+		}
+	}
+	x.Policy, x.Span = uint8(r.IntN(3)), r.IntN(5) > 0
+	if r.IntN(3) == 0 {
+		x.View = Normalised
+	}
+	if r.IntN(8) == 0 && x.Pattern != "" {
+		x.Allow = []string{"tok", "abc", "a", "key12"}
+	}
+	return x
+}
+
+func newMixed(seed uint64) *mixed {
+	r := rand.New(rand.NewPCG(seed, 41))
+	m := &mixed{patternMaker: &patternMaker{r: r}, states: []int{6144, 1000, 100}[r.IntN(3)]}
+	m.opt.wide = seed%5 == 4
+	if seed%4 >= 2 {
+		m.opt.joint = 1
+	}
+	fuzzy := r.IntN(8) == 0
+	for range 1 + r.IntN(7) {
+		x := m.rule(fuzzy)
+		x.ID = fmt.Sprint(len(m.rules))
+		if _, _, err := Build([]Rule{x}, Options{MaxRuleStates: 3000, MaxSteps: 4e7}); err != nil {
+			continue
+		}
+		m.rules = append(m.rules, x)
+		if x.Phrase != "" {
+			m.words = append(m.words, x.Phrase)
+			continue
+		}
+		full := x.Pattern
+		if x.Fold {
+			full = "(?i)" + full
+		}
+		if re, err := syntax.Parse(full, syntax.Perl); err == nil {
+			m.parsed = append(m.parsed, re)
+		}
+	}
+	return m
+}
+
+// build gives the tables and the oracle of rules, nil if there are none.
+func (m *mixed) build(rules []Rule) (tb *Tables, o *Oracle) {
+	var err error
+	if WithFilterStates(m.states, func() { tb, _, err = Build(rules, m.opt) }); err != nil || len(rules) == 0 {
+		return nil, nil
+	}
+	if o, err = NewOracle(rules, tb); err != nil {
+		return nil, nil
+	}
+	return tb, o
+}
+
+func (m *mixed) glue(n int) string {
+	r := m.r
+	var b strings.Builder
+	for b.Len() < n {
+		switch k := r.IntN(6); {
+		case k == 0:
+			b.WriteString(randomText(r, 1+r.IntN(12), r.IntN(2) == 0))
+		case k == 1 && len(m.words) > 0:
+			w := m.words[r.IntN(len(m.words))]
+			switch r.IntN(8) {
+			case 0, 1:
+				w = w[:r.IntN(len(w)+1)]
+			case 2, 3:
+				w = strings.ToUpper(w)
+			case 4:
+				w = strings.ReplaceAll(w, " ", m.one("  ", "\n", "\u00a0", "\u200b ", "-"))
+			}
+			b.WriteString(w)
+		case len(m.parsed) > 0:
+			b.WriteString(m.text(m.parsed, 1+r.IntN(30)))
+		default:
+			b.WriteString(randomText(r, 5, false))
+		}
+		if r.IntN(12) == 0 {
+			b.WriteString(strings.Repeat(m.one(" ", "a", "1", "ab", "\u200b", "tok"), r.IntN(30)))
+		}
+	}
+	text := b.String()
+	if r.IntN(3) == 0 { // pure ASCII takes another way
+		text = strings.Map(func(c rune) rune {
+			if c >= utf8.RuneSelf {
+				return -1
+			}
+			return c
+		}, text)
+	}
+	return text[:min(len(text), 700)] // inside a rune, too
+}
+
+// mixedCase compares one case with the oracle, on a few texts. No match may depend on cuts, and nothing be released that may
+// become part of one.
+func mixedCase(t *testing.T, seed uint64) (ran, over int) {
+	m := newMixed(seed)
+	tb, o := m.build(m.rules)
+	if tb == nil {
+		return 0, 0
+	}
+	r := m.r
+	if r.IntN(4) == 0 {
+		var err error
+		if tb, err = Load(tb.AppendBinary(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 4 {
+		size := 10 + r.IntN(120)
+		if r.IntN(6) == 0 {
+			size *= 5
+		}
+		text := m.glue(size)
+		for range 4 {
+			cuts, mask, slack := cutsOf(r, len(text), 1+r.IntN(30)), ^uint64(0), r.IntN(3)
+			if r.IntN(4) == 0 {
+				mask = 5
+			}
+			gaveUp, problem := compareAsFar(t, tb, o.t, text, cuts, mask, slack, false)
+			ran++
+			over += boolInt(gaveUp)
+			if problem != "" {
+				t.Fatalf("seed %d\n%s", seed, m.shrink(t, text, cuts, mask, slack))
+			}
+		}
+	}
+	return ran, over
+}
+
+// shrink makes a failing case smaller.
+func (m *mixed) shrink(t *testing.T, text string, cuts []int, mask uint64, slack int) (problem string) {
+	until := time.Now().Add(60 * time.Second)
+	try := func(rules []Rule, text string, cuts []int) bool {
+		if time.Now().After(until) {
+			return false
+		}
+		tb, o := m.build(rules)
+		if tb == nil {
+			return false
+		}
+		_, p := compareAsFar(t, tb, o.t, text, cuts, mask, slack, false)
+		if p != "" {
+			problem = p
+		}
+		return p != ""
+	}
+	if !try(m.rules, text, cuts) {
+		return fmt.Sprintf("%+v\n  text %q\n  cuts %v: only as it was loaded", m.rules, text, cuts)
+	}
+	rules := m.rules
+	for again := true; again; {
+		again = false
+		for i := 0; i < len(rules); {
+			if less := slices.Delete(slices.Clone(rules), i, i+1); try(less, text, cuts) {
+				rules, again = less, true
+			} else {
+				i++
+			}
+		}
+		for k := len(text) / 2; k > 0; k /= 2 {
+			for i := 0; i+k <= len(text); {
+				var c []int
+				for _, x := range cuts {
+					if x = max(min(x, i), x-k); x > 0 && (len(c) == 0 || c[len(c)-1] < x) {
+						c = append(c, x)
+					}
+				}
+				if less := text[:i] + text[i+k:]; try(rules, less, c) {
+					text, cuts, again = less, c, true
+				} else {
+					i += k
+				}
+			}
+		}
+		for i := 0; i < len(cuts); {
+			if less := slices.Delete(slices.Clone(cuts), i, i+1); try(rules, text, less) {
+				cuts, again = less, true
+			} else {
+				i++
+			}
+		}
+		for j := range rules {
+			for k := 8; k > 0; k /= 2 {
+				for i := 0; i+k <= len(rules[j].Pattern); {
+					less := slices.Clone(rules)
+					less[j].Pattern = rules[j].Pattern[:i] + rules[j].Pattern[i+k:]
+					if try(less, text, cuts) {
+						rules, again = less, true
+					} else {
+						i++
+					}
+				}
+			}
+		}
+	}
+	return problem
+}
+
+// What random rules of all sorts showed, each with the least that shows it.
+func TestFoundByMixedRules(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		rules  []Rule
+		states int // of a filter: with few, rules are told by their first bytes
+		joint  int
+		text   string
+		cuts   []int
+	}{
+		{"a match that ends inside a character that became several comes once", []Rule{{Pattern: `\pL`, View: Normalised}}, 1000, 0, "Æ", []int{2}},
+		{"a word behind the first bytes of a longer one waits for it", []Rule{{Pattern: `\P{L}{2}wo|\W`, Cap: MaxCap, Span: true}, {Pattern: `[^\d]}r`, Span: true}}, filterStates, 1, "3\nwo", []int{3, 4}},
+	} {
+		for i := range c.rules {
+			c.rules[i].ID = fmt.Sprint(i)
+		}
+		m := &mixed{states: c.states, opt: Options{joint: c.joint}}
+		tb, o := m.build(c.rules)
+		if tb == nil {
+			t.Fatalf("%s: no tables", c.name)
+		}
+		if gaveUp, problem := compare(t, tb, o.t, c.text, c.cuts, ^uint64(0), 0); gaveUp || problem != "" {
+			t.Errorf("%s: %v\n%s", c.name, gaveUp, problem)
+		}
+	}
+}
+
+// Rules of all sorts, in both views, give the matches of the oracle at any cuts, and release nothing that the oracle holds.
+func TestMixedRulesEqualTheOracle(t *testing.T) {
+	ran, over := 0, 0
+	if *mixedRun > 0 {
+		seed := *mixedSeed
+		for until := time.Now().Add(*mixedRun); time.Now().Before(until); seed++ {
+			n, o := mixedCase(t, seed)
+			ran, over = ran+n, over+o
+		}
+		t.Logf("%d texts of %d cases from seed %d on; gave up %d times", ran, seed-*mixedSeed, *mixedSeed, over)
+		return
+	}
+	for seed := range uint64(Rounds(40, 20, 8)) {
+		n, o := mixedCase(t, *mixedSeed+seed)
+		ran, over = ran+n, over+o
+	}
+	if over*20 > ran {
+		t.Errorf("gave up %d of %d times", over, ran)
+	}
+}
+
+// FuzzMixedRulesEqualTheOracle searches on from the same start.
+func FuzzMixedRulesEqualTheOracle(f *testing.F) {
+	f.Add(uint64(1))
+	f.Fuzz(func(t *testing.T, seed uint64) { mixedCase(t, seed) })
+}
