@@ -678,31 +678,36 @@ func (t *Tables) stepTwo(s0, s1 uint32, b []byte, i int) (uint32, uint32, int) {
 	return uint32(r0), uint32(r1), i
 }
 
-// stepThree advances three groups over b until one of them tells something.
+// stepThree is stepTwo for any three groups.
 //
 //go:noinline
-func stepThree[E entries](next *[3][]E, col *[3][256]uint32, s0, s1, s2 uint32, b []byte) (uint32, uint32, uint32, int) {
-	t0, t1, t2 := next[0], next[1], next[2]
-	r0, r1, r2 := uint(s0), uint(s1), uint(s2)
-	for i, c := range b {
-		r0, r1, r2 = entryAt(t0, r0, col[0][c]), entryAt(t1, r1, col[1][c]), entryAt(t2, r2, col[2][c])
+func stepThree(next *[3][]uint16, col *[3][256]uint32, st *[3]uint32, b []byte) int {
+	t0, t1, t2, c0, c1, c2 := next[0], next[1], next[2], &col[0], &col[1], &col[2]
+	r0, r1, r2 := uint(st[0]), uint(st[1]), uint(st[2])
+	i := 0
+	for ; uint(i) < uint(len(b)); i++ {
+		c := b[i]
+		r0, r1, r2 = entryAt(t0, r0, c0[c]), entryAt(t1, r1, c1[c]), entryAt(t2, r2, c2[c])
 		if (r0|r1|r2)&accept != 0 {
-			return uint32(r0), uint32(r1), uint32(r2), i + 1
+			i++
+			break
 		}
 	}
-	return uint32(r0), uint32(r1), uint32(r2), len(b)
+	st[0], st[1], st[2] = uint32(r0), uint32(r1), uint32(r2)
+	return i
 }
 
-// stepFive is stepThree for five groups.
+// stepFive is stepTwo for any five groups.
 //
 //go:noinline
-func stepFive[E entries](next *[5][]E, col *[5][256]uint32, st *[5]uint32, b []byte) int {
+func stepFive(next *[5][]uint16, col *[5][256]uint32, st *[5]uint32, b []byte) int {
 	t0, t1, t2, t3, t4 := next[0], next[1], next[2], next[3], next[4]
+	c0 := &col[0] // the others stand behind it
 	r0, r1, r2, r3, r4 := uint(st[0]), uint(st[1]), uint(st[2]), uint(st[3]), uint(st[4])
 	i := 0
 	for ; uint(i) < uint(len(b)); i++ {
 		c := b[i]
-		r0, r1, r2 = entryAt(t0, r0, col[0][c]), entryAt(t1, r1, col[1][c]), entryAt(t2, r2, col[2][c])
+		r0, r1, r2 = entryAt(t0, r0, c0[c]), entryAt(t1, r1, col[1][c]), entryAt(t2, r2, col[2][c])
 		r3, r4 = entryAt(t3, r3, col[3][c]), entryAt(t4, r4, col[4][c])
 		if (r0|r1|r2|r3|r4)&accept != 0 {
 			i++
@@ -718,6 +723,12 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 	switch {
 	case t.isWide():
 		return step(t.wide[lo:hi], t.column[lo:hi], st, p)
+	case hi-lo == 3:
+		n = stepThree((*[3][]uint16)(t.next[lo:]), (*[3][256]uint32)(t.column[lo:]), (*[3]uint32)(st), p)
+		return n, (st[0]|st[1]|st[2])&accept != 0
+	case hi-lo == 5:
+		n = stepFive((*[5][]uint16)(t.next[lo:]), (*[5][256]uint32)(t.column[lo:]), (*[5]uint32)(st), p)
+		return n, (st[0]|st[1]|st[2]|st[3]|st[4])&accept != 0
 	case lo == 0 && hi == 2:
 		st[0], st[1], n = t.stepTwo(st[0], st[1], p, 0)
 		return n, (st[0]|st[1])&accept != 0
@@ -750,8 +761,18 @@ func step[E entries](next [][]E, col [][256]uint32, st []uint32, p []byte) (n in
 		}
 		st[0], st[1] = s0, s1
 	case 3:
-		st[0], st[1], st[2], n = stepThree((*[3][]E)(next), (*[3][256]uint32)(col), st[0], st[1], st[2], p)
-		return n, (st[0]|st[1]|st[2])&accept != 0
+		t0, t1, t2 := next[0], next[1], next[2]
+		s0, s1, s2 := st[0], st[1], st[2]
+		for i, c := range p {
+			s0 = entry(t0, s0, col[0][c])
+			s1 = entry(t1, s1, col[1][c])
+			s2 = entry(t2, s2, col[2][c])
+			if (s0|s1|s2)&accept != 0 {
+				st[0], st[1], st[2] = s0, s1, s2
+				return i + 1, true
+			}
+		}
+		st[0], st[1], st[2] = s0, s1, s2
 	case 4:
 		t0, t1, t2, t3 := next[0], next[1], next[2], next[3]
 		s0, s1, s2, s3 := st[0], st[1], st[2], st[3]
@@ -767,8 +788,20 @@ func step[E entries](next [][]E, col [][256]uint32, st []uint32, p []byte) (n in
 		}
 		st[0], st[1], st[2], st[3] = s0, s1, s2, s3
 	case 5:
-		n = stepFive((*[5][]E)(next), (*[5][256]uint32)(col), (*[5]uint32)(st), p)
-		return n, (st[0]|st[1]|st[2]|st[3]|st[4])&accept != 0
+		t0, t1, t2, t3, t4 := next[0], next[1], next[2], next[3], next[4]
+		s0, s1, s2, s3, s4 := st[0], st[1], st[2], st[3], st[4]
+		for i, c := range p {
+			s0 = entry(t0, s0, col[0][c])
+			s1 = entry(t1, s1, col[1][c])
+			s2 = entry(t2, s2, col[2][c])
+			s3 = entry(t3, s3, col[3][c])
+			s4 = entry(t4, s4, col[4][c])
+			if (s0|s1|s2|s3|s4)&accept != 0 {
+				st[0], st[1], st[2], st[3], st[4] = s0, s1, s2, s3, s4
+				return i + 1, true
+			}
+		}
+		st[0], st[1], st[2], st[3], st[4] = s0, s1, s2, s3, s4
 	case 6:
 		t0, t1, t2, t3, t4, t5 := next[0], next[1], next[2], next[3], next[4], next[5]
 		s0, s1, s2, s3, s4, s5 := st[0], st[1], st[2], st[3], st[4], st[5]

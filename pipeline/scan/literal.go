@@ -154,7 +154,7 @@ func (c *compiled) long(syms []string) bool { return len(syms) > maxLiteral || c
 // must not end twice in a row either.
 func (b *builder) literalFits(c *compiled) bool {
 	syms := phraseSyms(c)
-	if len(c.Phrase) == 1 && !isWord(int(c.Phrase[0])) && !c.hold() {
+	if len(syms) == 1 && !isWord(int(c.Phrase[0])) && !c.hold() {
 		return false
 	}
 	if c.long(syms) && !(c.View == Normalised && len(syms) > longHead && (c.max <= c.cap || c.cap == MaxCap)) {

@@ -487,6 +487,7 @@ func TestReviewedCasesEqualTheOracle(t *testing.T) {
 		{"and nowhere else", head, "ask sksksk sks o\u212a.", nil},
 		{"nor at the end", head, "ask sksksk sks o\u212a", nil},
 		{"a run of ends of a sign counts once", []Rule{{ID: "sign", Phrase: "-"}}, "a ----- b", []int{4, 5}},
+		{"and of a letter that needs no boundary", []Rule{{ID: "sign", Phrase: "ſ", Fold: true}}, "ss ſs", []int{1}},
 		{"of two triggers of a rule that end together the longer one goes first", []Rule{{ID: "two", Pattern: `a?aab`, Span: true}}, "aaab", nil},
 		{"what is found again and waits comes once", []Rule{
 			{ID: "behind", Pattern: `ab[ab]{0,3}=?(b?c+)\b`, Group: 1, Span: true},
