@@ -1,7 +1,9 @@
 package scan
 
 import (
+	"cmp"
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"slices"
 	"sync"
@@ -145,6 +147,7 @@ type guard struct {
 	rule uint16
 	e    int
 	live bool
+	back int // the index of a match of the rule that found no room, plus one; 0: none. The guard ends there for the next call
 }
 
 // work is the scratch of a call that found something.
@@ -199,6 +202,8 @@ type feed struct {
 	traced  int     // the one of the two that is valid,
 	traceOf *bundle // for this bundle; nil: none
 	lost    int     // raw index; what began here or later found no room and is found again by the next call
+	late    int64   // matches that end here or later find no room:
+	forgot  int     // raw index; they begin here or later and are found again, too
 
 	had struct{ nd, nth int } // matches and threads in front of the new bytes
 
@@ -364,7 +369,7 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 	f := feedPool.Get().(*feed)
 	f.t, f.s, f.base, f.end, f.given, f.lost, f.floor = t, s, s.at-int64(n), end, -1, len(b), 0
 	f.old, f.traceOf, f.tallyOf, f.stay, f.busy = n, nil, nil, [4]stay{}, false
-	f.had.nd, f.had.nth, f.lostBundle = 0, 0, false
+	f.had.nd, f.had.nth, f.lostBundle, f.late, f.forgot = 0, 0, false, math.MaxInt64, len(b)
 	f.again, f.lostBehind, f.w, f.niv, f.told, f.bound, f.openQ = false, false, nil, [2]uint8{}, [maxGroups]int32{}, [2]int32{}, [2]uint16{}
 	if s.flags&stateEnded != 0 && len(b) > n {
 		s.goOn(n)
@@ -903,29 +908,71 @@ func (f *feed) openEnd(r uint16, view View, e int) {
 	f.add(Match{Start: max(0, end-int64(f.t.rules[r].cap)), End: end, Rule: uint32(r)}, unknown)
 }
 
-func (f *feed) add(m Match, x int) {
+// add notes a match. false says that it found no room.
+func (f *feed) add(m Match, x int) bool {
 	w := f.work()
 	if m.End <= f.given {
-		return // found again
+		return true // found again
 	}
 	if f.again {
 		for i := range w.done[:w.nd] {
 			if w.done[i].Match == m {
-				return // it waits in the slots
+				return true // it waits in the slots
 			}
 		}
 	}
 	if w.nd == maxDone {
-		if raw := m.Start - f.base; x < 0 && raw >= 0 && f.t.rules[m.Rule].flags&(flagHold|flagBehind) == flagHold {
-			f.lost = min(f.lost, int(raw)) // it is found again
-			f.lostBundle = f.lostBundle || f.t.rules[m.Rule].flags&flagBundle != 0
-		} else {
-			f.s.flags |= stateOver
-		}
-		return
+		f.thin()
+	}
+	if m.End >= f.late || w.nd == maxDone {
+		f.forget(doneMatch{m, x})
+		return false
 	}
 	w.done[w.nd] = doneMatch{m, x}
 	w.nd++
+	return true
+}
+
+// thin makes room for matches that end early: those that end last are found again by the next call. If all end together the
+// channel is given up.
+func (f *feed) thin() {
+	w := f.w
+	slices.SortFunc(w.done[:w.nd], func(a, b doneMatch) int { return cmp.Compare(a.End, b.End) })
+	late := w.done[w.nd/2].End
+	k := w.nd / 2
+	for k > 0 && w.done[k-1].End == late {
+		k--
+	}
+	if k == 0 {
+		f.s.flags |= stateOver
+		return
+	}
+	for _, m := range w.done[k:w.nd] {
+		f.forget(m)
+	}
+	w.nd = k
+}
+
+// forget makes sure that a match for which there is no room is found again by the next call. If its text may be gone, the
+// channel is given up.
+func (f *feed) forget(m doneMatch) {
+	ru, raw := &f.t.rules[m.Rule], m.Start-f.base
+	if m.x >= 0 || raw < 0 || ru.flags&(flagHold|flagBehind) != flagHold {
+		f.s.flags |= stateOver
+		return
+	}
+	f.late, f.forgot = min(f.late, m.End), min(f.forgot, int(raw))
+	f.lostBundle = f.lostBundle || ru.flags&flagBundle != 0
+	if g := f.guardOf(uint16(m.Rule)); g != nil {
+		g.goBack(f.v[ru.view].index(int(raw), 0))
+	}
+}
+
+// goBack notes that a match of the rule which begins at index i is found again.
+func (g *guard) goBack(i int) {
+	if g.back == 0 || i+1 < g.back {
+		g.back = i + 1
+	}
 }
 
 // back walks n symbols back from index e of a view. If it meets too long a gap, ok is false and x is the index

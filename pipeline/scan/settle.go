@@ -45,8 +45,8 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 				hold = f.holdLiteral(g, hold)
 			}
 		}
-		hold = min(hold, f.lost)
 	}
+	hold = min(hold, f.lost)
 	for i := range t.fuzzy {
 		hold = f.fuzzy(&t.fuzzy[i], hold)
 	}
@@ -60,7 +60,9 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 	if !f.end {
 		limit = min(limit, f.base+int64(all)-1) // an end here of a rule that is not held for shows a byte later
 	}
-	done := w.done[:w.nd]
+	limit = min(limit, f.late-1)
+	lost := min(f.lost, f.forgot)
+	done, given := w.done[:w.nd], f.given
 	if len(done) > 1 {
 		slices.SortFunc(done, func(a, b doneMatch) int {
 			if a.End != b.End {
@@ -96,6 +98,14 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 	if i < len(done) && done[i].End <= limit {
 		out.full = true
 	}
+	if f.end && lost < all {
+		if f.given > given {
+			out.full = true // and there is more
+		} else {
+			s.flags |= stateOver
+		}
+	}
+	hold = min(hold, lost)
 	done = done[i:]
 	for _, m := range done {
 		if t.rules[m.Rule].flags&flagHold != 0 {

@@ -108,6 +108,9 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 	s.flags &^= stateAll
 	guards := w.gd[:0]
 	for _, g := range w.gd[:w.ngd] {
+		if g.back > 0 {
+			g.e = min(g.e, g.back-1)
+		}
 		if v := &f.v[f.t.rules[g.rule].view]; g.live && !f.end || g.e > v.index(hold, 0) { // it may end inside a character that became several
 			guards = append(guards, g)
 		}
@@ -141,7 +144,8 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 		return k
 	}
 	level := 0
-	if f.lost < n {
+	from := min(n, f.lost, f.forgot)
+	if from < n {
 		level = 1 + boolInt(f.lostBehind)
 	}
 	for level < 2 && size(level) > maxSlots {
@@ -149,7 +153,6 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 		mark = f.given >= 0
 	}
 	mark = mark || level > 0 && f.given >= 0 // what is found again may have been given out
-	from := min(n, f.lost)
 	var sl [maxSlots/2 + 1]slot
 	var kind [len(sl)]uint8 // what stands in the slot
 	ns, used := 0, 0

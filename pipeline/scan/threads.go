@@ -392,20 +392,23 @@ type stay struct {
 // match adds the word of a thread that is complete, and guards against words that overlap it.
 func (f *feed) match(th *thread, ru *rule) {
 	v := &f.v[ru.view]
-	f.add(Match{Start: f.base + int64(v.rawAt(th.s)), End: f.base + int64(v.rawTo(th.best)), Rule: uint32(th.rule)}, th.x)
+	kept := f.add(Match{Start: f.base + int64(v.rawAt(th.s)), End: f.base + int64(v.rawTo(th.best)), Rule: uint32(th.rule)}, th.x)
 	if ru.flags&flagBehind != 0 {
 		return
 	}
-	if g := f.guardOf(th.rule); g != nil {
-		g.e = th.best
-		return
+	g := f.guardOf(th.rule)
+	if g == nil {
+		if f.w.ngd == maxGuards {
+			f.lose(th.rule, th.s, th.x)
+			return
+		}
+		g = &f.w.gd[f.w.ngd]
+		f.w.ngd++
+		*g = guard{rule: th.rule}
 	}
-	if f.w.ngd == maxGuards {
-		f.lose(th.rule, th.s, th.x)
-		return
+	if g.e = th.best; !kept {
+		g.goBack(th.s)
 	}
-	f.w.gd[f.w.ngd] = guard{rule: th.rule, e: th.best}
-	f.w.ngd++
 }
 
 // resolve decides between the threads of a rule with a look-behind: the leftmost goes first.

@@ -1,0 +1,40 @@
+package scan
+
+import (
+	"strings"
+	"testing"
+)
+
+// Matches that wait behind a long thread, more than a call has room for, come one and all when it is over, be it in the text or
+// with its end, whether those of the rule that has most of them count or not.
+func TestMatchesThatFindNoRoomComeLater(t *testing.T) {
+	rules := []Rule{
+		{ID: "any", Pattern: `[^\n]`, Span: true, Policy: 1},
+		{ID: "two", Pattern: `aa`, Span: true},
+		{ID: "phrase", Phrase: "-a-", Span: true},
+		{ID: "long", Pattern: `ab[^\n!]{3,}!`, Cap: 5000, Span: true},
+	}
+	for _, short := range []int{0, 1} { // the last rules only: their matches are fewer
+		tb, pt := builtTwice(t, rules[short:])
+		for _, end := range []string{"", "\naa", "! aab"} {
+			for _, n := range []int{90, 400}[:Rounds(2, 1, 1)] {
+				text := "x ab" + strings.Repeat("api aa-a-", n) + end
+				var cuts []int
+				for i := 7; i < len(text); i += 1 + i%31 {
+					cuts = append(cuts, i)
+				}
+				for _, mask := range []uint64{3, 1} {
+					for _, c := range [][]int{cuts, nil} {
+						gaveUp, problem := compare(t, tb, pt, text, c, mask, 0)
+						if problem != "" {
+							t.Fatalf("%.3000s", problem)
+						}
+						if gaveUp {
+							t.Errorf("%d rules, %d times, %q at the end, %d cuts, mask %d: given up", len(rules)-short, n, end, len(c), mask)
+						}
+					}
+				}
+			}
+		}
+	}
+}
