@@ -9,7 +9,7 @@ import (
 )
 
 // tableMagic starts the binary form; the digits are the version of the format.
-const tableMagic = "ktscan21"
+const tableMagic = "ktscan22"
 
 type writer struct{ b []byte }
 

@@ -27,6 +27,7 @@ type Tables struct {
 	last   [maxGroups]uint32      // the last row of each
 	column [maxGroups][256]uint32 // where the entry of a byte stands in the first row of each
 	norms  bool                   // some rule reads the normalised view
+	self   bool                   // the matches of some phrase may overlap
 	marks  bool                   // each view has one bundle at the most
 	sole   [2]*bundle             // the bundle of each view, if it has just one
 	glide  glide
@@ -69,6 +70,7 @@ const (
 	flagLiteral                         // a phrase
 	flagCheck                           // has a validator or an allow-list
 	flagBundle                          // one of the bundle
+	flagSelf                            // a phrase whose matches may overlap beside letters beyond ASCII
 )
 
 // group is one automaton that is stepped for every byte of its view.
@@ -422,6 +424,9 @@ func (b *builder) classify() (errs []error) {
 			rr.Class = ClassLiteral
 			r.flags |= flagLiteral
 			r.phrase = strings.Join(c.phrase, " ")
+			if c.self {
+				r.flags |= flagSelf
+			}
 			b.addPhrase(i, c)
 		default:
 			err = b.classifyPattern(i, c, &r, &rr)
@@ -1479,6 +1484,7 @@ func (t *Tables) finish() {
 	for i := range t.rules {
 		t.rules[i].check = validators[t.rules[i].validator.Name]
 		t.rules[i].tallied = t.rules[i].validator.Name == Entropy
+		t.self = t.self || t.rules[i].flags&flagSelf != 0
 	}
 	for k := range t.groups {
 		g := &t.groups[k]

@@ -150,13 +150,10 @@ func phraseSyms(c *compiled) []string {
 func (c *compiled) long(syms []string) bool { return len(syms) > maxLiteral || c.max > c.cap }
 
 // literalFits tells whether a phrase can stand in the literal group: not too long and always within its cap, or with
-// its beginning only, and unable to overlap itself, so that every occurrence is a match of its own. One that is not held for
-// must not end twice in a row either.
+// its beginning only, and unable to overlap itself, so that every occurrence is a match of its own. One that is held for may
+// overlap itself beside letters beyond ASCII, which settle sees to. One that is not must not end twice in a row either.
 func (b *builder) literalFits(c *compiled) bool {
 	syms := phraseSyms(c)
-	if len(syms) == 1 && !isWord(int(c.Phrase[0])) && !c.hold() {
-		return false
-	}
 	if c.long(syms) && !(c.View == Normalised && len(syms) > longHead && (c.max <= c.cap || c.cap == MaxCap)) {
 		return false
 	}
@@ -176,9 +173,18 @@ func (b *builder) literalFits(c *compiled) bool {
 	}
 	letters := []rune(strings.Join(c.phrase, " ")) // of the symbols
 	word := func(i int) bool { return isWord(int(letters[i])) }
+	always := func(i int) bool { // it is one in all its forms: sſ are not
+		return word(i) && !strings.ContainsFunc(syms[i], func(r rune) bool { return !isWord(int(r)) })
+	}
+	apart := func(k int, word func(int) bool) bool { // a boundary is required where there is none
+		return word(0) && word(k-1) || word(len(syms)-1) && word(len(syms)-k)
+	}
+	if len(syms) == 1 && !always(0) && !c.hold() {
+		return false
+	}
 	for k := 1; k < len(syms); k++ {
-		if word(0) && word(k-1) || word(len(syms)-1) && word(len(syms)-k) {
-			continue // a boundary is required where there is none
+		if apart(k, always) {
+			continue
 		}
 		same := true
 		for i, s := range syms[k:] {
@@ -186,9 +192,10 @@ func (b *builder) literalFits(c *compiled) bool {
 				break
 			}
 		}
-		if same {
+		if same && !(c.hold() && apart(k, word)) {
 			return false
 		}
+		c.self = c.self || same
 	}
 	return true
 }

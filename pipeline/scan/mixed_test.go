@@ -308,3 +308,31 @@ func FuzzMixedRulesEqualTheOracle(f *testing.F) {
 	f.Add(uint64(1))
 	f.Fuzz(func(t *testing.T, seed uint64) { mixedCase(t, seed) })
 }
+
+// Where a letter has a form beyond ASCII, as k and s have, a word begins inside a phrase; the first of two matches that overlap
+// counts.
+func TestPhrasesThatOverlapBesideLettersBeyondASCII(t *testing.T) {
+	texts := []string{
+		"k\u212ak", "\u212akk", "k\u212a\u212ak", "s\u017fs", "s\u017f\u017fs", "k \u212a k", "s\u212as\u212as", "sk\u017fks", "o\u212ak", "kk k\u212akk kk",
+		"succes\u017fuccess", "success and more and succes\u017fuccess and more and success", "success and more and success and more and success",
+	}
+	for _, phrase := range []string{"K", "kk", "ss", "k k", "sks", "kk kk", "success", "success and more and success"} {
+		for _, rule := range []Rule{{Span: true}, {}, {View: Normalised}} {
+			rule.ID, rule.Phrase, rule.Fold = "a", phrase, true
+			m := &mixed{states: filterStates}
+			tb, o := m.build([]Rule{rule})
+			if tb == nil {
+				t.Fatalf("%+v is not built", rule)
+			}
+			for _, text := range texts {
+				for cut := range len(text) {
+					for _, cuts := range [][]int{{cut}, {cut, min(cut+2, len(text)-1)}} {
+						if gaveUp, problem := compareAsFar(t, tb, o.t, text, slices.Compact(cuts), 1, 0, false); gaveUp || problem != "" {
+							t.Fatal(gaveUp, problem)
+						}
+					}
+				}
+			}
+		}
+	}
+}

@@ -20,6 +20,7 @@ type compiled struct {
 	near   int            // of a fuzzy term: bytes of its view that may be held for it
 	behind int            // of a triggered rule: a match waits until what its end has of a trigger is over, this many bytes
 	phrase []string
+	self   bool // in a literal group its matches may overlap
 }
 
 func (r *Rule) fail(part, reason, hint string) error {

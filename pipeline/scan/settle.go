@@ -74,6 +74,9 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 			return cmp.Compare(a.Rule, b.Rule)
 		})
 	}
+	if t.self {
+		done = f.leftmost(done)
+	}
 	// Those that end together go together, so that one offset says what was given out.
 	i := 0
 	for i < len(done) && done[i].End <= limit {
@@ -89,6 +92,7 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 			break
 		}
 		for ; i < k; i++ {
+			f.guardSelf(&done[i])
 			if m := done[i]; s.mask>>t.rules[m.Rule].policy&1 != 0 && !out.Full() {
 				out.add(m.Match)
 			}
@@ -113,6 +117,43 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 		}
 	}
 	return f.save(done, all, hold)
+}
+
+// leftmost leaves out of done, sorted, what overlaps an earlier match of a phrase that may overlap itself.
+func (f *feed) leftmost(done []doneMatch) []doneMatch {
+	kept := done[:0]
+	for _, m := range done {
+		if ru := &f.t.rules[m.Rule]; ru.flags&flagSelf != 0 {
+			end := int64(-1)
+			if g := f.guardOf(uint16(m.Rule)); g != nil {
+				end = f.base + int64(f.v[ru.view].rawAt(g.e))
+			}
+			for i := len(kept) - 1; i >= 0; i-- {
+				if kept[i].Rule == m.Rule {
+					end = kept[i].End
+					break
+				}
+			}
+			if m.Start < end {
+				continue
+			}
+		}
+		kept = append(kept, m)
+	}
+	return kept
+}
+
+// guardSelf guards against matches that overlap m, which is given out, of a phrase that may overlap itself.
+func (f *feed) guardSelf(m *doneMatch) {
+	ru := &f.t.rules[m.Rule]
+	if ru.flags&flagSelf == 0 {
+		return
+	}
+	if g := f.guard(uint16(m.Rule)); g != nil {
+		g.e = f.v[ru.view].index(int(m.End-f.base), 0)
+	} else {
+		f.s.flags |= stateOver
+	}
 }
 
 // holdLiteral gives the least of hold and the earliest live start of a literal group.

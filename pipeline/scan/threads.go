@@ -396,19 +396,25 @@ func (f *feed) match(th *thread, ru *rule) {
 	if ru.flags&flagBehind != 0 {
 		return
 	}
-	g := f.guardOf(th.rule)
+	g := f.guard(th.rule)
 	if g == nil {
-		if f.w.ngd == maxGuards {
-			f.lose(th.rule, th.s, th.x)
-			return
-		}
-		g = &f.w.gd[f.w.ngd]
-		f.w.ngd++
-		*g = guard{rule: th.rule}
+		f.lose(th.rule, th.s, th.x)
+		return
 	}
 	if g.e = th.best; !kept {
 		g.goBack(th.s)
 	}
+}
+
+// guard is guardOf, made if there is none; nil if there is no room.
+func (f *feed) guard(r uint16) *guard {
+	if g := f.guardOf(r); g != nil || f.w.ngd == maxGuards {
+		return g
+	}
+	g := &f.w.gd[f.w.ngd]
+	f.w.ngd++
+	*g = guard{rule: r}
+	return g
 }
 
 // resolve decides between the threads of a rule with a look-behind: the leftmost goes first.
