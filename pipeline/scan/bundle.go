@@ -812,14 +812,13 @@ func (t *Tables) listAt(off uint32) []uint16 {
 // compare compares a phrase with the text from the thread's start on. If the phrase is there, the match is
 // added; the thread is dead unless what is missing may still come.
 func (f *feed) compare(th *thread, ru *rule) {
-	v := &f.v[ru.view]
 	th.q = anchorDead
 	to, wait := f.phraseAt(ru, th.s)
 	if wait {
 		th.q = slotText
 	}
 	if to > 0 {
-		f.add(Match{Start: f.base + int64(v.rawAt(th.s)), End: f.base + int64(v.rawTo(to)), Rule: uint32(th.rule)}, unknown)
+		f.matched(th.rule, th.s, to, unknown)
 	}
 }
 

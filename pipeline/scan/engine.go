@@ -160,10 +160,10 @@ type work struct {
 	nd   int
 }
 
-// doneMatch is a match that is complete, with thread.x if its rule has a look-behind.
+// doneMatch is a match that is complete, with the indices of its view, and thread.x if its rule has a look-behind.
 type doneMatch struct {
 	Match
-	x int
+	s, e, x int
 }
 
 const unknown = -1 << 30
@@ -905,18 +905,18 @@ func (t *Tables) inList(off uint32, x uint16) bool {
 // openEnd notes an end of a rule that is not held for.
 func (f *feed) openEnd(r uint16, view View, e int) {
 	end := f.base + int64(f.v[view].rawTo(e))
-	f.add(Match{Start: max(0, end-int64(f.t.rules[r].cap)), End: end, Rule: uint32(r)}, unknown)
+	f.add(doneMatch{Match{Start: max(0, end-int64(f.t.rules[r].cap)), End: end, Rule: uint32(r)}, 0, e, unknown})
 }
 
 // add notes a match. false says that it found no room.
-func (f *feed) add(m Match, x int) bool {
+func (f *feed) add(m doneMatch) bool {
 	w := f.work()
 	if m.End <= f.given {
 		return true // found again
 	}
 	if f.again {
 		for i := range w.done[:w.nd] {
-			if w.done[i].Match == m {
+			if w.done[i].Match == m.Match {
 				return true // it waits in the slots
 			}
 		}
@@ -925,12 +925,18 @@ func (f *feed) add(m Match, x int) bool {
 		f.thin()
 	}
 	if m.End >= f.late || w.nd == maxDone {
-		f.forget(doneMatch{m, x})
+		f.forget(m)
 		return false
 	}
-	w.done[w.nd] = doneMatch{m, x}
+	w.done[w.nd] = m
 	w.nd++
 	return true
+}
+
+// matched notes a match of rule r from index s to e.
+func (f *feed) matched(r uint16, s, e, x int) bool {
+	v := &f.v[f.t.rules[r].view]
+	return f.add(doneMatch{Match{Start: f.base + int64(v.rawAt(s)), End: f.base + int64(v.rawTo(e)), Rule: uint32(r)}, s, e, x})
 }
 
 // thin makes room for matches that end early: those that end last are found again by the next call. If all end together the
@@ -964,7 +970,7 @@ func (f *feed) forget(m doneMatch) {
 	f.late, f.forgot = min(f.late, m.End), min(f.forgot, int(raw))
 	f.lostBundle = f.lostBundle || ru.flags&flagBundle != 0
 	if g := f.guardOf(uint16(m.Rule)); g != nil {
-		g.goBack(f.v[ru.view].index(int(raw), 0))
+		g.goBack(m.s)
 	}
 }
 
@@ -1043,7 +1049,7 @@ func (f *feed) literal(view View, l *lit, e, now int) {
 		return
 	}
 	if e-x <= int(r.cap) {
-		f.add(Match{Start: f.base + int64(v.rawAt(x)), End: f.base + int64(v.rawTo(e)), Rule: uint32(l.rule)}, unknown)
+		f.matched(l.rule, x, e, unknown)
 	}
 }
 

@@ -494,7 +494,7 @@ func (f *feed) fuzzyMatch(set *fuzzySet, w *fuzzyWork, r uint16, depth int) {
 			return
 		}
 	}
-	f.add(m, unknown)
+	f.matched(r, s, e, unknown)
 }
 
 func (w *writer) fuzzy(t *Tables) {

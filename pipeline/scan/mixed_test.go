@@ -267,6 +267,10 @@ func TestFoundByMixedRules(t *testing.T) {
 	}{
 		{"a match that ends inside a character that became several comes once", []Rule{{Pattern: `\pL`, View: Normalised}}, 1000, 0, "Æ", []int{2}},
 		{"a word behind the first bytes of a longer one waits for it", []Rule{{Pattern: `\P{L}{2}wo|\W`, Cap: MaxCap, Span: true}, {Pattern: `[^\d]}r`, Span: true}}, filterStates, 1, "3\nwo", []int{3, 4}},
+		{"no word begins inside a match that was given out, though all is found again", []Rule{{Pattern: `ok.{0,3}([a-z]{13})`, Group: 1, Cap: MaxCap, Span: true}},
+			filterStates, 0, "okktoktoktoktoktoktoktokto", []int{21}},
+		{"a match that begins inside a character is found again where it began", []Rule{{Pattern: `\p{Any}[[:alpha:]]\p{^N}`, View: Normalised},
+			{Pattern: `(ǆ(\D+))`, Group: 1, Cap: MaxCap, Span: true}}, filterStates, 0, "\nstraßeǆab\x00ǆ/", []int{16}},
 	} {
 		for i := range c.rules {
 			c.rules[i].ID = fmt.Sprint(i)

@@ -92,7 +92,7 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 			break
 		}
 		for ; i < k; i++ {
-			f.guardSelf(&done[i])
+			f.guardGiven(&done[i])
 			if m := done[i]; s.mask>>t.rules[m.Rule].policy&1 != 0 && !out.Full() {
 				out.add(m.Match)
 			}
@@ -123,18 +123,18 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 func (f *feed) leftmost(done []doneMatch) []doneMatch {
 	kept := done[:0]
 	for _, m := range done {
-		if ru := &f.t.rules[m.Rule]; ru.flags&flagSelf != 0 {
-			end := int64(-1)
+		if f.t.rules[m.Rule].flags&flagSelf != 0 {
+			end := 0
 			if g := f.guardOf(uint16(m.Rule)); g != nil {
-				end = f.base + int64(f.v[ru.view].rawAt(g.e))
+				end = g.e
 			}
 			for i := len(kept) - 1; i >= 0; i-- {
 				if kept[i].Rule == m.Rule {
-					end = kept[i].End
+					end = kept[i].e
 					break
 				}
 			}
-			if m.Start < end {
+			if m.s < end {
 				continue
 			}
 		}
@@ -143,14 +143,14 @@ func (f *feed) leftmost(done []doneMatch) []doneMatch {
 	return kept
 }
 
-// guardSelf guards against matches that overlap m, which is given out, of a phrase that may overlap itself.
-func (f *feed) guardSelf(m *doneMatch) {
-	ru := &f.t.rules[m.Rule]
-	if ru.flags&flagSelf == 0 {
+// guardGiven guards against matches that overlap m, which is given out, of a phrase that may overlap itself, and of a rule
+// with a look-behind, should that be found again.
+func (f *feed) guardGiven(m *doneMatch) {
+	if f.t.rules[m.Rule].flags&(flagSelf|flagBehind) == 0 {
 		return
 	}
 	if g := f.guard(uint16(m.Rule)); g != nil {
-		g.e = f.v[ru.view].index(int(m.End-f.base), 0)
+		g.e = m.e
 	} else {
 		f.s.flags |= stateOver
 	}
@@ -192,7 +192,7 @@ func (f *feed) keepGuards(view View, x int) {
 		return
 	}
 	for i := range w.gd[:w.ngd] {
-		if ru := &f.t.rules[w.gd[i].rule]; ru.group < 0 && ru.view == view && x < w.gd[i].e {
+		if ru := &f.t.rules[w.gd[i].rule]; ru.group < 0 && ru.view == view && ru.flags&flagBehind == 0 && x < w.gd[i].e {
 			w.gd[i].live = true
 		}
 	}
@@ -206,7 +206,7 @@ func (f *feed) covers(view View, x int) bool {
 	}
 	for i := range w.gd[:w.ngd] {
 		g := &w.gd[i]
-		if ru := &f.t.rules[g.rule]; x < g.e && ru.view == view && ru.anchor >= 0 {
+		if ru := &f.t.rules[g.rule]; x < g.e && ru.view == view && ru.anchor >= 0 && ru.flags&flagBehind == 0 {
 			th := f.begin(ru, g.rule, x, x)
 			if f.advance(&th, len(f.v[view].b)); th.q != anchorDead {
 				return true

@@ -32,12 +32,15 @@ func (f *feed) loadOne(sl slot, n int) {
 	v := &f.v[ru.view]
 	switch sl.q {
 	case slotDone:
-		m := Match{Start: f.s.at - int64(sl.s&offsetBits), End: f.s.at - int64(sl.e&offsetBits), Rule: uint32(sl.rule)}
+		m := doneMatch{Match{Start: f.s.at - int64(sl.s&offsetBits), End: f.s.at - int64(sl.e&offsetBits), Rule: uint32(sl.rule)}, 0, 0, unknown}
 		if ru.flags&flagHold == 0 {
 			m.End = f.s.at - int64(sl.s&offsetBits)
 			m.Start = max(0, m.End-int64(ru.cap))
+		} else {
+			m.s = v.index(n-int(sl.s&offsetBits), int(sl.s>>14))
+			m.e = v.index(n-int(sl.e&offsetBits), 0) - int(sl.e>>14)
 		}
-		w.done[w.nd] = doneMatch{m, unknown}
+		w.done[w.nd] = m
 		w.nd++
 	case slotMark:
 		f.given = f.s.at - int64(sl.s&offsetBits)
@@ -107,7 +110,16 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 	s, w := f.s, f.w
 	s.flags &^= stateAll
 	guards := w.gd[:0]
+	var behind [4]guard // of rules with a look-behind, for level 2
+	nb := 0
 	for _, g := range w.gd[:w.ngd] {
+		if f.t.rules[g.rule].flags&flagBehind != 0 {
+			if g.e > 0 {
+				behind[min(nb, len(behind)-1)] = g
+				nb++
+			}
+			continue
+		}
 		if g.back > 0 {
 			g.e = min(g.e, g.back-1)
 		}
@@ -115,7 +127,6 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 			guards = append(guards, g)
 		}
 	}
-	w.ngd = len(guards)
 	end := f.base + int64(n)
 	over := func(d int64) uint16 {
 		if d > maxDist || d < 0 {
@@ -132,7 +143,7 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 		return ru.flags&flagHold != 0 && (ru.flags&flagBehind == 0 && level > 0 || level > 1 && x >= 0)
 	}
 	size := func(level int) int {
-		k := 3 * (w.ngd + boolInt(mark))
+		k := 3 * (len(guards) + boolInt(mark) + nb*boolInt(level == 2))
 		for i := range w.th[:w.nth] {
 			if th := &w.th[i]; !again(level, th.rule, th.x) {
 				k += 2 + boolInt(th.s >= 0) + boolInt(th.seen)
@@ -153,6 +164,13 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 		mark = f.given >= 0
 	}
 	mark = mark || level > 0 && f.given >= 0 // what is found again may have been given out
+	if level == 2 {
+		if nb > len(behind) {
+			s.flags |= stateOver
+		}
+		guards = append(guards, behind[:min(nb, len(behind))]...)
+	}
+	w.ngd = len(guards)
 	var sl [maxSlots/2 + 1]slot
 	var kind [len(sl)]uint8 // what stands in the slot
 	ns, used := 0, 0
@@ -203,7 +221,7 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 			// It is found again: its guard goes back to where the search for it began.
 			for k := range guards {
 				if g := &guards[k]; uint32(g.rule) == m.Rule {
-					g.e = min(g.e, f.v[ru.view].index(int(m.Start-f.base), 0))
+					g.e = min(g.e, m.s)
 				}
 			}
 			continue
@@ -211,7 +229,9 @@ func (f *feed) save(done []doneMatch, n, hold int) int {
 		if ru.flags&flagHold == 0 {
 			put(1, slot{rule: uint16(m.Rule), q: slotDone, s: over(end - m.End)})
 		} else {
-			put(2, slot{uint16(m.Rule), slotDone, over(end - m.Start), over(end - m.End)})
+			v := &f.v[ru.view]
+			rest := max(0, v.index(int(m.End-f.base), 0)-m.e) // of a character in which it ends
+			put(2, slot{uint16(m.Rule), slotDone, f.offset(v, m.s, n), over(end-m.End) | uint16(rest)<<14})
 		}
 	}
 	for _, g := range guards {

@@ -229,6 +229,9 @@ func (f *feed) advanceBehind(th *thread, ru *rule, upto int) {
 
 // covered tells whether a match of rule r that waits covers index i: what is found again may begin inside it.
 func (f *feed) covered(r uint16, v *stream, i int) bool {
+	if g := f.guardOf(r); g != nil && i < g.e {
+		return true
+	}
 	at := f.base + int64(v.rawAt(i))
 	for k := range f.w.done[:f.w.nd] {
 		if m := &f.w.done[k]; m.Rule == uint32(r) && m.Start <= at && at < m.End {
@@ -391,8 +394,7 @@ type stay struct {
 
 // match adds the word of a thread that is complete, and guards against words that overlap it.
 func (f *feed) match(th *thread, ru *rule) {
-	v := &f.v[ru.view]
-	kept := f.add(Match{Start: f.base + int64(v.rawAt(th.s)), End: f.base + int64(v.rawTo(th.best)), Rule: uint32(th.rule)}, th.x)
+	kept := f.matched(th.rule, th.s, th.best, th.x)
 	if ru.flags&flagBehind != 0 {
 		return
 	}
