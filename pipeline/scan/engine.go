@@ -204,6 +204,7 @@ type feed struct {
 	lost    int     // raw index; what began here or later found no room and is found again by the next call
 	late    int64   // matches that end here or later find no room:
 	forgot  int     // raw index; they begin here or later and are found again, too
+	began   int     // raw index from which on what was fed before is found again, 0 if it is not
 
 	had struct{ nd, nth int } // matches and threads in front of the new bytes
 
@@ -369,7 +370,7 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 	f := feedPool.Get().(*feed)
 	f.t, f.s, f.base, f.end, f.given, f.lost, f.floor = t, s, s.at-int64(n), end, -1, len(b), 0
 	f.old, f.traceOf, f.tallyOf, f.stay, f.busy = n, nil, nil, [4]stay{}, false
-	f.had.nd, f.had.nth, f.lostBundle, f.late, f.forgot = 0, 0, false, math.MaxInt64, len(b)
+	f.had.nd, f.had.nth, f.lostBundle, f.late, f.forgot, f.began = 0, 0, false, math.MaxInt64, len(b), 0
 	f.again, f.lostBehind, f.w, f.niv, f.told, f.bound, f.openQ = false, false, nil, [2]uint8{}, [maxGroups]int32{}, [2]int32{}, [2]uint16{}
 	if s.flags&stateEnded != 0 && len(b) > n {
 		s.goOn(n)
@@ -390,6 +391,7 @@ func (t *Tables) block(s *State, b []byte, n int, end bool, out *Matches, tw *tw
 		f.load(n)
 	}
 	if s.rescan > 0 {
+		f.began = n - int(s.rescan)
 		f.replay(int(s.rescan), n, nn)
 	}
 	for k := range s.live {
@@ -1043,6 +1045,7 @@ func (f *feed) literal(view View, l *lit, e, now int) {
 		if x >= 0 {
 			th := thread{rule: l.rule, q: slotText, pos: x, s: x, best: -1, last: x, x: unknown}
 			if f.compare(&th, r); th.q != anchorDead {
+				f.makeRoom()
 				f.newThread(th)
 			}
 		}

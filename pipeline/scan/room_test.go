@@ -1,9 +1,35 @@
 package scan
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
+
+// With more threads than a call has room for at the end of a text no match is missed without a word.
+func TestThreadsThatFindNoRoomAtTheEndComeLater(t *testing.T) {
+	for _, group := range []int{0, 1} {
+		var rules []Rule
+		for i := range 2 * maxThreads {
+			rules = append(rules, Rule{ID: fmt.Sprint(i), Pattern: fmt.Sprintf(`abc[a-z ]{0,200}(%d!)`, i), Group: group, Span: true})
+		}
+		tb, pt := builtTwice(t, rules)
+		for _, text := range []string{"x abc yabcz ", "abc", "abc abc  "} {
+			for _, i := range []int{0, 47, 48, 95} {
+				text := fmt.Sprint(text, i, "!")
+				for cut := range len(text) {
+					gaveUp, problem := compareAsFar(t, tb, pt, text, []int{cut}, ^uint64(0), 0, false)
+					if problem != "" {
+						t.Fatalf("%.2000s", problem)
+					}
+					if gaveUp && group == 0 { // of look-behinds too many at once are given up
+						t.Errorf("group %d, %q cut at %d: given up", group, text, cut)
+					}
+				}
+			}
+		}
+	}
+}
 
 // Matches that wait behind a long thread, more than a call has room for, come one and all when it is over, be it in the text or
 // with its end, whether those of the rule that has most of them count or not.

@@ -16,11 +16,7 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 	}
 	if w := f.w; w != nil {
 		f.resolveAll()
-		for i := w.nth - 1; i >= 0; i-- {
-			if ru := &t.rules[w.th[i].rule]; ru.flags&flagBehind == 0 {
-				f.run(&w.th[i], len(f.v[ru.view].b))
-			}
-		}
+		f.runAll()
 	}
 	s.flags &^= stateFront
 	if len(t.bundle) > 0 {
@@ -103,7 +99,7 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 		out.full = true
 	}
 	if f.end && lost < all {
-		if f.given > given {
+		if f.given > given || lost > f.began {
 			out.full = true // and there is more
 		} else {
 			s.flags |= stateOver

@@ -86,8 +86,27 @@ func (f *feed) trigger(r uint16, x, now int) {
 	if x < 0 {
 		return
 	}
+	f.makeRoom()
 	if th := f.newThread(f.begin(ru, r, x, x)); th != nil {
 		f.run(th, now)
+	}
+}
+
+// makeRoom runs the threads to the end of the text, if that is known and there is room for no more.
+func (f *feed) makeRoom() {
+	if !f.end || f.w.nth < maxThreads {
+		return
+	}
+	f.runAll()
+}
+
+// runAll runs the threads, but for those of rules with a look-behind, as far as the text goes.
+func (f *feed) runAll() {
+	w := f.w
+	for i := w.nth - 1; i >= 0; i-- {
+		if ru := &f.t.rules[w.th[i].rule]; ru.flags&flagBehind == 0 {
+			f.run(&w.th[i], len(f.v[ru.view].b))
+		}
 	}
 }
 
