@@ -2,8 +2,10 @@ package scan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keeptrusts/kt/internal/invariant"
 )
@@ -98,6 +100,49 @@ func Explain(t *Tables) string {
 
 // Wide are options with which tables have entries of four bytes, as large ones have.
 var Wide = Options{wide: true}
+
+// Shrink makes a failing case smaller for a minute or two: rules, text, cuts, and patterns.
+func Shrink(rules []Rule, text string, cuts []int, fails func(rules []Rule, text string, cuts []int) bool) {
+	until := time.Now().Add(100 * time.Second)
+	some := false // something became smaller
+	try := func(less []Rule, short string, few []int) bool {
+		if time.Now().After(until) || len(less) == 0 || !fails(less, short, few) {
+			return false
+		}
+		rules, text, cuts, some = less, short, few, true
+		return true
+	}
+	parts := func(n func() int, try func(i, k int) bool) { // from half of n on
+		for k := max(1, n()/2); k > 0; k /= 2 {
+			for i := 0; i+k <= n(); {
+				if !try(i, k) {
+					i += k
+				}
+			}
+		}
+	}
+	for again := true; again; again = some {
+		some = false
+		parts(func() int { return len(rules) }, func(i, k int) bool { return try(slices.Delete(slices.Clone(rules), i, i+k), text, cuts) })
+		parts(func() int { return len(text) }, func(i, k int) bool {
+			var few []int
+			for _, x := range cuts {
+				if x = max(min(x, i), x-k); len(few) == 0 || few[len(few)-1] < x {
+					few = append(few, x)
+				}
+			}
+			return try(rules, text[:i]+text[i+k:], few)
+		})
+		parts(func() int { return len(cuts) }, func(i, k int) bool { return try(rules, text, slices.Delete(slices.Clone(cuts), i, i+k)) })
+		for j := range rules {
+			parts(func() int { return len(rules[j].Pattern) }, func(i, k int) bool {
+				less := slices.Clone(rules)
+				less[j].Pattern = less[j].Pattern[:i] + less[j].Pattern[i+k:]
+				return try(less, text, cuts)
+			})
+		}
+	}
+}
 
 // WithFilterStates calls f while filters have at most n states: with few, rules are told by their first bytes.
 func WithFilterStates(n int, f func()) {

@@ -188,11 +188,7 @@ func mixedCase(t *testing.T, seed uint64) (ran, over int) {
 
 // shrink makes a failing case smaller.
 func (m *mixed) shrink(t *testing.T, text string, cuts []int, mask uint64, slack int) (problem string) {
-	until := time.Now().Add(60 * time.Second)
-	try := func(rules []Rule, text string, cuts []int) bool {
-		if time.Now().After(until) {
-			return false
-		}
+	fails := func(rules []Rule, text string, cuts []int) bool {
 		tb, o := m.build(rules)
 		if tb == nil {
 			return false
@@ -203,55 +199,10 @@ func (m *mixed) shrink(t *testing.T, text string, cuts []int, mask uint64, slack
 		}
 		return p != ""
 	}
-	if !try(m.rules, text, cuts) {
+	if !fails(m.rules, text, cuts) {
 		return fmt.Sprintf("%+v\n  text %q\n  cuts %v: only as it was loaded", m.rules, text, cuts)
 	}
-	rules := m.rules
-	for again := true; again; {
-		again = false
-		for i := 0; i < len(rules); {
-			if less := slices.Delete(slices.Clone(rules), i, i+1); try(less, text, cuts) {
-				rules, again = less, true
-			} else {
-				i++
-			}
-		}
-		for k := len(text) / 2; k > 0; k /= 2 {
-			for i := 0; i+k <= len(text); {
-				var c []int
-				for _, x := range cuts {
-					if x = max(min(x, i), x-k); x > 0 && (len(c) == 0 || c[len(c)-1] < x) {
-						c = append(c, x)
-					}
-				}
-				if less := text[:i] + text[i+k:]; try(rules, less, c) {
-					text, cuts, again = less, c, true
-				} else {
-					i += k
-				}
-			}
-		}
-		for i := 0; i < len(cuts); {
-			if less := slices.Delete(slices.Clone(cuts), i, i+1); try(rules, text, less) {
-				cuts, again = less, true
-			} else {
-				i++
-			}
-		}
-		for j := range rules {
-			for k := 8; k > 0; k /= 2 {
-				for i := 0; i+k <= len(rules[j].Pattern); {
-					less := slices.Clone(rules)
-					less[j].Pattern = rules[j].Pattern[:i] + rules[j].Pattern[i+k:]
-					if try(less, text, cuts) {
-						rules, again = less, true
-					} else {
-						i++
-					}
-				}
-			}
-		}
-	}
+	Shrink(m.rules, text, cuts, fails)
 	return problem
 }
 

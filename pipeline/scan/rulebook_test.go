@@ -301,11 +301,7 @@ func oneCase(t *testing.T, seed uint64, texts, size int) (ran, over int) {
 
 // shrink makes a failing case smaller.
 func shrink(t *testing.T, states int, opt scan.Options, rules []scan.Rule, text string, cuts []int, mask uint64, slack int, problem string) string {
-	until := time.Now().Add(100 * time.Second)
-	try := func(rules []scan.Rule, text string, cuts []int) bool {
-		if time.Now().After(until) || len(rules) == 0 {
-			return false
-		}
+	scan.Shrink(rules, text, cuts, func(rules []scan.Rule, text string, cuts []int) bool {
 		var tb *scan.Tables
 		var err error
 		scan.WithFilterStates(states, func() { tb, _, err = scan.Build(rules, opt) })
@@ -321,52 +317,7 @@ func shrink(t *testing.T, states int, opt scan.Options, rules []scan.Rule, text 
 			problem = p
 		}
 		return p != ""
-	}
-	for k := len(rules) / 2; k > 0; {
-		some := false
-		for i := 0; i+k <= len(rules); {
-			if less := slices.Delete(slices.Clone(rules), i, i+k); try(less, text, cuts) {
-				rules, some = less, true
-			} else {
-				i += k
-			}
-		}
-		if k = k / 2; k == 0 && some {
-			k = 1
-		}
-	}
-	for again := true; again; {
-		again = false
-		for k := len(text) / 2; k > 0; k /= 2 {
-			for i := 0; i+k <= len(text); {
-				less := text[:i] + text[i+k:]
-				var c []int
-				for _, x := range cuts {
-					switch {
-					case x >= i+k:
-						x -= k
-					case x > i:
-						x = i
-					}
-					if len(c) == 0 || c[len(c)-1] < x {
-						c = append(c, x)
-					}
-				}
-				if try(rules, less, c) {
-					text, cuts, again = less, c, true
-				} else {
-					i += k
-				}
-			}
-		}
-		for i := 0; i < len(cuts); {
-			if less := slices.Delete(slices.Clone(cuts), i, i+1); try(rules, text, less) {
-				cuts, again = less, true
-			} else {
-				i++
-			}
-		}
-	}
+	})
 	return problem
 }
 
