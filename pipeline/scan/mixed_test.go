@@ -235,6 +235,7 @@ func TestFoundByMixedRules(t *testing.T) {
 			t.Errorf("%s: %v\n%s", c.name, gaveUp, problem)
 		}
 	}
+	mixedCase(t, 74393) // look-behinds that find no room at the end once were found again without end
 }
 
 // Rules of all sorts, in both views, give the matches of the oracle at any cuts, and release nothing that the oracle holds.

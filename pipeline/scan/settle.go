@@ -98,13 +98,6 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 	if i < len(done) && done[i].End <= limit {
 		out.full = true
 	}
-	if f.end && lost < all {
-		if f.given > given || lost > f.began {
-			out.full = true // and there is more
-		} else {
-			s.flags |= stateOver
-		}
-	}
 	hold = min(hold, lost)
 	done = done[i:]
 	for _, m := range done {
@@ -112,7 +105,15 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 			hold = min(hold, int(m.Start-f.base))
 		}
 	}
-	return f.save(done, all, hold)
+	hold = f.save(done, all, hold)
+	switch {
+	case !f.end || lost == all:
+	case out.Full() || f.given > given || all-int(s.rescan) > f.began: // each call comes further than the last one
+		out.full = true // and there is more
+	default:
+		s.flags |= stateOver
+	}
+	return hold
 }
 
 // leftmost leaves out of done, sorted, what overlaps an earlier match of a phrase that may overlap itself.
