@@ -22,6 +22,9 @@ func TestThreadsThatFindNoRoomAtTheEndComeLater(t *testing.T) {
 					if problem != "" {
 						t.Fatalf("%.2000s", problem)
 					}
+					if n, keep := endOf(tb, text); gaveUp && (n != len(text) || keep != n) {
+						t.Errorf("group %d, %q: of a channel that is given up %d bytes are fed and %d free", group, text, n, keep)
+					}
 					if gaveUp && group == 0 { // of look-behinds too many at once are given up
 						t.Errorf("group %d, %q cut at %d: given up", group, text, cut)
 					}
@@ -29,6 +32,19 @@ func TestThreadsThatFindNoRoomAtTheEndComeLater(t *testing.T) {
 			}
 		}
 	}
+}
+
+// endOf feeds a text at once and gives how much of it was fed, and is free at its end.
+func endOf(tb *Tables, text string) (n, keep int) {
+	var s State
+	s.Reset(^uint64(0))
+	var out Matches
+	for more := true; more; {
+		fed, k := tb.Feed(&s, []byte(text), n, true, &out)
+		n, keep, more = n+fed, k, out.Full()
+		out.Clear()
+	}
+	return n, keep
 }
 
 // Matches that wait behind a long thread, more than a call has room for, come one and all when it is over, be it in the text or

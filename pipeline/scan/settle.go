@@ -110,8 +110,9 @@ func (f *feed) settle(out *Matches, n int) (free int) {
 	case !f.end || lost == all:
 	case out.Full() || f.given > given || all-int(s.rescan) > f.began: // each call comes further than the last one
 		out.full = true // and there is more
-	default:
+	default: // the channel is given up: nothing waits any more
 		s.flags |= stateOver
+		s.n, s.rescan, s.live, hold = [3]uint8{}, 0, [2]mark{noMark, noMark}, all
 	}
 	return hold
 }
