@@ -247,9 +247,8 @@ func compareAsFar(t *testing.T, tb *Tables, pt *plainTables, text string, cuts [
 		}) {
 			continue // the beginning of a trigger inside a match of a triggered rule is held for
 		}
-		if tb.norms && got[i].hold > want[i].hold && broken(text[want[i].hold:at]) && !utf8.FullRuneInString(text[got[i].hold:at]) &&
-			dropped(strings.ToValidUTF8(text[want[i].hold:got[i].hold], "")) {
-			continue // bytes that are no rune, in front of the beginning of one: the reference holds them as the beginning of another
+		if tb.norms && got[i].hold > want[i].hold && !utf8.FullRuneInString(text[got[i].hold:at]) && endsBroken(text[:got[i].hold]) {
+			continue // a byte that is no rune, in front of the beginning of one: the reference holds it as the beginning of another
 		}
 		if got[i].hold > want[i].hold && slices.ContainsFunc(found, func(m Match) bool {
 			return tb.rules[m.Rule].phrase != "" && m.Start >= want[i].hold && m.End <= int64(at) && unseen(text[m.End:at])
@@ -291,6 +290,20 @@ func glued(text string) bool {
 func broken(text string) bool {
 	r, n := utf8.DecodeRuneInString(text)
 	return r == utf8.RuneError && n == 1
+}
+
+// endsBroken tells whether the last that the normalised view has of text is a byte that is no part of a rune.
+func endsBroken(text string) bool {
+	for {
+		r, n := utf8.DecodeLastRuneInString(text)
+		if r == utf8.RuneError && n <= 1 {
+			return n == 1
+		}
+		if !dropped(text[len(text)-n:]) {
+			return false
+		}
+		text = text[:len(text)-n]
+	}
 }
 
 // unseen tells whether the normalised view has nothing of text yet.
