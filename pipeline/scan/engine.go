@@ -743,6 +743,7 @@ func (t *Tables) step(lo, hi int, st []uint32, p []byte) (n int, hit bool) {
 	return step(t.next[lo:hi], t.column[lo:hi], st, p)
 }
 
+// step is that of the tables for entries of either width.
 func step[E entries](next [][]E, col [][256]uint32, st []uint32, p []byte) (n int, hit bool) {
 	switch len(next) {
 	case 1:

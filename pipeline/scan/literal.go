@@ -183,7 +183,7 @@ func (b *builder) literalFits(c *compiled) bool {
 		return false
 	}
 	for k := 1; k < len(syms); k++ {
-		if apart(k, always) {
+		if apart(k, always) { // whichever forms the text has
 			continue
 		}
 		same := true
@@ -248,9 +248,9 @@ func (b *builder) addPhrase(i int, c *compiled) {
 	}
 }
 
-// headSyms is the least number of symbols that a phrase has in the literal group: fewer tell of more that comes to nothing. A
-// set that would be too large for entries of two bytes has leastSyms. maxHeads is how many phrases may share the place where
-// they are cut. A phrase that could not stand there whole has longHead symbols at most, one more if the last is a gap.
+// headSyms is the least number of symbols that a phrase has in the literal group. With fewer, the group tells more often of
+// text that turns out to be no phrase; with leastSyms it does in a set that would else be too large for entries of two bytes.
+// maxHeads is how many phrases may share the place where they are cut. A phrase that could not stand there whole has longHead symbols at most, one more if the last is a gap.
 const (
 	headSyms  = 11
 	leastSyms = 9
