@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -68,6 +69,17 @@ func (m *mixed) rule(fuzzy bool) (x Rule) {
 	return x
 }
 
+// check makes a validator that random words pass, and fail, now and then.
+func check(r *rand.Rand) Validator {
+	switch r.IntN(4) {
+	case 0:
+		return Validator{Name: Luhn, A: 1}
+	case 1:
+		return Validator{Name: Mixed, B: r.IntN(2)}
+	}
+	return Validator{Name: Entropy, A: 250 * (1 + r.IntN(12))}
+}
+
 func newMixed(seed uint64) *mixed {
 	r := rand.New(rand.NewPCG(seed, 41))
 	m := &mixed{patternMaker: &patternMaker{r: r}, states: []int{6144, 1000, 100}[r.IntN(3)]}
@@ -76,8 +88,15 @@ func newMixed(seed uint64) *mixed {
 		m.opt.joint = 1
 	}
 	fuzzy := r.IntN(8) == 0
+	var checks *rand.Rand // of its own: the rules of a seed stay what they were
+	if seed%3 == 1 {
+		checks = rand.New(rand.NewPCG(seed, 43))
+	}
 	for range 1 + r.IntN(7) {
 		x := m.rule(fuzzy)
+		if checks != nil && x.Pattern != "" && checks.IntN(2) == 0 {
+			x.Validator = check(checks)
+		}
 		x.ID = fmt.Sprint(len(m.rules))
 		if _, _, err := Build([]Rule{x}, Options{MaxRuleStates: 3000, MaxSteps: 4e7}); err != nil {
 			continue
@@ -184,6 +203,48 @@ func mixedCase(t *testing.T, seed uint64) (ran, over int) {
 		}
 	}
 	return ran, over
+}
+
+// A channel that ended and goes on gives for the text behind its end what it would give for that text alone.
+func TestATextBehindAnEndIsScannedAsAnother(t *testing.T) {
+	for i := range uint64(Rounds(12, 6, 3)) {
+		seed := *mixedSeed + i
+		m := newMixed(seed)
+		tb, _ := m.build(m.rules)
+		if tb == nil {
+			continue
+		}
+		for range 6 {
+			first, text := m.glue(1+m.r.IntN(60)), m.glue(1+m.r.IntN(120))
+			cuts := cutsOf(m.r, len(text), 1+m.r.IntN(20))
+			var alone, s State
+			alone.Reset(^uint64(0))
+			s.Reset(^uint64(0))
+			feed := func(s *State) []event {
+				return drive(t, func(w []byte, n int, end bool, out *Matches) (int, int) { return tb.Feed(s, w, n, end, out) }, text, cuts, 0)
+			}
+			want := feed(&alone)
+			if drive(t, func(w []byte, n int, end bool, out *Matches) (int, int) { return tb.Feed(&s, w, n, end, out) }, first, nil, 0) == nil {
+				continue
+			}
+			got := feed(&s)
+			if got == nil || want == nil {
+				continue
+			}
+			for i, e := range got {
+				for k := range e.m {
+					e.m[k].Start = max(0, e.m[k].Start-int64(len(first))) // that of a rule that is not held for is a cap in front of its end
+					e.m[k].End -= int64(len(first))
+				}
+				slices.SortFunc(e.m, func(a, b Match) int {
+					return cmp.Or(cmp.Compare(a.End, b.End), cmp.Compare(a.Start, b.Start), cmp.Compare(a.Rule, b.Rule))
+				})
+				if !slices.Equal(e.m, want[i].m) || e.hold != want[i].hold {
+					t.Fatalf("seed %d: %q behind %q, cuts %v, piece %d: %v is held from %d on; alone %v from %d on\n%+v", seed, text, first, cuts, i, e.m, e.hold, want[i].m, want[i].hold, m.rules)
+				}
+			}
+		}
+	}
 }
 
 // shrink makes a failing case smaller.

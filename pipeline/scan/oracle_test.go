@@ -251,7 +251,7 @@ func compareAsFar(t *testing.T, tb *Tables, pt *plainTables, text string, cuts [
 			continue // a byte that is no rune, in front of the beginning of one: the reference holds it as the beginning of another
 		}
 		if got[i].hold > want[i].hold && slices.ContainsFunc(found, func(m Match) bool {
-			return tb.rules[m.Rule].phrase != "" && m.Start >= want[i].hold && m.End <= int64(at) && unseen(text[m.End:at])
+			return tb.rules[m.Rule].phrase != "" && m.Start >= want[i].hold && m.End <= int64(at) && unseen(text[:at], int(m.End))
 		}) {
 			continue // a phrase without a boundary is over: the reference waits for what follows
 		}
@@ -306,14 +306,16 @@ func endsBroken(text string) bool {
 	}
 }
 
-// unseen tells whether the normalised view has nothing of text yet.
-func unseen(text string) bool {
-	for len(text) > 0 && utf8.FullRuneInString(text) {
-		_, n := utf8.DecodeRuneInString(text)
-		if !dropped(text[:n]) {
+// unseen tells whether the normalised view has nothing yet of what text has from that index on.
+func unseen(text string, from int) bool {
+	ascii := keptASCII([]byte(text[:from]), false)
+	var buf [4]byte
+	for rest := text[from:]; rest != "" && utf8.FullRuneInString(rest); {
+		r, n := utf8.DecodeRuneInString(rest)
+		if k, _ := normRune(foldPages(), r, ascii, &buf); k > 0 {
 			return false
 		}
-		text = text[n:]
+		rest = rest[n:]
 	}
 	return true
 }
