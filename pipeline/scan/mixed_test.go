@@ -296,6 +296,7 @@ func TestFoundByMixedRules(t *testing.T) {
 			t.Errorf("%s: %v\n%s", c.name, gaveUp, problem)
 		}
 	}
+	mixedCase(t, 93647) // as in TestRunsMeetOverBytesOfThePath
 	mixedCase(t, 74393) // look-behinds that find no room at the end once were found again without end
 }
 

@@ -306,13 +306,20 @@ func within(set *[256]uint8, p []byte) int {
 	return i
 }
 
-// stayed is the number of bytes at the end of p over which state q goes on to itself, 0 if a word ends in it.
+// stayed is the number of bytes at the end of p over which state q goes on to itself, 0 if a word ends in it. Of the last state of
+// the path it counts those of the path's set, as stays does: over others, another state does not lead there.
 func (a *anchored) stayed(q uint16, p []byte) int {
 	if a.info[q]&infoAccept != 0 {
 		return 0
 	}
-	row, cls := a.next[uint32(q)*a.ncls:], a.cls
 	n := 0
+	if q == a.loop {
+		for n < len(p) && a.over[p[len(p)-1-n]] != 0 {
+			n++
+		}
+		return n
+	}
+	row, cls := a.next[uint32(q)*a.ncls:], a.cls
 	for n < len(p) && row[cls[p[len(p)-1-n]]] == q {
 		n++
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -250,5 +251,26 @@ func TestAWordInOneThatTheCapEndsIsFound(t *testing.T) {
 	for _, pattern := range []string{`token_(?:日本)+}|oke`, `token_(?:abc)+}|oke`, `token_[a-c]+}|oken_a`} {
 		rules := []Rule{{ID: "a", Pattern: pattern, Cap: 24, Span: true}}
 		comparePairs(t, rules, "token_日本日本日本日 ", "token_abcabcabcabcabcabcabc} ", "xtoken_abcabcabcabcabca token_abc} ")
+	}
+}
+
+// Where the last state of a path goes on to itself over more bytes than those of the path's set, a later run comes to it over these
+// only: over others it may be on a way of its own, on which a word ends.
+func TestRunsMeetOverBytesOfThePath(t *testing.T) {
+	r := rand.New(rand.NewPCG(93647, 7))
+	for _, pattern := range []string{`日本|token_[^d](c){0,21}_0?|tok[\S]+1`, `token_x_|tok\S+1`, `tok-{2}[a-c]{4}|tok[\w-]+!`, `tok_[a-f0-9]{6,}=|tok[!-~]+!`} {
+		for _, longest := range []int{0, 12, 25} {
+			tb, pt := builtTwice(t, []Rule{{ID: "a", Pattern: pattern, Cap: longest, Span: true}})
+			for range Rounds(400, 200, 40) {
+				var b strings.Builder
+				for range 2 + r.IntN(12) {
+					b.WriteString([]string{"tok", "tok", "token_", "x_", "-", "--", "_", "a", "ab1", "c", "0", " ", "!", "="}[r.IntN(14)])
+				}
+				text := b.String()
+				if gaveUp, problem := compare(t, tb, pt, text, cutsOf(r, len(text), 1+r.IntN(2*len(text))), 1, 0); gaveUp || problem != "" {
+					t.Fatal(gaveUp, problem)
+				}
+			}
+		}
 	}
 }
