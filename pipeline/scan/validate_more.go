@@ -238,12 +238,12 @@ func checkMailbox(w []byte, _, _ int) bool {
 }
 
 // SecretLike wants a digit or a sign beside letters, an entropy of at least A thousandths of a bit, and none of
-// the words that documents put in the place of a secret. B = 1: a digit is required; 2: letters alone will do.
+// the words that documents put in the place of a secret. B = 1: a digit is required; 2: letters alone will do. What ends with a bracket is the call of a function.
 const SecretLike = "secretlike"
 
 var placeholders = []string{"example", "changeme", "change_me", "change-me", "your", "xxx", "***", "...", "%s", "%(", "<%", "fake", "dummy", "placeholder", "redacted", "insert", "todo", "undefined", "process.env", "getenv",
 	"environ", "config.", "test_key", "sample", "notapassword", "null", "none", "true", "false", "required", "string",
-	"function", "secret_key", "my_secret", "enter", "password"}
+	"function", "secret_key", "my_secret", "enter", "password", "{}", "enc[", "%env("}
 
 func checkSecretLike(w []byte, a, b int) bool {
 	var digit, sign, letter bool
@@ -258,6 +258,9 @@ func checkSecretLike(w []byte, a, b int) bool {
 		}
 	}
 	if !letter || b != 2 && !digit && (b == 1 || !sign) || entropy(w) < a {
+		return false
+	}
+	if w[len(w)-1] == '(' {
 		return false
 	}
 	for _, p := range [...]string{"${", "{{", "$(", "$", "<", "http://", "https://"} { // a reference stands there, not a value
