@@ -55,7 +55,12 @@ type plant struct {
 
 // later are entries of the rulebook that are not in the set: with them, others would be chosen, and figures could not be
 // compared with those before.
-var later = []string{"generic-element", "generic-key-prose"}
+var later = []string{
+	"generic-element", "generic-key-prose", "password-label-world", "password-quoted", "password-short", "secret-flag", "secret-default",
+	"netrc", "config-key-value", "credential-call", "token-assignment", "sshpass", "cisco-community", "cisco-secret",
+	"adafruit-io-key", "akamai-edgegrid", "langfuse-key", "llamacloud-key", "e2b-key", "apify-token", "firecrawl-key",
+	"jina-key", "cerebras-key", "segment-token", "mongodb-atlas-secret", "paddle-key", "zuplo-key",
+}
 
 // newReference chooses by name, so that the set changes only with the rulebook.
 func newReference() *reference {
