@@ -193,8 +193,13 @@ func (r *reader) states() []uint16 {
 func (r *reader) words() []uint32 {
 	p := r.raw(r.num(math.MaxInt32), 4)
 	out := make([]uint32, len(p)/4)
-	for i := range out {
-		out[i] = binary.LittleEndian.Uint32(p[4*i:])
+	o := out
+	for ; len(o) >= 2 && len(p) >= 8; o, p = o[2:], p[8:] {
+		v := binary.LittleEndian.Uint64(p)
+		o[0], o[1] = uint32(v), uint32(v>>32)
+	}
+	for i := range o {
+		o[i] = binary.LittleEndian.Uint32(p[4*i:])
 	}
 	return out
 }
@@ -202,8 +207,13 @@ func (r *reader) words() []uint32 {
 func (r *reader) halves() []uint16 {
 	p := r.raw(r.num(math.MaxInt32), 2)
 	out := make([]uint16, len(p)/2)
-	for i := range out {
-		out[i] = binary.LittleEndian.Uint16(p[2*i:])
+	o := out
+	for ; len(o) >= 4 && len(p) >= 8; o, p = o[4:], p[8:] { // four at once: most of a table file is read here
+		v := binary.LittleEndian.Uint64(p)
+		o[0], o[1], o[2], o[3] = uint16(v), uint16(v>>16), uint16(v>>32), uint16(v>>48)
+	}
+	for i := range o {
+		o[i] = binary.LittleEndian.Uint16(p[2*i:])
 	}
 	return out
 }
@@ -306,6 +316,18 @@ func Load(b []byte, others ...*Tables) (*Tables, error) {
 	return t, nil
 }
 
+// greatest is the greatest number of p, 0 if it is empty.
+func greatest(p []uint16) (x uint16) {
+	var y uint16
+	for ; len(p) >= 2; p = p[2:] { // side by side: no comparison waits for another
+		x, y = max(x, p[0]), max(y, p[1])
+	}
+	if len(p) > 0 {
+		x = max(x, p[0])
+	}
+	return max(x, y)
+}
+
 func (a *anchored) valid() bool {
 	if a.ncls < 1 || len(a.next) != len(a.info)*int(a.ncls) || len(a.info) < 3 || len(a.path) > maxPathStates {
 		return false
@@ -315,10 +337,8 @@ func (a *anchored) valid() bool {
 			return false
 		}
 	}
-	for _, v := range a.next {
-		if int(v) >= len(a.info) {
-			return false
-		}
+	if int(greatest(a.next)) >= len(a.info) {
+		return false
 	}
 	for _, c := range a.cls {
 		if uint32(c) >= a.ncls-1 {
