@@ -238,7 +238,8 @@ func checkMailbox(w []byte, _, _ int) bool {
 }
 
 // SecretLike wants a digit or a sign beside letters, an entropy of at least A thousandths of a bit, and none of
-// the words that documents put in the place of a secret. B = 1: a digit is required; 2: letters alone will do. What ends with a bracket is the call of a function.
+// the words that documents put in the place of a secret. B = 1: a digit is required; 2: letters alone will do. What
+// ends with a bracket is the call of a function.
 const SecretLike = "secretlike"
 
 var placeholders = []string{"example", "changeme", "change_me", "change-me", "your", "xxx", "***", "...", "%s", "%(", "<%", "fake", "dummy", "placeholder", "redacted", "insert", "todo", "undefined", "process.env", "getenv",
