@@ -792,7 +792,7 @@ type bits64 struct{ acc, bits uint }
 func (b *bits64) text(dst, src []byte, max int) (out []byte, failed int) {
 	first := len(dst)
 	good := first
-	for at, size := 0, 64; at < len(src); size *= 2 {
+	for at, size := 0, 16; at < len(src); size *= 2 {
 		to := min(len(src), at+size)
 		for _, c := range src[at:to] {
 			b.acc = b.acc<<6 | uint(base64Values[c])

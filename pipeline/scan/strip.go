@@ -16,7 +16,7 @@ import (
 
 const (
 	plainAround = 96  // bytes of other text on each side of a stretch
-	plainNear   = 512 // what is no further apart is one stretch: a long text is read faster than many short ones
+	plainNear   = 192 // what is no further apart is one stretch: a long text is read faster than many short ones
 	maxTag      = 256 // bytes of a mark of HTML
 	maxComment  = 512
 	maxMark     = 12 // bytes at the beginning of a line
@@ -239,20 +239,38 @@ func symbol(p []byte) int {
 	return n
 }
 
-// appendPlain appends p without its marks.
+// appendPlain appends p without its marks. What is letters, blanks, commas and full stops is copied eight bytes at a time;
+// whether a word has digits in the place of letters is asked at the first of them.
 func appendPlain(out, p []byte) []byte {
+	read := 0 // in front of it is what was asked for or was no letter to copy
 	for i := 0; i < len(p); {
+		if i+8 <= len(p) {
+			if n := bits.TrailingZeros64(unplain(binary.LittleEndian.Uint64(p[i:]))) / 8; n > 0 {
+				out = append(out, p[i:i+n]...)
+				i += n
+				continue
+			}
+		}
 		c := p[i]
-		if plainKinds[c] == 0 {
+		kind := plainKinds[c]
+		if kind == 0 {
 			out = append(out, c)
 			i++
 			continue
 		}
-		if plainKinds[c]&(isLetter|isLeet) != 0 && (i == 0 || plainKinds[p[i-1]]&(isLetter|isLeet) == 0) {
-			if n := leetWord(p[i:]); n > 0 {
-				out = appendLeet(out, p[i:i+n])
-				i += n
-				continue
+		if kind&isLeet != 0 {
+			word := i
+			for word > read && plainKinds[p[word-1]]&(isLetter|isLeet) != 0 {
+				word--
+			}
+			read = i + 1
+			if word == 0 || plainKinds[p[word-1]]&(isLetter|isLeet) == 0 {
+				if n := leetWord(p[word:]); n > 0 {
+					out = appendLeet(out[:len(out)-(i-word)], p[word:word+n])
+					i = word + n
+					read = i
+					continue
+				}
 			}
 		}
 		n, blank := plainMark(p, i, len(out) > 0 && plainKinds[out[len(out)-1]]&isLetter != 0)
@@ -265,8 +283,15 @@ func appendPlain(out, p []byte) []byte {
 			out = append(out, ' ')
 		}
 		i += n
+		read = i
 	}
 	return out
+}
+
+// unplain has the top bit of each of eight bytes set that may be more to appendPlain than a byte to copy.
+func unplain(v uint64) uint64 {
+	low := v &^ tops
+	return ^((letters(low) | zeros(low^' '*ones) | zeros(low^','*ones) | zeros(low^'.'*ones)) &^ v) & tops
 }
 
 // plainMark is the length of the mark that begins at i, 0 if there is none; blank tells whether it parts words. letter tells
