@@ -13,7 +13,7 @@ const (
 	// MaxDecoded is how many bytes are decoded of one text, over all tokens and both levels: what is decoded is seldom
 	// longer than what it was, so that no usual text of half that size comes to it.
 	MaxDecoded = 128 << 20
-	maxDepth   = 2       // a decoded text is looked at once more
+	maxDepth   = 2       // a decoded text is looked at once more, one of escapes twice: they are how strings are written
 	maxBuffer  = 1 << 20 // bytes of a buffer that Reset keeps
 
 	minBase64 = 16 // characters of a token's first line: 12 decoded bytes
@@ -27,7 +27,7 @@ const (
 type Token struct {
 	Start, End int    // raw span in the text given to Reset
 	Form       string // "base64", "base32", "hex", "percent", "entity", "escape", "codes", "tags", "plain", "spelled" or "rot13"; of the outer level
-	Depth      int    // 1 or 2
+	Depth      int    // 1 or 2, within escapes also 3
 	Text       []byte // decoded; valid until the next call of Next
 }
 
@@ -46,7 +46,7 @@ type Decoder struct {
 	// the same in it, so that only rules over letters should read it.
 	Rot13 bool
 
-	level [maxDepth]struct {
+	level [maxDepth + 1]struct {
 		text       []byte
 		pos        int
 		run        int             // end of the last run of base64 characters
@@ -57,7 +57,10 @@ type Decoder struct {
 	depth int // levels in use
 	left  int
 	cut   bool // left was used up
-	buf   [maxDepth][]byte
+	last  int  // where the last escape of a token ends, 0 if it has none
+	buf   [maxDepth + 1][]byte
+	over  int    // of the escapes that were given last: what is read over them next, layerPlain, layerRot13 or layerNone
+	layer []byte // the text of that
 	codes [len(codeBases)]codes
 	tags  int // the search for tag characters goes on here
 	plain int // and so on
@@ -76,7 +79,10 @@ func (d *Decoder) Reset(p []byte) {
 			d.buf[i] = nil
 		}
 	}
-	d.codes = [len(codeBases)]codes{}
+	d.codes, d.over = [len(codeBases)]codes{}, layerNone
+	if cap(d.layer) > maxBuffer {
+		d.layer = nil
+	}
 	d.tags, d.plain, d.spell, d.rot = len(p), len(p), len(p), len(p)
 	if d.Tags {
 		d.tags, d.plain = 0, 0 // and spell where the search for plain ones comes by
@@ -90,9 +96,12 @@ func (d *Decoder) Reset(p []byte) {
 func (d *Decoder) Cut() bool { return d.cut }
 
 // Next gives the next token; ok is false at the end. The tokens of a decoded text follow it, with the span of
-// the outer token. Behind all of these come those of lists of codes, of tag characters, plain, spelled, and those in rot13
+// the outer token, and so does what escapes say without marks and in rot13. Behind all of these come those of lists of codes, of tag characters, plain, spelled, and those in rot13
 // last; they are as long as the text that they stand for at most, whatever MaxDecoded is, and are not looked at once more.
 func (d *Decoder) Next() (t Token, ok bool) {
+	if t, ok = d.nextLayer(); ok {
+		return t, true
+	}
 	for d.depth > 0 {
 		l := &d.level[d.depth-1]
 		sign := len(l.text)
@@ -107,10 +116,14 @@ func (d *Decoder) Next() (t Token, ok bool) {
 			d.depth--
 			continue
 		}
+		d.last = 0
 		form, start, end := d.token(l.text, l.pos)
 		l.pos = end
 		if form == "" {
 			continue
+		}
+		if d.last > 0 { // what may be base64 behind escapes is read to its end
+			l.pos = min(end, nextRun(l.text, d.last, min(len(l.text), end+minBase64-1)))
 		}
 		out := d.buf[d.depth-1]
 		t = Token{Start: start, End: end, Form: form, Depth: d.depth, Text: out}
@@ -118,11 +131,14 @@ func (d *Decoder) Next() (t Token, ok bool) {
 			t.Start, t.End, t.Form = l.start, l.end, l.form
 		}
 		d.left = max(0, d.left-len(out))
-		if d.depth < maxDepth {
+		if d.depth < maxDepth || d.depth == maxDepth && d.level[1].form == "escape" {
 			next := &d.level[d.depth]
 			next.text, next.pos, next.run, next.signs = out, 0, 0, noSigns
-			next.start, next.end, next.form = start, end, form
+			next.start, next.end, next.form = t.Start, t.End, t.Form
 			d.depth++
+		}
+		if d.over = layerNone; form == "escape" && t.Depth == 1 {
+			d.over = layerPlain
 		}
 		return t, true
 	}
@@ -158,18 +174,49 @@ func (d *Decoder) Next() (t Token, ok bool) {
 	d.spell = len(p)
 	if start, end, ok := nextRot13(p, d.rot); ok {
 		d.rot = end
-		out := d.buf[0][:0]
-		for _, c := range p[start:end] {
-			if low := c | 0x20; low >= 'a' && low <= 'z' {
-				c += byte(13 - 26*boolInt(low > 'm'))
-			}
-			out = append(out, c)
-		}
-		d.buf[0] = out
-		return Token{Start: start, End: end, Form: "rot13", Depth: 1, Text: out}, true
+		d.buf[0] = appendRot13(d.buf[0][:0], p[start:end])
+		return Token{Start: start, End: end, Form: "rot13", Depth: 1, Text: d.buf[0]}, true
 	}
 	d.rot = len(p)
 	return Token{}, false
+}
+
+// Layers over escapes.
+const (
+	layerNone = iota
+	layerPlain
+	layerRot13
+)
+
+// nextLayer gives what the text of the escapes that were given last says without its marks, and in rot13: a string of a
+// program may be both.
+func (d *Decoder) nextLayer() (t Token, ok bool) {
+	for ; d.over != layerNone && !ok; d.over = (d.over + 1) % (layerRot13 + 1) {
+		l := &d.level[1]
+		t = Token{Start: l.start, End: l.end, Depth: 2}
+		switch {
+		case d.over == layerPlain && d.Tags:
+			if _, _, _, ok = nextPlain(l.text, 0, len(l.text)); ok {
+				t.Form, d.layer = "plain", appendPlain(d.layer[:0], l.text)
+			}
+		case d.over == layerRot13 && d.Rot13:
+			if _, _, ok = nextRot13(l.text, 0); ok {
+				t.Form, d.layer = "rot13", appendRot13(d.layer[:0], l.text)
+			}
+		}
+		t.Text = d.layer
+	}
+	return t, ok
+}
+
+func appendRot13(out, p []byte) []byte {
+	for _, c := range p {
+		if low := c | 0x20; low >= 'a' && low <= 'z' {
+			c += byte(13 - 26*boolInt(low > 'm'))
+		}
+		out = append(out, c)
+	}
+	return out
 }
 
 // tagAround is how many bytes of other text a token of tag characters has on each side. What is not further apart
@@ -393,7 +440,7 @@ func (d *Decoder) token(p []byte, i int) (form string, start, end int) {
 					out = utf8.AppendRune(out, r)
 				}
 				n++
-				telling = telling || hides(r)
+				telling = telling || hides(r) || c == '\\' && r != '/' // of escapes, all but that one may be part of what rules look for
 				end += k
 				last = end
 			} else {
@@ -414,6 +461,7 @@ func (d *Decoder) token(p []byte, i int) (form string, start, end int) {
 		if n < minEscape && !telling {
 			return "", i, i + 1
 		}
+		d.last = last
 		switch {
 		case c == '&':
 			return "entity", start, end
@@ -573,7 +621,8 @@ func (d *Decoder) base64Lines(out, p []byte, i, end int, acc bits64) ([]byte, in
 			break
 		}
 		n, was, failed := len(out), acc, 0
-		if out, failed = acc.text(out, p[k:to], d.left); failed >= 0 || !textual(out[n:]) && len(out) > n {
+		half := n - cutRune(out)
+		if out, failed = acc.text(out, p[k:to], d.left); failed >= 0 || !textual(out[half:]) && len(out) > n {
 			out, acc = out[:n], was
 			break
 		}
@@ -790,8 +839,8 @@ type bits64 struct{ acc, bits uint }
 // text appends what src says as long as it is UTF-8, in pieces, so that what is none ends soon. failed is where in src
 // it is none, -1 if nowhere.
 func (b *bits64) text(dst, src []byte, max int) (out []byte, failed int) {
-	first := len(dst)
-	good := first
+	good := len(dst) - cutRune(dst)
+	first := good
 	for at, size := 0, 16; at < len(src); size *= 2 {
 		to := min(len(src), at+size)
 		for _, c := range src[at:to] {
@@ -818,6 +867,16 @@ func (b *bits64) text(dst, src []byte, max int) (out []byte, failed int) {
 		at = to
 	}
 	return dst, -1
+}
+
+// cutRune is the length of the character at the end of p that is not complete, 0 if there is none.
+func cutRune(p []byte) int {
+	for k := 1; k <= min(len(p), utf8.UTFMax-1); k++ {
+		if c := p[len(p)-k:]; utf8.RuneStart(c[0]) {
+			return k * boolInt(!utf8.FullRune(c))
+		}
+	}
+	return 0
 }
 
 // narrow makes UTF-16 of ASCII characters, of either order, ASCII in place.

@@ -55,12 +55,19 @@ func TestDecoderPassesOverNothing(t *testing.T) {
 		var slow Decoder
 		slow.Reset(p)
 		for i := 0; i < len(p); {
+			slow.last = 0
 			form, start, end := slow.token(p, i)
 			if form != "" {
 				want = append(want, show(form, start, end, slow.buf[0]))
 				slow.left -= len(slow.buf[0])
 			}
 			i = end
+			for k := slow.last; k > 0 && k < end; k++ { // what may be base64 behind escapes is a token by itself
+				if k+minBase64 <= len(p) && base64End(p, k) >= k+minBase64 {
+					i = k
+					break
+				}
+			}
 		}
 		if !slices.Equal(got, want) {
 			t.Fatalf("%q\n got  %q\n want %q", p, got, want)

@@ -135,7 +135,7 @@ func hidesHere(p []byte, i int) bool {
 	before, behind := letterAt(p, i-1), letterAt(p, i+1)
 	switch c := p[i]; c {
 	case '<':
-		return behind || i+1 < len(p) && (p[i+1] == '/' || p[i+1] == '!')
+		return behind || i+1 < len(p) && (p[i+1] == '/' || p[i+1] == '!' || p[i+1] == '\\' && i+2 < len(p) && p[i+2] == '/')
 	case '*', '`', '~':
 		return before || behind
 	case '_': // at the beginning or the end of a word, not within one
@@ -305,12 +305,16 @@ func plainMark(p []byte, i int, letter bool) (n int, blank bool) {
 			}
 			return 0, false
 		}
-		if i+1 == len(p) || !letterAt(p, i+1) && p[i+1] != '/' {
+		tag := i + 1
+		if tag+1 < len(p) && p[tag] == '\\' { // as some write the end of a tag in JSON
+			tag++
+		}
+		if tag == len(p) || p[tag] != '/' && !letterAt(p, i+1) {
 			return 0, false
 		}
-		for k := i + 1; k < len(p) && k < i+maxTag && p[k] != '<'; k++ {
+		for k := tag; k < len(p) && k < i+maxTag && p[k] != '<'; k++ {
 			if p[k] == '>' {
-				return k + 1 - i, partsWords(p[i+1 : k])
+				return k + 1 - i, partsWords(p[tag:k])
 			}
 		}
 	case '*', '`', '~':
@@ -337,8 +341,12 @@ func plainMark(p []byte, i int, letter bool) (n int, blank bool) {
 		}
 		return 1, false
 	case '\\':
-		if i+1 < len(p) && escapedSign(p[i+1]) {
+		switch {
+		case i+1 == len(p):
+		case escapedSign(p[i+1]), p[i+1] == '"', p[i+1] == '\'':
 			return 1, false
+		case p[i+1] == 'n', p[i+1] == 't', p[i+1] == 'r': // as in the strings of programs
+			return 2, true
 		}
 	case '+':
 		return boolInt(letter && letterAt(p, i+1)), true
