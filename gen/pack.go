@@ -620,6 +620,9 @@ func (g *packGen) info(f *jen.File) {
 				})
 			}
 			d[jen.Id("Strictest")] = perClass(jen.Qual(pipePath, "Action"), func(x *set) jen.Code { return action(x.spec.Strictest) })
+			if slices.ContainsFunc(in.Escapes[:], func(m pipeline.Mask) bool { return m != 0 }) {
+				d[jen.Id("Escapes")] = perClass(jen.Qual(pipePath, "Mask"), func(x *set) jen.Code { return jen.Lit(int(x.spec.Decode.Encoded)) })
+			}
 			d[jen.Id("StateBytes")] = perClass(jen.Int(), func(x *set) jen.Code {
 				return jen.Int().Call(jen.Qual("unsafe", "Sizeof").Call(jen.Id(x.name).Values()))
 			})

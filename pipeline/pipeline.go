@@ -246,6 +246,7 @@ type Info struct {
 	Entities      []EntityInfo
 	Require       Requirements
 	Strictest     [NumClasses]Action // the strictest action any policy of the class can take
+	Escapes       [NumClasses]Mask   // policies of the class that read escapes themselves, wherever they stand in the text
 	StateBytes    [NumClasses]int    // session size per channel, without held text
 	LongestHold   [NumClasses]int    // bytes that a session may hold back at the most
 }

@@ -46,7 +46,7 @@ func (s *Scanner) attached(body []byte, p *dialect.Piece) bool {
 	}
 	ch := &s.once
 	s.open(ch, p)
-	ch.readsJSON(s.joined)
+	s.readsJSON(ch, s.joined)
 	s.whole(ch, s.joined)
 	if len(ch.edits) > 0 {
 		var text []byte

@@ -181,6 +181,9 @@ type args struct {
 	view dialect.ArgsView
 	lane lane
 	from int64 // where the session of the first view began
+
+	alone pipeline.Mask // policies that read the first view only, and all of it
+
 	keys keys
 	prev byte // the last byte that is no white space in front of what is kept of the text
 
@@ -424,7 +427,7 @@ func (c *core) drain(ch *channel, kind laneKind, from int64) {
 		case laneView:
 			f.Start, f.End = ch.args.view.TextSpan(f.Start, f.End)
 		case laneFirst:
-			if f.Entity != pipeline.ErrorEntity && ch.args.same(f.Start, f.End) {
+			if f.Entity != pipeline.ErrorEntity && !ch.args.alone.Has(int(f.Policy)) && ch.args.same(f.Start, f.End) {
 				continue
 			}
 			if f.Action == pipeline.Redact && ch.args.inEscape(f.Start) {

@@ -193,10 +193,10 @@ func (s *Scanner) one(body []byte, p *dialect.Piece) {
 	raw := body[p.Start:p.End]
 	s.open(ch, p)
 	text := s.text(raw, p.Has(dialect.Escaped))
-	if ch.args == nil && text[0] == '{' {
+	if inRequest(p) {
+		s.readsJSON(ch, text)
+	} else if ch.args == nil && text[0] == '{' {
 		ch.reads()
-	} else if inRequest(p) {
-		ch.readsJSON(text)
 	}
 	s.whole(ch, text)
 	if p.Has(dialect.ID) {
@@ -242,7 +242,7 @@ func (s *Scanner) group(body []byte, pieces []dialect.Piece) {
 		s.found.Reset() // s.whole may feed nothing
 		text := s.joined[before:]
 		if inRequest(p) {
-			ch.readsJSON(text)
+			s.readsJSON(&ch, text)
 		}
 		s.whole(&ch, text)
 		for i := range s.found.List {
@@ -319,16 +319,24 @@ func (s *Scanner) splice(body []byte, ch *channel, p *dialect.Piece, at int64) {
 }
 
 // readsJSON makes a text of a request be read with the escapes of its literals decoded, too, if it looks like JSON or has
-// such literals in it: a tool's result, a log or a program that somebody put into a message.
-func (ch *channel) readsJSON(text []byte) {
-	switch {
-	case ch.args != nil:
-	case jsonText(text):
-		ch.reads()
-	case escapes(text):
-		ch.reads()
-		ch.prose = true
+// such literals in it: a tool's result, a log or a program that somebody put into a message. Policies that read escapes
+// themselves read the text as it stands only: that costs half, and what they decode may be in an escaped text.
+func (c *core) readsJSON(ch *channel, text []byte) {
+	alone := ch.mask & c.x.Info().Escapes[ch.class]
+	others := ch.mask &^ alone
+	if ch.args != nil || alone != 0 && !c.x.Chain.Scans(ch.class, others) {
+		return
 	}
+	json := jsonText(text)
+	switch {
+	case !json && !escapes(text):
+		return
+	case alone == 0:
+		ch.reads()
+	default:
+		ch.args = &args{lane: lane{s: c.x.Chain.Session(ch.class, others)}, alone: alone}
+	}
+	ch.prose = !json
 }
 
 // escapes tells whether text has a quotation mark and, behind it, an escape of JSON that may hide the beginning of a word.

@@ -410,7 +410,7 @@ func (b *builder) flatten() {
 				break
 			}
 		}
-		b.plan.Info.Strictest[c] = cl.Spec.Strictest
+		b.plan.Info.Strictest[c], b.plan.Info.Escapes[c] = cl.Spec.Strictest, cl.Spec.Decode.Encoded
 	}
 }
 
