@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -242,12 +243,14 @@ func symbol(p []byte) int {
 // appendPlain appends p without its marks. What is letters, blanks, commas and full stops is copied eight bytes at a time;
 // whether a word has digits in the place of letters is asked at the first of them.
 func appendPlain(out, p []byte) []byte {
-	read := 0 // in front of it is what was asked for or was no letter to copy
+	out = slices.Grow(out, len(p)+8) // it gets no longer; eight bytes are written whatever counts of them
+	read := 0                        // in front of it is what was asked for or was no letter to copy
 	for i := 0; i < len(p); {
 		if i+8 <= len(p) {
-			if n := bits.TrailingZeros64(unplain(binary.LittleEndian.Uint64(p[i:]))) / 8; n > 0 {
-				out = append(out, p[i:i+n]...)
-				i += n
+			v := binary.LittleEndian.Uint64(p[i:])
+			if n := bits.TrailingZeros64(unplain(v)) / 8; n > 0 {
+				binary.LittleEndian.PutUint64(out[len(out):len(out)+8], v)
+				out, i = out[:len(out)+n], i+n
 				continue
 			}
 		}
