@@ -161,7 +161,9 @@ func (d *Decoder) Next() (t Token, ok bool) {
 	if d.plain < len(p) {
 		start, end, spell, ok := nextPlain(p, d.plain, d.spell)
 		if d.spell = spell; ok {
-			d.plain = end
+			if d.plain = end; end-start >= plainLongest { // it may go on: no word of it is cut
+				d.plain = end - 2*plainAround
+			}
 			d.buf[0] = appendPlain(d.buf[0][:0], p[start:end])
 			return Token{Start: start, End: end, Form: "plain", Depth: 1, Text: d.buf[0]}, true
 		}

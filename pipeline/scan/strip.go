@@ -16,12 +16,13 @@ import (
 // may hide a word, with the words around them.
 
 const (
-	plainAround = 96  // bytes of other text on each side of a stretch
-	plainNear   = 192 // what is no further apart is one stretch: a long text is read faster than many short ones
-	maxTag      = 256 // bytes of a mark of HTML
-	maxComment  = 512
-	maxMark     = 12 // bytes at the beginning of a line
-	maxWord     = 40 // letters of a word with digits
+	plainAround  = 96   // bytes of other text on each side of a stretch
+	plainNear    = 192  // what is no further apart is one stretch: a long text is read faster than many short ones
+	plainLongest = 2048 // bytes from the first sign of a stretch to the last: where in it something stands is known about
+	maxTag       = 256  // bytes of a mark of HTML
+	maxComment   = 512
+	maxMark      = 12 // bytes at the beginning of a line
+	maxWord      = 40 // letters of a word with digits
 )
 
 // What a byte may be to this view. Of most bytes it takes one look.
@@ -68,7 +69,7 @@ func letterAt(p []byte, i int) bool {
 func nextPlain(p []byte, i, spell int) (start, end, spelled int, ok bool) {
 	first, last := -1, i
 	from := i
-	for ; i < len(p) && (first < 0 || i <= last+plainNear); i += 8 {
+	for ; i < len(p) && (first < 0 || i <= last+plainNear && i < first+plainLongest); i += 8 {
 		var v uint64
 		if i+8 <= len(p) {
 			v = binary.LittleEndian.Uint64(p[i:])
