@@ -277,6 +277,7 @@ func (g *packGen) scorers(f *jen.File) {
 				jen.Id("Entity"):    jen.Lit(int(sc.Entity)),
 				jen.Id("First"):     jen.Lit(int(sc.First)),
 				jen.Id("Threshold"): jen.Lit(int(sc.Threshold)),
+				jen.Id("Within"):    jen.Lit(int(sc.Within)),
 				jen.Id("Groups"):    wrapped(jen.Index().String(), 6, sc.Groups, func(s string) jen.Code { return jen.Lit(s) }),
 			})
 			f.Line()
@@ -501,7 +502,7 @@ func (g *packGen) policy(f *jen.File, x *set, r *policyRange) {
 	if r.scores {
 		for i := range x.spec.Scorers {
 			if sc := &x.spec.Scorers[i]; sc.Policy == r.policy {
-				doc = append(doc, fmt.Sprintf("evidence of %d groups; %s from %d/1000", len(sc.Groups), sc.Action, sc.Threshold))
+				doc = append(doc, fmt.Sprintf("evidence of %d groups within %d bytes; %s from %d/1000", len(sc.Groups), sc.Within, sc.Action, sc.Threshold))
 			}
 		}
 	}

@@ -117,7 +117,7 @@ func finds(k pipeline.Kind, doc *docSchema) (string, error) {
 			"All other kinds do read system and developer messages. Put what others wrote (documents, web pages, mails) into user or tool messages, not into the system message.\n\n")
 	}
 	for _, s := range d.Scorers {
-		fmt.Fprintf(&b, "Evidence is weighed in %d groups; each counts once, with its largest weight, and the sum is judged against %d/1000.\n\n", len(s.Scorer.Groups), s.Scorer.Threshold)
+		fmt.Fprintf(&b, "Evidence is weighed in %d groups; each counts once, with its largest weight, and the sum is judged against %d/1000. Only evidence within %d bytes of text adds up: a long document gathers some by chance.\n\n", len(s.Scorer.Groups), s.Scorer.Threshold, s.Scorer.Within)
 	}
 	var list []string
 	for _, f := range d.Faults {

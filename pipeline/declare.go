@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"math"
 	"unsafe"
 
 	"github.com/keeptrusts/kt/pipeline/scan"
@@ -137,15 +138,17 @@ type Effect struct {
 	Weight int32  // 1/1000
 }
 
-// Scorer adds up evidence: each group counts once, with the largest weight of
-// its matches. Where the sum reaches the threshold there is one finding, whose
-// span is that of the match that reached it.
+// Scorer adds up evidence that stands close together: each group counts once,
+// with the largest weight of its matches whose ends are at most Within bytes in
+// front of that of the match that is judged. Where the sum reaches the threshold
+// there is one finding, whose span is that of the match that reached it.
 type Scorer struct {
 	Policy    uint8
 	Action    Action
 	Entity    uint16
-	First     uint16 // the scorer's numbers in the session's scores: the sum, then one for each group
+	First     uint16 // where the scorer's numbers begin in the session's scores
 	Threshold int32  // 1/1000, at least 1
+	Within    int32  // bytes of text; 0: a whole channel adds up
 	Groups    []string
 }
 
@@ -159,18 +162,34 @@ func (s *Scorer) group(name string) uint8 {
 	return uint8(len(s.Groups) - 1)
 }
 
-// Count takes a match into account and tells whether the score reached the
-// threshold with it, which happens once in a channel. scores is the session's.
-// Allocates: never.
-func (s *Scorer) Count(scores []int32, group uint8, weight int32) bool {
-	sum, best := &scores[s.First], &scores[int(s.First)+1+int(group)]
-	if weight <= *best {
+// numbers is how many numbers of the session's scores the scorer needs: the sum, whether it reached the threshold, and of each
+// group the weight and where it was found.
+func (s *Scorer) numbers() int { return 2 + 2*len(s.Groups) }
+
+// Count takes a match that ends at offset at of the channel into account and
+// tells whether the score reached the threshold with it, which happens once in a
+// channel. Of a group, a weaker match counts where the strongest one is too far
+// away; ends come in ascending order. scores is the session's. Allocates: never.
+func (s *Scorer) Count(scores []int32, group uint8, weight int32, at int64) bool {
+	n := len(s.Groups)
+	own := scores[s.First:][:s.numbers()]
+	sum, fired, best, where := &own[0], &own[1], own[2:2+n], own[2+n:]
+	now := int32(min(at, math.MaxInt32))
+	near := func(g int) bool { return s.Within == 0 || now-where[g] <= s.Within }
+	if weight >= best[group] || !near(int(group)) {
+		best[group], where[group] = weight, now
+	}
+	*sum = 0
+	for g, w := range best {
+		if near(g) {
+			*sum += w
+		}
+	}
+	if *fired != 0 || *sum < s.Threshold {
 		return false
 	}
-	before := *sum
-	*sum += weight - *best
-	*best = weight
-	return before < s.Threshold && *sum >= s.Threshold
+	*fired = 1
+	return true
 }
 
 // Decode says which policies of a class read which decoded pieces.
@@ -222,7 +241,7 @@ func (c *ClassSpec) SessionBytes() int {
 func (c *ClassSpec) Scores() int {
 	n := 0
 	for i := range c.Scorers {
-		n += 1 + len(c.Scorers[i].Groups)
+		n += c.Scorers[i].numbers()
 	}
 	return n
 }

@@ -214,17 +214,37 @@ func TestUnitedEditsNeverOverlapAndCoverEveryRedaction(t *testing.T) {
 
 func TestScorerCountsEachGroupOnceAndFiresOnce(t *testing.T) {
 	s := Scorer{First: 1, Threshold: 700, Groups: []string{"a", "b"}}
-	scores := make([]int32, 4)
+	scores := make([]int32, 7)
 	for i, c := range []struct {
 		group  uint8
 		weight int32
 		fires  bool
 	}{{0, 300, false}, {0, 300, false}, {0, 200, false}, {1, 300, false}, {0, 400, true}, {1, 900, false}} {
-		if got := s.Count(scores, c.group, c.weight); got != c.fires {
+		if got := s.Count(scores, c.group, c.weight, int64(1000*i)); got != c.fires {
 			t.Errorf("match %d fires %t, want %t (scores %v)", i, got, c.fires, scores)
 		}
 	}
-	if want := []int32{0, 1300, 400, 900}; !reflect.DeepEqual(scores, want) {
+	if want := []int32{0, 1300, 1, 400, 900, 4000, 5000}; !reflect.DeepEqual(scores, want) {
 		t.Errorf("scores %v, want %v", scores, want)
+	}
+}
+
+// Evidence that stands further apart than Within does not add up; of a group the strongest counts that is near.
+func TestScorerAddsUpWhatStandsCloseTogether(t *testing.T) {
+	s := Scorer{Threshold: 700, Within: 100, Groups: []string{"a", "b", "c"}}
+	scores := make([]int32, s.numbers())
+	for i, c := range []struct {
+		group  uint8
+		weight int32
+		at     int64
+		sum    int32
+		fires  bool
+	}{
+		{0, 400, 10, 400, false}, {1, 400, 111, 400, false}, {1, 300, 150, 400, false}, {2, 200, 211, 600, false}, {2, 100, 212, 200, false},
+		{1, 300, 213, 500, false}, {0, 200, 312, 500, false}, {0, 100, 312, 500, false}, {2, 300, 313, 800, true}, {1, 900, 314, 1400, false},
+	} {
+		if got := s.Count(scores, c.group, c.weight, c.at); got != c.fires || scores[0] != c.sum {
+			t.Errorf("match %d fires %t with %d, want %t with %d", i, got, scores[0], c.fires, c.sum)
+		}
 	}
 }

@@ -104,15 +104,21 @@ func (r *Runner) overflow(base, n int64, strictest Action, out *Findings) {
 
 // maxDecodedMatches bounds the matches in the decoded pieces of one channel;
 // past it the chain's strictest action is taken.
-const maxDecodedMatches = 1024
+const maxDecodedMatches = 1 << 14
+
+// decodedApart is how many bytes of a decoded piece are between two matches of a rule that count.
+const decodedApart = 256
 
 // decoded holds the matches in the decoded pieces of a channel. Their spans
-// are those of the encoded pieces.
+// begin where the encoded pieces do and are as long as what was decoded up to
+// the end of the match: evidence is as far apart as it is read.
 type decoded struct {
 	decoder scan.Decoder
 	state   scan.State
 	matches scan.Matches
 	list    []scan.Match
+	last    []int64 // of each rule: where its last match in this piece ends, 0 if it has none
+	touched []uint32
 	next    int
 	over    bool
 }
@@ -120,6 +126,9 @@ type decoded struct {
 // read collects the matches of the policies in decode in all decoded pieces of text, in the order of the text.
 func (d *decoded) read(t *scan.Tables, text []byte, decode Decode) {
 	d.list, d.next, d.over = d.list[:0], 0, false
+	if n := t.NumRules(); len(d.last) < n {
+		d.last = make([]int64, n)
+	}
 	d.decoder.Tags, d.decoder.Rot13 = decode.Tags != 0, decode.Rot13 != 0
 	d.decoder.Reset(text)
 	for {
@@ -133,38 +142,38 @@ func (d *decoded) read(t *scan.Tables, text []byte, decode Decode) {
 		}
 		d.state.Reset(uint64(mask))
 		d.matches.Clear()
-		first := len(d.list)
 		for n, more := 0, true; more; {
 			fed, _ := t.Feed(&d.state, tok.Text, n, true, &d.matches)
 			n += fed
 			for i := range d.matches.Len() {
-				d.add(first, scan.Match{Start: int64(tok.Start), End: int64(tok.End), Rule: d.matches.At(i).Rule})
+				d.add(&tok, d.matches.At(i))
 			}
 			more = d.matches.Full()
 			d.over = d.over || d.matches.Overflow
 			d.matches.Clear()
 		}
+		for _, r := range d.touched {
+			d.last[r] = 0
+		}
+		d.touched = d.touched[:0]
 	}
 	d.over = d.over || d.decoder.Cut() && decode.Encoded != 0
 	slices.SortFunc(d.list, compareMatches) // tokens of different forms may overlap
 }
 
-// add inserts m among the matches of the same piece, each rule once, in order of the rules.
-func (d *decoded) add(first int, m scan.Match) {
-	i := len(d.list)
-	for i > first && d.list[i-1].Rule > m.Rule {
-		i--
-	}
-	if i > first && d.list[i-1].Rule == m.Rule {
+// add adds a match in a piece, if its rule has none that ends close in front of it.
+func (d *decoded) add(tok *scan.Token, m scan.Match) {
+	if before := d.last[m.Rule]; before > 0 && m.End-before < decodedApart {
 		return
+	} else if before == 0 {
+		d.touched = append(d.touched, m.Rule)
 	}
+	d.last[m.Rule] = m.End
 	if len(d.list) >= maxDecodedMatches {
 		d.over = true
 		return
 	}
-	d.list = append(d.list, scan.Match{})
-	copy(d.list[i+1:], d.list[i:])
-	d.list[i] = m
+	d.list = append(d.list, scan.Match{Start: int64(tok.Start), End: min(int64(tok.Start)+m.End, int64(tok.End)), Rule: m.Rule})
 }
 
 // before gives the sink all collected matches that come before m; nil = all.
@@ -196,7 +205,7 @@ func (e *Effect) Redact(m scan.Match, text []byte, mk *Marker, strictest Action,
 // Weigh counts the match for a scorer and adds the scorer's finding where the
 // score reaches the threshold. Allocates: never, but for out's growth.
 func (e *Effect) Weigh(m scan.Match, s *Scorer, scores []int32, strictest Action, out *Findings) {
-	if s.Count(scores, e.Group, e.Weight) {
+	if s.Count(scores, e.Group, e.Weight, m.End) {
 		out.Add(Finding{Start: m.Start, End: m.End, Rule: m.Rule, Score: scores[s.First], Entity: s.Entity, Policy: s.Policy, Action: s.Action}, strictest)
 	}
 }

@@ -216,8 +216,15 @@ func (c *comparison) reference(t *testing.T, k pair) *pipeline.Findings {
 		dec := scan.Decoder{Tags: true, Rot13: true}
 		dec.Reset(k.text)
 		for tok, ok := dec.Next(); ok; tok, ok = dec.Next() {
-			if decode.Of(tok.Form).Has(int(r.Policy)) && len(matches(tables, tok.Text)) > 0 {
-				found = append(found, scan.Match{Start: int64(tok.Start), End: int64(tok.End), Rule: uint32(i)})
+			if !decode.Of(tok.Form).Has(int(r.Policy)) {
+				continue
+			}
+			last := int64(-256) // matches of a rule in a piece count if they end that far apart
+			for _, m := range matches(tables, tok.Text) {
+				if m.End-last >= 256 {
+					last = m.End
+					found = append(found, scan.Match{Start: int64(tok.Start), End: min(int64(tok.Start)+m.End, int64(tok.End)), Rule: uint32(i)})
+				}
 			}
 		}
 	}
@@ -225,22 +232,33 @@ func (c *comparison) reference(t *testing.T, k pair) *pipeline.Findings {
 		return cmp.Or(cmp.Compare(a.End, b.End), cmp.Compare(a.Start, b.Start), cmp.Compare(a.Rule, b.Rule))
 	})
 	type group struct{ scorer, group uint8 }
-	best := map[group]int32{}
-	sums := map[uint8]int32{}
+	type evidence struct {
+		weight int32
+		at     int64
+	}
+	best := map[group]evidence{}
+	fired := map[uint8]bool{}
 	for _, m := range found {
 		e := cl.Spec.Effects[m.Rule]
 		g := pipeline.Finding{Start: m.Start, End: m.End, Rule: m.Rule, Entity: e.Entity, Policy: e.Policy, Action: e.Action}
 		switch {
 		case e.Scorer > 0:
 			s := &cl.Spec.Scorers[e.Scorer-1]
-			if more := e.Weight - best[group{e.Scorer, e.Group}]; more > 0 {
-				best[group{e.Scorer, e.Group}] = e.Weight
-				before := sums[e.Scorer]
-				sums[e.Scorer] = before + more
-				if before < s.Threshold && before+more >= s.Threshold {
-					g.Entity, g.Action, g.Score = s.Entity, s.Action, before+more
-					f.Add(g, cl.Spec.Strictest)
+			near := func(x evidence) bool { return s.Within == 0 || m.End-x.at <= int64(s.Within) }
+			own := group{e.Scorer, e.Group}
+			if b := best[own]; e.Weight >= b.weight || !near(b) {
+				best[own] = evidence{e.Weight, m.End}
+			}
+			sum := int32(0)
+			for k, b := range best {
+				if k.scorer == e.Scorer && near(b) {
+					sum += b.weight
 				}
+			}
+			if sum >= s.Threshold && !fired[e.Scorer] {
+				fired[e.Scorer] = true
+				g.Entity, g.Action, g.Score = s.Entity, s.Action, sum
+				f.Add(g, cl.Spec.Strictest)
 			}
 		case e.Action == pipeline.Redact:
 			f.AddRedaction(g, cl.Spec.Strictest, &cl.Spec.Markers[e.Marker], k.text[m.Start:m.End])
@@ -322,7 +340,11 @@ func text(rng *rand.Rand, material []string) []byte {
 	for range 1 + rng.IntN(6) {
 		switch rng.IntN(7) {
 		case 0, 1:
-			for range rng.IntN(6) {
+			n := 6
+			if rng.IntN(12) == 0 { // so that evidence is far apart
+				n = 400
+			}
+			for range rng.IntN(n) {
 				b.WriteString(words[rng.IntN(len(words))] + " ")
 			}
 		case 2, 3, 4, 5:

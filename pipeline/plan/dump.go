@@ -41,7 +41,7 @@ func (p *Plan) Dump() string {
 		fmt.Fprintf(&b, "%s: %d rules, strictest action %s\n", c, len(cl.Spec.Rules), cl.Spec.Strictest)
 		for i := range cl.Spec.Scorers {
 			s := &cl.Spec.Scorers[i]
-			fmt.Fprintf(&b, "  score of policy %d: %d/1000 -> %s over %s\n", s.Policy, s.Threshold, s.Action, strings.Join(s.Groups, ", "))
+			fmt.Fprintf(&b, "  score of policy %d: %d/1000 within %d bytes -> %s over %s\n", s.Policy, s.Threshold, s.Within, s.Action, strings.Join(s.Groups, ", "))
 		}
 		for i := range cl.Spec.Rules {
 			r, e := &cl.Spec.Rules[i], &cl.Spec.Effects[i]

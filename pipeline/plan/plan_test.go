@@ -152,7 +152,7 @@ func TestDiagnostics(t *testing.T) {
 func TestDumpNamesEveryRule(t *testing.T) {
 	p := kindtest.Plan(t, quickLaunch)
 	d := p.Dump()
-	for _, want := range []string{"pack quick-launch 0.1.0", p.Info.Digest, "policy 0 prompt-injection (policy-config.yaml:15)", "input_tool: as input_text", "output_text: no policy looks", "800/1000 -> block"} {
+	for _, want := range []string{"pack quick-launch 0.1.0", p.Info.Digest, "policy 0 prompt-injection (policy-config.yaml:15)", "input_tool: as input_text", "output_text: no policy looks", "800/1000 within 1024 bytes -> block"} {
 		if !strings.Contains(d, want) {
 			t.Errorf("the dump does not say %q", want)
 		}

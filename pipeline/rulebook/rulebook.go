@@ -12,8 +12,8 @@
 //   - hipaa-phi-detector: HIPAA().
 //   - dlp-filter: its own patterns and terms; Secrets() with sensitivity_level high or restricted.
 //   - prompt-injection: Injection(). Entry.Group is the group of evidence and Entry.Weight its weight in 1/1000.
-//     Within a channel each group counts once, with the largest weight that matched; the score is the sum over
-//     the groups, judged against the threshold (750 by default) whenever it grows. The rules read the normalised
+//     Within 1,024 bytes each group counts once, with the largest weight that matched; the score is the sum over
+//     the groups, judged against the threshold (750 by default) at each match. The rules read the normalised
 //     view and need Span when the action blocks.
 //   - the lexical kinds: Terms(list), with the names of the Lists.
 //

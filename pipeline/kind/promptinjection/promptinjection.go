@@ -59,6 +59,7 @@ type Response struct {
 
 const (
 	reason   = "prompt_injection.detected"
+	within   = 1024 // bytes in which evidence adds up: attacks are short or dense, and manuals of 100 KB have some of everything
 	ownGroup = "attack_pattern"
 	decisive = 1000 // weight of an own pattern: it reaches every threshold alone
 )
@@ -105,7 +106,7 @@ func (Kind) Declare(params any, d *pipeline.Declaration) {
 	}
 	d.SkipsInstructions = true
 	d.Message, d.LogLevel = p.Response.Message, p.Response.LogLevel
-	score := d.Score(pipeline.Scorer{Threshold: threshold, Action: action, Entity: d.Entity("PROMPT_INJECTION", reason)}, in...)
+	score := d.Score(pipeline.Scorer{Threshold: threshold, Within: within, Action: action, Entity: d.Entity("PROMPT_INJECTION", reason)}, in...)
 
 	normalises := p.Encoding.NormalizeUnicode || p.Encoding.DetectHomoglyphs
 	if normalises {
