@@ -33,6 +33,7 @@ type codes struct {
 
 // next decodes the next list into out; ok is false if there is none.
 func (s *codes) next(b *codeBase, p, out []byte) (text []byte, start, end int, ok bool) {
+	var few [8]byte // what a number says that is only looked at
 	for s.pos < len(p) {
 		k := bytes.Index(p[s.pos:], []byte(b.blank))
 		if k < 0 {
@@ -42,7 +43,7 @@ func (s *codes) next(b *codeBase, p, out []byte) (text []byte, start, end int, o
 		s.pos = at + 1
 		// To the left, number by number.
 		start = numberStart(p, at, from)
-		if _, _, ok := b.number(nil, p, start, from); !ok {
+		if _, _, ok := b.number(few[:0], p, start, from); !ok {
 			continue
 		}
 		for {
@@ -54,7 +55,7 @@ func (s *codes) next(b *codeBase, p, out []byte) (text []byte, start, end int, o
 			if k == start || before == k {
 				break
 			}
-			if _, to, ok := b.number(nil, p, before, from); !ok || to != k {
+			if _, to, ok := b.number(few[:0], p, before, from); !ok || to != k {
 				break
 			}
 			start = before
