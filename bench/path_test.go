@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -444,13 +445,49 @@ func benchBody(b *testing.B, body []byte, run func([]byte, func(*stream.Result))
 	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(len(body)), "ns/B")
 }
 
-// BenchmarkPathRequest: a request of clean text, parsed and scanned.
+// BenchmarkPathRequest: a request of clean text, parsed and scanned: made-up English, and 100 KB of what people put into prompts,
+// this repository's own manuals and programs.
 func BenchmarkPathRequest(b *testing.B) {
 	for _, size := range []string{"1KB", "100KB"} {
 		for _, name := range []string{noPolicy, quick, quickCompiled, quickPII} {
 			b.Run(size+"/"+name, func(b *testing.B) { benchBody(b, requests[size], newPath(chain(b, name)).scan) })
 		}
 	}
+	for kind, files := range map[string][]string{
+		"manuals": {"../docs/ARCHITECTURE.md", "../docs/cli.md", "../docs/d*.md", "../docs/patterns.md", "../docs/routing.md", "../docs/config/*.md",
+			"../docs/policies/audit*.md", "../docs/policies/pii*.md", "RESULTS.md"},
+		"programs": {"../pipeline/scan/*.go", "../stream/*.go"},
+	} {
+		body := promptOf(b, files)
+		for _, name := range []string{noPolicy, quick, quickCompiled} {
+			b.Run(kind+"/"+name, func(b *testing.B) { benchBody(b, body, newPath(chain(b, name)).scan) })
+		}
+	}
+}
+
+// promptOf is a request with 100 KB of files, a fence in front of each; tests are none of them, as these show attacks.
+func promptOf(b *testing.B, globs []string) []byte {
+	var text []byte
+	for _, g := range globs {
+		files, err := filepath.Glob(g)
+		if err != nil || len(files) == 0 {
+			b.Fatalf("%s: %d files, %v", g, len(files), err)
+		}
+		for _, f := range files {
+			if strings.HasSuffix(f, "_test.go") {
+				continue
+			}
+			p, err := os.ReadFile(f)
+			if err != nil {
+				b.Fatal(err)
+			}
+			text = append(append(text, "```\n"...), p...)
+		}
+	}
+	if len(text) < 80<<10 {
+		b.Fatalf("%v: %d bytes", globs, len(text))
+	}
+	return promptWith(string(text[:runeStart(text, min(len(text), 100<<10))]))
 }
 
 // answer is a whole answer of about 1 KB.

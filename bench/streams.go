@@ -140,6 +140,10 @@ func quote(s string) string {
 
 // Prompt is a chat request of about n bytes of clean text.
 func Prompt(n int) []byte {
-	text := strings.Repeat(english, n/len(english)+1)[:n]
+	return promptWith(strings.Repeat(english, n/len(english)+1)[:n])
+}
+
+// promptWith is a request with a text of a user.
+func promptWith(text string) []byte {
 	return []byte(`{"model":"gpt-5.4-mini","messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":` + quote(text) + `}],"temperature":0.2}`)
 }

@@ -236,7 +236,7 @@ func (f figures) paths(w writef) {
 	for _, n := range sorted(p.Bench, "BenchmarkPathRatio/") {
 		w("| %s | %sx | %s ns |\n", strings.TrimPrefix(n, "BenchmarkPathRatio/clean/"), number(p.Bench[n]["x-none"]), number(p.Bench[n]["added-ns/chunk"]))
 	}
-	w("\nRequests of clean text, parsed and scanned:\n\n| size | policies | ns per byte | allocations |\n|---|---|---|---|\n")
+	w("\nRequests of clean text, parsed and scanned. `1KB` and `100KB` are one made-up paragraph again and again; `manuals` and `programs` are 100 KB of this\nrepository's own, with their marks, numbers and strings:\n\n| text | policies | ns per byte | allocations |\n|---|---|---|---|\n")
 	for _, n := range sorted(p.Bench, "BenchmarkPathRequest/") {
 		parts := strings.Split(n, "/")
 		w("| %s | %s | %s | %s |\n", parts[1], parts[2], number(p.Bench[n]["ns/B"]), number(p.Bench[n]["allocs/op"]))
