@@ -159,11 +159,9 @@ func (d *Decoder) Next() (t Token, ok bool) {
 	}
 	d.tags = len(p)
 	if d.plain < len(p) {
-		start, end, spell, ok := nextPlain(p, d.plain, d.spell)
+		start, end, next, spell, ok := nextPlain(p, d.plain, d.spell)
 		if d.spell = spell; ok {
-			if d.plain = end; end-start >= plainLongest { // it may go on: no word of it is cut
-				d.plain = end - 2*plainAround
-			}
+			d.plain = next
 			d.buf[0] = appendPlain(d.buf[0][:0], p[start:end])
 			return Token{Start: start, End: end, Form: "plain", Depth: 1, Text: d.buf[0]}, true
 		}
@@ -198,7 +196,7 @@ func (d *Decoder) nextLayer() (t Token, ok bool) {
 		t = Token{Start: l.start, End: l.end, Depth: 2}
 		switch {
 		case d.over == layerPlain && d.Tags:
-			if _, _, _, ok = nextPlain(l.text, 0, len(l.text)); ok {
+			if _, _, _, _, ok = nextPlain(l.text, 0, len(l.text)); ok {
 				t.Form, d.layer = "plain", appendPlain(d.layer[:0], l.text)
 			}
 		case d.over == layerRot13 && d.Rot13:

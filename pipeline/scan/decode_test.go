@@ -206,7 +206,11 @@ func FuzzDecoderStaysInItsBounds(f *testing.F) {
 			if tok.Depth > 1 || !slices.Contains([]string{"codes", "tags", "plain", "spelled", "rot13"}, tok.Form) {
 				continue
 			}
-			if tok.Start < end[tok.Form] || tok.Start >= tok.End || tok.End > len(p) || len(tok.Text) > tok.End-tok.Start {
+			least, most := end[tok.Form], len(p)
+			if tok.Form == "plain" && least < len(p) { // a long one is cut, and the next begins in front of that
+				least, most = max(0, least-192), 2048+3*192
+			}
+			if tok.Start < least || tok.End <= end[tok.Form] || tok.End-tok.Start > most || tok.Start >= tok.End || tok.End > len(p) || len(tok.Text) > tok.End-tok.Start {
 				t.Fatalf("%s %d:%d of %d behind %d", tok.Form, tok.Start, tok.End, len(p), end[tok.Form])
 			}
 			end[tok.Form] = tok.End

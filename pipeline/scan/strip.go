@@ -64,9 +64,10 @@ func letterAt(p []byte, i int) bool {
 	return i >= 0 && i < len(p) && plainKinds[p[i]]&isLetter != 0
 }
 
-// nextPlain finds the next stretch at or behind i that is read without its marks. spell is where letters that stand alone
-// were seen first, len(p) if nowhere yet; it is told, too, as the search for these needs to begin only there.
-func nextPlain(p []byte, i, spell int) (start, end, spelled int, ok bool) {
+// nextPlain finds the next stretch at or behind i that is read without its marks; the search goes on at next, which is in front of
+// the end of one that was cut. spell is where letters that stand alone were seen first, len(p) if nowhere yet; it is told,
+// too, as the search for these needs to begin only there.
+func nextPlain(p []byte, i, spell int) (start, end, next, spelled int, ok bool) {
 	first, last := -1, i
 	from := i
 	for ; i < len(p) && (first < 0 || i <= last+plainNear && i < first+plainLongest); i += 8 {
@@ -100,8 +101,9 @@ func nextPlain(p []byte, i, spell int) (start, end, spelled int, ok bool) {
 		}
 	}
 	if first < 0 {
-		return 0, 0, spell, false
+		return 0, 0, 0, spell, false
 	}
+	cut := i < len(p) && i <= last+plainNear
 	start, end = max(from, first-plainAround), min(len(p), last+plainAround)
 	for start > from && start < first && !space(p[start-1]) {
 		start++
@@ -109,13 +111,16 @@ func nextPlain(p []byte, i, spell int) (start, end, spelled int, ok bool) {
 	for end < len(p) && !space(p[end]) && end < last+2*plainAround {
 		end++
 	}
-	for end < len(p) && !utf8.RuneStart(p[end]) {
+	for k := 1; k < utf8.UTFMax && end < len(p) && !utf8.RuneStart(p[end]); k++ {
 		end++
 	}
 	for start < first && !utf8.RuneStart(p[start]) {
 		start++
 	}
-	return start, end, spell, true
+	if next = end; cut && end < len(p) { // what goes on over the end is read whole
+		next = end - 2*plainAround
+	}
+	return start, end, next, spell, true
 }
 
 const (
