@@ -96,8 +96,9 @@ func (d *Decoder) Reset(p []byte) {
 func (d *Decoder) Cut() bool { return d.cut }
 
 // Next gives the next token; ok is false at the end. The tokens of a decoded text follow it, with the span of
-// the outer token, and so does what escapes say without marks and in rot13. Behind all of these come those of lists of codes, of tag characters, plain, spelled, and those in rot13
-// last; they are as long as the text that they stand for at most, whatever MaxDecoded is, and are not looked at once more.
+// the outer token, and so does what escapes say without marks and in rot13. Behind all of these come those of lists of codes,
+// of tag characters, plain, spelled, and those in rot13 last; they are as long as the text that they stand for at most, whatever
+// MaxDecoded is, and are not looked at once more.
 func (d *Decoder) Next() (t Token, ok bool) {
 	if t, ok = d.nextLayer(); ok {
 		return t, true
