@@ -122,6 +122,13 @@ func (d *Declaration) Evidence(r scan.Rule, scorer int, group string, weight int
 	d.Rules = append(d.Rules, RuleDecl{Rule: r, Effect: e, Scorer: scorer, Classes: s.Classes, Path: path})
 }
 
+// Negation adds a rule whose matches only say that what begins within them is no evidence for a scorer (scan.Negates), in its
+// classes.
+func (d *Declaration) Negation(r scan.Rule, scorer int) {
+	r.Span, r.Negation = true, scan.Negates
+	d.Rules = append(d.Rules, RuleDecl{Rule: r, Effect: Effect{Entity: d.Scorers[scorer].Scorer.Entity, Action: Allow}, Scorer: -1, Classes: d.Scorers[scorer].Classes})
+}
+
 // Fault adds something to say about a parameter.
 func (d *Declaration) Fault(c FaultCode, path, message, hint string) {
 	d.Faults = append(d.Faults, Fault{Code: c, Path: path, Message: message, Hint: hint})

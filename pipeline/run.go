@@ -16,6 +16,7 @@ type Runner struct {
 	over    bool
 	decode  Decode
 	dec     *decoded // only of classes that read decoded pieces
+	negated negations
 	matches scan.Matches
 }
 
@@ -29,7 +30,7 @@ type Sink interface {
 // pieces as well (ClassSpec.Decode). Allocates: only at the first call.
 func (r *Runner) Start(mask Mask, decode Decode) {
 	r.state.Reset(uint64(mask))
-	r.fed, r.over = 0, false
+	r.fed, r.over, r.negated = 0, false, r.negated[:0]
 	r.matches.Clear()
 	r.decode = decode.Masked(mask)
 	if r.decode.Any() && r.dec == nil {
@@ -59,6 +60,9 @@ func (r *Runner) Feed(t *scan.Tables, win []byte, n int, end bool, strictest Act
 		r.fed += int64(fed)
 		for i := range r.matches.Len() {
 			m := r.matches.At(i)
+			if r.negated.drop(t, m) {
+				continue
+			}
 			if decoded {
 				r.dec.before(&m, win, s, out)
 			}
@@ -90,6 +94,34 @@ func span(win []byte, base int64, m scan.Match) []byte {
 	return win[m.Start-base : m.End-base]
 }
 
+// negations are the last matches of rules that negate, one for each policy that has any: "do not ignore" in front of
+// "the rules" says the contrary of what "ignore the rules" does.
+type negations []negation
+
+type negation struct {
+	policy     uint8
+	start, end int64
+}
+
+// drop tells whether m is not to be judged: it negates, or is negated. Matches come in order, those of one reading of a
+// text. Allocates: only for the first matches of a policy.
+func (l *negations) drop(t *scan.Tables, m scan.Match) bool {
+	policy, n := t.Negation(m.Rule)
+	if n == scan.Unnegated {
+		return false
+	}
+	i := slices.IndexFunc(*l, func(x negation) bool { return x.policy == policy })
+	if n == scan.Negatable {
+		return i >= 0 && (*l)[i].start < m.Start && m.Start < (*l)[i].end
+	}
+	if i < 0 {
+		*l = append(*l, negation{policy, m.Start, m.End})
+	} else {
+		(*l)[i] = negation{policy, m.Start, m.End}
+	}
+	return true
+}
+
 // overflow takes the strictest action once, over all text at hand.
 func (r *Runner) overflow(base, n int64, strictest Action, out *Findings) {
 	if r.over {
@@ -119,6 +151,7 @@ type decoded struct {
 	list    []scan.Match
 	last    []int64 // of each rule: where its last match in this piece ends, 0 if it has none
 	touched []uint32
+	negated negations // in this piece
 	next    int
 	over    bool
 }
@@ -141,12 +174,15 @@ func (d *decoded) read(t *scan.Tables, text []byte, decode Decode) {
 			continue
 		}
 		d.state.Reset(uint64(mask))
+		d.negated = d.negated[:0]
 		d.matches.Clear()
 		for n, more := 0, true; more; {
 			fed, _ := t.Feed(&d.state, tok.Text, n, true, &d.matches)
 			n += fed
 			for i := range d.matches.Len() {
-				d.add(&tok, d.matches.At(i))
+				if m := d.matches.At(i); !d.negated.drop(t, m) {
+					d.add(&tok, m)
+				}
 			}
 			more = d.matches.Full()
 			d.over = d.over || d.matches.Overflow

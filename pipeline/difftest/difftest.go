@@ -200,37 +200,24 @@ func (c *comparison) reference(t *testing.T, k pair) *pipeline.Findings {
 		return f
 	}
 	var found []scan.Match
+	found = append(found, c.reading(t, cl, k.text, k.mask)...)
 	decode := cl.Spec.Decode.Masked(k.mask)
-	for i := range cl.Spec.Rules {
-		r := cl.Spec.Rules[i]
-		if !k.mask.Has(int(r.Policy)) {
-			continue
+	dec := scan.Decoder{Tags: true, Rot13: true}
+	dec.Reset(k.text)
+	for decode.Any() {
+		tok, ok := dec.Next()
+		if !ok {
+			break
 		}
-		tables := c.ruleAlone(t, r)
-		for _, m := range matches(tables, k.text) {
-			found = append(found, scan.Match{Start: m.Start, End: m.End, Rule: uint32(i)})
-		}
-		if !decode.Any() {
-			continue
-		}
-		dec := scan.Decoder{Tags: true, Rot13: true}
-		dec.Reset(k.text)
-		for tok, ok := dec.Next(); ok; tok, ok = dec.Next() {
-			if !decode.Of(tok.Form).Has(int(r.Policy)) {
-				continue
-			}
-			last := int64(-256) // matches of a rule in a piece count if they end that far apart
-			for _, m := range matches(tables, tok.Text) {
-				if m.End-last >= 256 {
-					last = m.End
-					found = append(found, scan.Match{Start: int64(tok.Start), End: min(int64(tok.Start)+m.End, int64(tok.End)), Rule: uint32(i)})
-				}
+		last := map[uint32]int64{} // matches of a rule in a piece count if they end that far apart
+		for _, m := range c.reading(t, cl, tok.Text, k.mask&decode.Of(tok.Form)) {
+			if end, ok := last[m.Rule]; !ok || m.End-end >= 256 {
+				last[m.Rule] = m.End
+				found = append(found, scan.Match{Start: int64(tok.Start), End: min(int64(tok.Start)+m.End, int64(tok.End)), Rule: m.Rule})
 			}
 		}
 	}
-	slices.SortFunc(found, func(a, b scan.Match) int {
-		return cmp.Or(cmp.Compare(a.End, b.End), cmp.Compare(a.Start, b.Start), cmp.Compare(a.Rule, b.Rule))
-	})
+	inOrder(found)
 	type group struct{ scorer, group uint8 }
 	type evidence struct {
 		weight int32
@@ -267,6 +254,39 @@ func (c *comparison) reference(t *testing.T, k pair) *pipeline.Findings {
 		}
 	}
 	return f
+}
+
+// reading finds what the rules of some policies find in one text, one by one, in order, but for what is negated there.
+func (c *comparison) reading(t *testing.T, cl *plan.Class, text []byte, mask pipeline.Mask) []scan.Match {
+	t.Helper()
+	var all, out []scan.Match
+	for i, r := range cl.Spec.Rules {
+		if mask.Has(int(r.Policy)) {
+			for _, m := range matches(c.ruleAlone(t, r), text) {
+				all = append(all, scan.Match{Start: m.Start, End: m.End, Rule: uint32(i)})
+			}
+		}
+	}
+	inOrder(all)
+	last := map[uint8]scan.Match{}
+	for _, m := range all {
+		r := &cl.Spec.Rules[m.Rule]
+		not, ok := last[r.Policy]
+		switch {
+		case r.Negation == scan.Negates:
+			last[r.Policy] = m
+		case r.Negation == scan.Negatable && ok && m.Start > not.Start && m.Start < not.End:
+		default:
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func inOrder(l []scan.Match) {
+	slices.SortFunc(l, func(a, b scan.Match) int {
+		return cmp.Or(cmp.Compare(a.End, b.End), cmp.Compare(a.Start, b.Start), cmp.Compare(a.Rule, b.Rule))
+	})
 }
 
 func (c *comparison) ruleAlone(t *testing.T, r scan.Rule) *scan.Tables {

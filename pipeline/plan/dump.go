@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/keeptrusts/kt/pipeline"
+	"github.com/keeptrusts/kt/pipeline/scan"
 )
 
 // Dump is the plan as text for people: the chain with its parameters, and the
@@ -48,6 +49,9 @@ func (p *Plan) Dump() string {
 			what := e.Action.String() + " " + p.Info.Entities[e.Entity].Name
 			if e.Scorer != 0 {
 				what = fmt.Sprintf("+%d %s", e.Weight, cl.Spec.Scorers[e.Scorer-1].Groups[e.Group])
+			}
+			if r.Negation == scan.Negates {
+				what = "negates"
 			}
 			fmt.Fprintf(&b, "  %s: %s\n", r.ID, what)
 		}

@@ -36,7 +36,8 @@
 //	note TEXT
 //
 // In the head, `default fold normalised spaced forms` sets options for all entries of the file. `spaced` lets every
-// space of a pattern stand for white space of any length. With `forms` a phrase is found as people write it: its last
+// space of a pattern stand for white space of any length. With `negatable` what an entry finds is nothing where it begins
+// within what an entry with the line `negates` finds (scan.Negation). With `forms` a phrase is found as people write it: its last
 // word in the plural too, with a hyphen for a space and a space for a hyphen. In a phrase {a,b} is either.
 //
 // A line `define NAME RE` makes {NAME} stand for RE in the patterns below, and `verbs NAME cut, hack into` for these
@@ -75,6 +76,7 @@ type Entry struct {
 	Allow     []string
 	Cap       int // raw bytes; 0 = scan.DefaultCap
 	Weight    int // 1/1000
+	Negation  scan.Negation
 	Positives []Example
 	Negatives []string
 	Source    string
@@ -116,7 +118,7 @@ func (e *Entry) rule(policy uint8, span bool, i int) scan.Rule {
 	}
 	return scan.Rule{
 		ID: id, Policy: policy, Fold: e.Fold, View: e.View, Validator: e.Check,
-		Allow: e.Allow, Cap: e.Cap, Span: span,
+		Allow: e.Allow, Cap: e.Cap, Span: span, Negation: e.Negation,
 	}
 }
 
@@ -252,7 +254,8 @@ func Parse(name, text string) ([]Entry, error) {
 	var cur *Entry
 	source := ""
 	defs := []string{}
-	var fold, normalised, spaced, forms bool
+	var expand *strings.Replacer // of defs
+	var fold, normalised, spaced, forms, negatable bool
 	for n, line := range strings.Split(text, "\n") {
 		fail := func(format string, a ...any) ([]Entry, error) {
 			return nil, fmt.Errorf("parse %s:%d: %s", name, n+1, fmt.Sprintf(format, a...))
@@ -273,6 +276,9 @@ func Parse(name, text string) ([]Entry, error) {
 			if normalised {
 				cur.View = scan.Normalised
 			}
+			if negatable {
+				cur.Negation = scan.Negatable
+			}
 			if f[3] != "-" {
 				cur.Country = f[3]
 			}
@@ -284,14 +290,16 @@ func Parse(name, text string) ([]Entry, error) {
 		switch key {
 		case "define":
 			k, v, _ := strings.Cut(val, " ")
-			v = strings.NewReplacer(defs...).Replace(v)
-			defs = append(defs, "{"+k+"}", v)
+			defs = append(defs, "{"+k+"}", strings.NewReplacer(defs...).Replace(v))
+			expand = nil
 		case "verbs":
 			k, v, _ := strings.Cut(val, " ")
 			defs = append(defs, "{"+k+"}", verbs(v))
+			expand = nil
 		case "default":
 			o := strings.Fields(val)
 			fold, normalised, spaced, forms = slices.Contains(o, "fold"), slices.Contains(o, "normalised"), slices.Contains(o, "spaced"), slices.Contains(o, "forms")
+			negatable = slices.Contains(o, "negatable")
 		case "source":
 			if cur == nil {
 				source = val
@@ -301,7 +309,10 @@ func Parse(name, text string) ([]Entry, error) {
 		case "sources": // a new default for the entries below
 			source = val
 		case "pattern":
-			val = strings.NewReplacer(defs...).Replace(val)
+			if expand == nil {
+				expand = strings.NewReplacer(defs...)
+			}
+			val = expand.Replace(val)
 			if spaced {
 				val = spaces(val)
 			}
@@ -323,6 +334,8 @@ func Parse(name, text string) ([]Entry, error) {
 			cur.View = scan.Normalised
 		case "wide":
 			cur.Wide = true
+		case "negates":
+			cur.Negation = scan.Negates
 		case "check":
 			f := strings.Fields(val)
 			cur.Check.Name = f[0]
@@ -481,21 +494,13 @@ var classes = map[byte]string{
 }
 
 func example(s string) Example {
-	s = madeUp.ReplaceAllStringFunc(s, func(m string) string {
-		g := madeUp.FindStringSubmatch(m)
-		n, _ := strconv.Atoi(g[1])
-		abc := classes[g[2][0]]
-		b := make([]byte, n)
-		x := uint32(n)
-		for i := range b {
-			x = x*1664525 + 1013904223 // Numerical Recipes' generator: the same text every time
-			b[i] = abc[int(x>>16)%len(abc)]
-		}
-		return string(b)
-	})
-	s = strings.NewReplacer(`\n`, "\n", `\t`, "\t", "¦", "").Replace(s)
+	if strings.Contains(s, "<") {
+		s = madeUp.ReplaceAllStringFunc(s, characters)
+	}
+	s = lineEnds.Replace(s)
 	var e Example
 	var b strings.Builder
+	b.Grow(len(s))
 	for _, r := range s {
 		switch r {
 		case '«':
@@ -508,4 +513,20 @@ func example(s string) Example {
 	}
 	e.Text = b.String()
 	return e
+}
+
+var lineEnds = strings.NewReplacer(`\n`, "\n", `\t`, "\t", "¦", "")
+
+// characters gives those that <20w> stands for.
+func characters(m string) string {
+	g := madeUp.FindStringSubmatch(m)
+	n, _ := strconv.Atoi(g[1])
+	abc := classes[g[2][0]]
+	b := make([]byte, n)
+	x := uint32(n)
+	for i := range b {
+		x = x*1664525 + 1013904223 // Numerical Recipes' generator: the same text every time
+		b[i] = abc[int(x>>16)%len(abc)]
+	}
+	return string(b)
 }

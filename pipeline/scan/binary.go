@@ -9,7 +9,7 @@ import (
 )
 
 // tableMagic starts the binary form; the digits are the version of the format.
-const tableMagic = "ktscan22"
+const tableMagic = "ktscan23"
 
 type writer struct{ b []byte }
 
@@ -62,6 +62,7 @@ func (t *Tables) AppendBinary(b []byte) []byte {
 		w.num(int(r.policy))
 		w.num(int(r.view))
 		w.num(int(r.flags))
+		w.num(int(r.negation))
 		w.num(int(r.cap))
 		w.num(int(r.near) + 1<<20)
 		w.num(int(r.reach))
@@ -233,6 +234,7 @@ func Load(b []byte, others ...*Tables) (*Tables, error) {
 		x.policy = uint8(r.num(63))
 		x.view = View(r.num(int(Normalised)))
 		x.flags = ruleFlags(r.num(255))
+		x.negation = Negation(r.num(int(Negates)))
 		x.cap = int32(r.num(MaxCap))
 		x.near = int32(r.num(1<<21) - 1<<20)
 		x.reach = int32(r.num(MaxCap))

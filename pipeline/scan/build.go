@@ -39,6 +39,7 @@ type rule struct {
 	policy    uint8
 	view      View
 	flags     ruleFlags
+	negation  Negation
 	cap       int32
 	near      int32 // starts at most this far back are live under the cap, whatever the state
 	reach     int32 // bytes of its longest word in its view, under the cap
@@ -397,7 +398,7 @@ func (b *builder) classify() (errs []error) {
 	bytes := 0
 	for i, c := range b.comp {
 		r := rule{id: c.ID, policy: c.Policy, view: c.View, cap: int32(c.cap), near: int32(c.cap), reach: int32(c.cap), group: -1, anchor: -1, behind: -1,
-			validator: c.Validator, allow: slices.Clone(c.Allow)}
+			validator: c.Validator, allow: slices.Clone(c.Allow), negation: c.Negation}
 		if c.hold() {
 			r.flags |= flagHold
 		}
@@ -1598,4 +1599,10 @@ func (t *Tables) NumRules() int { return len(t.rules) }
 func (t *Tables) Rule(i int) RuleInfo {
 	r := &t.rules[i]
 	return RuleInfo{ID: r.id, Policy: r.policy, Span: r.flags&flagHold != 0, Cap: int(r.cap), View: r.view}
+}
+
+// Negation gives the policy of rule i and what it has to do with negations. Allocates: never.
+func (t *Tables) Negation(i uint32) (policy uint8, n Negation) {
+	r := &t.rules[i]
+	return r.policy, r.negation
 }

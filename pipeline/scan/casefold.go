@@ -238,9 +238,15 @@ func classOf(rs []rune) *syntax.Regexp {
 // their forms. A mark is dropped behind an ASCII letter only, as other characters are part of the pattern's form.
 func NormalisePattern(s string) string {
 	var out strings.Builder
+	out.Grow(len(s))
 	var b [4]byte
 	ascii := false
 	for _, r := range s {
+		if r < utf8.RuneSelf { // stands for itself
+			out.WriteByte(byte(r))
+			ascii = r|0x20 >= 'a' && r|0x20 <= 'z'
+			continue
+		}
 		if _, _, mixed := mixedForms(r); mixed && !(ascii && isMark(r)) {
 			out.WriteRune(r)
 			ascii = false

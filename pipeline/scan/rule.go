@@ -29,7 +29,7 @@ func (r *Rule) fail(part, reason, hint string) error {
 
 // hold tells whether text must be kept for the rule.
 func (r *Rule) hold() bool {
-	return r.Span || r.Validator.Name != "" || len(r.Allow) > 0 || r.Distance > 0 || r.View == Normalised
+	return r.Span || r.Negation != Unnegated || r.Validator.Name != "" || len(r.Allow) > 0 || r.Distance > 0 || r.View == Normalised
 }
 
 // phraseGap is what may stand between two words of a phrase.

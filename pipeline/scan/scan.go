@@ -40,6 +40,16 @@ const (
 	Normalised             // invisible characters dropped, look-alikes and wide forms folded; spans are raw
 )
 
+// Negation says what a rule has to do with words such as "do not" in front of those of another. The engine reports all
+// matches; pipeline.Runner drops those that are negated.
+type Negation uint8
+
+const (
+	Unnegated Negation = iota // its matches stand for themselves
+	Negatable                 // a match is none if it begins within the last match of its policy that Negates, behind its first byte
+	Negates                   // its matches say only that
+)
+
 // Rule declares what to find. Exactly one of Pattern and Phrase is set.
 type Rule struct {
 	ID      string // unique, stable; names the rule in errors
@@ -66,8 +76,9 @@ type Rule struct {
 	// Span rules feed edits, blocks or blocking scores: they report exact spans and are held for. Other rules
 	// report the first position of each run of ends and a lower bound of the start (End - Cap), since their text
 	// may be gone: for the same reason their words may be longer than Cap. A rule
-	// with a validator, an allow-list, a distance or the Normalised view is always a Span rule: its text must be at hand.
-	Span bool
+	// with a validator, an allow-list, a distance, a negation or the Normalised view is always a Span rule: its text must be at hand.
+	Span     bool
+	Negation Negation `json:",omitempty"`
 }
 
 // Validator names one of the registered checks (Validators) with its parameters. The zero value accepts all.

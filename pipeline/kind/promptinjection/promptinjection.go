@@ -120,6 +120,10 @@ func (Kind) Declare(params any, d *pipeline.Declaration) {
 			if !normalises {
 				r.View = scan.Raw
 			}
+			if e.Negation == scan.Negates {
+				d.Negation(r, score)
+				continue
+			}
 			d.Evidence(r, score, e.Group, int32(e.Weight), "")
 		}
 	}
