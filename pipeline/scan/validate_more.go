@@ -1,8 +1,10 @@
 package scan
 
+import "slices"
+
 // Validators of national numbers beside those of validate.go.
 const (
-	Digits       = "digits"       // A to B digits (B 0: any number of), not all the same
+	Digits       = "digits"       // A to B digits (B 0: any number of), not all the same nor, if there are 8, all 0 and 1
 	Personnummer = "personnummer" // Sweden: Luhn over the last ten digits
 	KVNR         = "kvnr"         // Germany, health insurance
 	RVNR         = "rvnr"         // Germany, pension insurance
@@ -18,7 +20,7 @@ const (
 
 func checkDigits(w []byte, a, b int) bool {
 	d, n := digits(w)
-	return n >= a && (b == 0 || n <= b) && n > 0 && !same(d[:n])
+	return n >= a && (b == 0 || n <= b) && n > 0 && !same(d[:n]) && (n < 8 || slices.Max(d[:n]) > 1)
 }
 
 func checkPersonnummer(w []byte, _, _ int) bool {
