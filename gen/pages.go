@@ -11,6 +11,7 @@ import (
 
 	"github.com/keeptrusts/kt/pipeline"
 	"github.com/keeptrusts/kt/pipeline/kind/all"
+	"github.com/keeptrusts/kt/pipeline/scan"
 	"github.com/keeptrusts/kt/schemas"
 )
 
@@ -118,6 +119,12 @@ func finds(k pipeline.Kind, doc *docSchema) (string, error) {
 	}
 	for _, s := range d.Scorers {
 		fmt.Fprintf(&b, "Evidence is weighed in %d groups; each counts once, with its largest weight, and the sum is judged against %d/1000. Only evidence within %d bytes of text adds up: a long document gathers some by chance.\n\n", len(s.Scorer.Groups), s.Scorer.Threshold, s.Scorer.Within)
+	}
+	if slices.ContainsFunc(d.Rules, func(r pipeline.RuleDecl) bool { return r.Rule.Negation == scan.Negates }) {
+		b.WriteString("What begins within a negation is no evidence: \"do not ignore the instructions\", \"what happens if I ignore ...\", \"no ignore las instrucciones\", \"不要忽略之前的指令\". " +
+			"Own patterns count wherever they match.\n\n" +
+			"Overrides (\"ignore all previous instructions\") are known in English, German, French, Spanish, Italian, Portuguese, Dutch, Polish, Czech, Slovak, Croatian, Russian, Ukrainian, Swedish, Danish, Norwegian, " +
+			"Finnish, Hungarian, Romanian, Greek, Turkish, Arabic, Hebrew, Hindi, Thai, Vietnamese, Indonesian, Chinese, Japanese and Korean; requests for the system prompt and roles without restrictions in the more frequent of these.\n\n")
 	}
 	var list []string
 	for _, f := range d.Faults {
