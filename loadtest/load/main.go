@@ -239,7 +239,7 @@ func (b *bed) launch(ctx context.Context, core, name, path string, args ...strin
 	}
 	b.procs = append(b.procs, c)
 	url = "http://" + addr
-	for range 200 {
+	for range 1200 { // half a minute: tables are built first
 		if resp, err := http.Get(url + path); err == nil {
 			_ = resp.Body.Close()
 			return url, c.Process.Pid, nil
