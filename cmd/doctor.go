@@ -119,7 +119,7 @@ func (a *app) checkConfig(ctx context.Context, files []string, s *settings, onli
 	if !l.config.Pack.Enabled {
 		out = append(out, check{"pack", "fail", fmt.Sprintf("%s is switched off (pack.enabled: false): the gateway would not start", l.config.Pack.Name)})
 	}
-	chain, why, err := a.chain(l, false, "")
+	chain, why, err := a.chain(l, a.openPacks()(), false, "")
 	if err != nil {
 		return append(out, check{"policies", "fail", err.Error()})
 	}

@@ -165,21 +165,42 @@ func (a *app) gatewayRunCmd() *cobra.Command {
 	return c
 }
 
+// openedPack is a compiled pack, or why it cannot be opened.
+type openedPack struct {
+	chain pipeline.Chain
+	err   error
+}
+
+// openPacks opens the compiled packs beside what is done until they are asked for: that and reading the configuration take
+// the most time of a start, and need nothing of each other.
+func (a *app) openPacks() (packs func() []openedPack) {
+	done := make(chan []openedPack, 1)
+	go func() {
+		var out []openedPack
+		for _, open := range a.packs {
+			c, err := open()
+			out = append(out, openedPack{c, err})
+		}
+		done <- out
+	}()
+	return func() []openedPack { return <-done }
+}
+
 // chain gives the compiled pack with the plan's digest, or the plan
 // interpreted; why says what decided, for the log. cache is where tables are
 // kept between starts, empty for nowhere.
-func (a *app) chain(l *loaded, requireCompiled bool, cache string) (c pipeline.Chain, why string, err error) {
+func (a *app) chain(l *loaded, packs []openedPack, requireCompiled bool, cache string) (c pipeline.Chain, why string, err error) {
 	var others []string
-	for _, open := range a.packs {
-		p, err := open()
-		if err != nil {
-			others = append(others, fmt.Sprintf("one that cannot be opened: %v", err))
+	for _, p := range packs {
+		if p.err != nil {
+			others = append(others, fmt.Sprintf("one that cannot be opened: %v", p.err))
 			continue
 		}
-		if p.Info().Digest == l.plan.Info.Digest {
-			return p, "the pack is compiled into this binary", nil
+		info := p.chain.Info()
+		if info.Digest == l.plan.Info.Digest {
+			return p.chain, "the pack is compiled into this binary", nil
 		}
-		others = append(others, fmt.Sprintf("%s %.12s", p.Info().Pack, p.Info().Digest))
+		others = append(others, fmt.Sprintf("%s %.12s", info.Pack, info.Digest))
 	}
 	why = "no pack is compiled into this binary"
 	if len(others) > 0 {
@@ -222,6 +243,7 @@ func (a *app) runGateway(ctx context.Context, s *settings) error {
 	defer tuneMemory(a.env.Getenv)()
 	log := slog.New(gateway.NewLogHandler(a.env.Stderr, s.LogLevel))
 	gateway.QuietHertz(log)
+	packs := a.openPacks()
 	l, err := a.load(s.files, loadOptions{})
 	if err != nil {
 		return err
@@ -243,7 +265,7 @@ func (a *app) runGateway(ctx context.Context, s *settings) error {
 		return fail(ExitStart, fmt.Errorf("%s: no target is usable; see the warnings above", diag.RunNoTarget))
 	}
 	// Last, as building tables can take seconds.
-	chain, why, err := a.chain(l, s.requireCompiled, filepath.Join(a.path(s.DataDir), "cache"))
+	chain, why, err := a.chain(l, packs(), s.requireCompiled, filepath.Join(a.path(s.DataDir), "cache"))
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (a *app) testCmd() *cobra.Command {
 				faults = list
 				return fail(ExitUsage, errors.New("not every test can be read"))
 			}
-			chain, _, err := a.chain(l, false, "")
+			chain, _, err := a.chain(l, a.openPacks()(), false, "")
 			if err != nil {
 				return err
 			}
