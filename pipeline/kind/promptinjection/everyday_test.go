@@ -339,10 +339,14 @@ var attacks = []string{
 
 // An everyday request passes and an attack of nearly the same words does not,
 // at the usual threshold and at the quick start's.
-func TestEverydayRequestsPassAndAttacksNearThemDoNot(t *testing.T) {
+func TestEverydayRequestsPassAndAttacksNearThemDoNot(t *testing.T) { judged(t, everyday, attacks) }
+
+// judged tests that texts pass and others do not, at both thresholds.
+func judged(t *testing.T, pass, block []string) {
+	t.Helper()
 	for _, threshold := range []string{"0.75", "0.8"} {
 		ch := kindtest.Chain(t, "policies:\n  chain: [prompt-injection]\npolicy:\n  prompt-injection: {threshold: "+threshold+"}\n")
-		for want, texts := range map[string][]string{"allow": everyday, "block": attacks} {
+		for want, texts := range map[string][]string{"allow": pass, "block": block} {
 			for _, text := range texts {
 				o := kindtest.Piece(t, ch, pipeline.InputText, kindtest.Everything, []byte(text), nil)
 				if got, _, _ := strings.Cut(o.Decision, " "); got != want {
